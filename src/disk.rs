@@ -1,0 +1,111 @@
+//! The file system, as little of it as the gateway needs: the only file that writes to disk.
+//!
+//! [`Disk`] is a test seam: [`RealDisk`] in production, a failing or simulated one in tests. Journal and
+//! dedup key files both stand on it, which is why it is a noun and not a part of `journal`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What the stores ask of a file system. Every method may fail; none retries. After a failed
+/// [`Disk::sync`] the state of the file's unsynced bytes is unknown and stays so.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// An open file; reading and writing take positions, so it can be shared between threads.
+    type File: Send + Sync + 'static;
+
+    /// Makes the folder and its parents, readable by the owner alone, if missing.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The files directly inside `dir`, in no particular order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Creates a file that must not exist yet.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+    /// The file's length in bytes.
+    fn len(&self, file: &Self::File) -> io::Result<u64>;
+    /// Fills `buffer` from `offset`; an end of file before that is `UnexpectedEof`.
+    fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or extends (with zeroes) to `len` bytes.
+    fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// Makes data (and the length, if it changed) durable: `fdatasync`.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Makes created, renamed and removed names in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Renames atomically, replacing `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Unlinks a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Takes the advisory lock on an open file until it is dropped; false where another process has it.
+    /// A disk that no other process can see has nothing to do.
+    fn try_lock(&self, _file: &Self::File) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn try_lock(&self, file: &File) -> io::Result<bool> {
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}

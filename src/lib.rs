@@ -1,0 +1,52 @@
+//! hookgate: a receiving gateway for webhooks. This page is the map.
+//!
+//! The order of the rooms is the order of the types: `Delivery -> Verified -> EventKey -> Event -> Receipt -> 2xx`.
+//! Each proof type has private fields and is made in one room only, so a wrong order does not compile.
+//!
+//! # Nouns (import only each other)
+//! - [`delivery`]: what arrived, untrusted, exact bytes.
+//! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
+//! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
+//! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric. [`telemetry`]: the
+//!   log. [`exit`]: exit codes.
+//!
+//! # The way in (pure stages, no I/O)
+//! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
+//! - [`provider`]: a sending service's scheme as data.
+//! - [`verify`]: proof that the sender knows the secret, over the exact bytes; mints `Verified`.
+//! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
+//! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
+//! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
+//!
+//! # Stores and outlets (never import each other)
+//! - [`dedup`]: event keys known so far, in memory and key files; claims shared by Redis.
+//! - [`journal`]: the append-only log; mints `Receipt`, the only way to a 2xx.
+//! - [`sink`]: where events go: `rabbitmq`, `stdout`, and the inbox's leases.
+//!
+//! # Flow
+//! - [`source`]: one configured endpoint, assembled. [`pipeline`]: the stages in order, one page.
+//! - [`accept`]: the one thread that claims keys and writes the journal: check-and-claim is atomic.
+//! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
+//! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
+//!
+//! # Edges
+//! - [`ingress`]: the public listener. [`admin`]: health, metrics and the inbox, on a listener of their own.
+//! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
+//!   and in `cli::gateway` the place where everything is put together.
+//!
+//! # Absent on purpose
+//! No body is parsed and printed again. No 2xx without a receipt. No key from unsigned bytes alone. No Redis and no
+//! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch of anything.
+//!
+//! Two rooms stand elsewhere than one might expect: `disk` is a noun, since journal and key files both stand on it;
+//! `accept` is a flow of its own, since one thread must own the index and the journal together.
+
+pub mod clock;
+pub mod delivery;
+pub mod disk;
+pub mod exit;
+pub mod metrics;
+pub mod reject;
+pub mod tasks;
+pub mod telemetry;
+pub mod units;

@@ -1,0 +1,3 @@
+//! The `hookgate` binary: arguments in, exit code out.
+
+fn main() {}

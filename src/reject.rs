@@ -1,0 +1,205 @@
+//! Every refusal, one row each: status, public code, reason, Retry-After, log level.
+//!
+//! Nothing else in the crate knows a rejecting status. The reason is the metric label and the log field;
+//! the code is what the sender reads, and it is coarser: it never tells what depends on the secret.
+
+use std::borrow::Cow;
+
+/// Why a delivery was not accepted. A fault is ours and never a 4xx; everything else is the sender's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reject {
+    /// No source has this path.
+    UnknownPath,
+    /// The provider does not send with this method.
+    MethodNotAllowed,
+    /// The body has a Content-Encoding; signatures cover what was sent, so it is never decoded.
+    ContentEncoded,
+    /// The body is longer than the source allows.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The request asks to change the protocol, which would change where its body ends.
+    UpgradeAsked,
+    /// The connection ended, or its framing broke, before the body was complete.
+    BodyIncomplete,
+    /// The signature (or token, or credentials) is not where the scheme has it.
+    SignatureMissing,
+    /// It is there, but not in the scheme's form.
+    SignatureMalformed,
+    /// It is there more than once.
+    SignatureRepeated,
+    /// It was made with another secret or over other bytes.
+    SignatureMismatch,
+    /// A header or value that the scheme demands beside the signature is missing.
+    CompanionMissing,
+    /// The time that the scheme signs is missing.
+    TimestampMissing,
+    /// The time is not in the scheme's form.
+    TimestampMalformed,
+    /// Signed too long ago.
+    Stale,
+    /// Signed too far in the future.
+    Premature,
+    /// The body is empty where the scheme forbids it.
+    BodyEmpty,
+    /// No secret of the source is valid at this time.
+    NoActiveSecret,
+    /// The payload is not valid by its schema, and the source refuses such.
+    SchemaInvalid,
+    /// More than the source's own rate, and the source refuses such.
+    RateLimited,
+    /// Fault: the quota of unconfirmed records is used up, or the disk is full.
+    JournalFull,
+    /// Fault: a write or sync of the journal failed.
+    JournalFailed,
+    /// Fault: more deliveries wait for the disk than the gateway lets wait.
+    Overloaded,
+    /// Fault: this machine's clock is wrong.
+    ClockWrong,
+    /// Fault: the gateway is stopping.
+    Stopping,
+}
+
+/// How a refusal shows: to the sender, in metrics, in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable public code in the problem document.
+    pub code: &'static str,
+    /// Exact cause: metric label and log field.
+    pub reason: &'static str,
+    /// Seconds for `Retry-After`, where a later try may go through.
+    pub retry_after: Option<u16>,
+    /// True for a fault of ours: logged as an error.
+    pub fault: bool,
+}
+
+const fn refuse(status: u16, code: &'static str, reason: &'static str) -> Row {
+    Row { status, code, reason, retry_after: None, fault: false }
+}
+
+const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Row {
+    Row { status: 503, code, reason, retry_after: Some(retry_after), fault: true }
+}
+
+impl Reject {
+    /// All of them, for tables and for metrics that start at zero.
+    pub const ALL: [Self; 25] = [
+        Self::UnknownPath,
+        Self::MethodNotAllowed,
+        Self::ContentEncoded,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::UpgradeAsked,
+        Self::BodyIncomplete,
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureRepeated,
+        Self::SignatureMismatch,
+        Self::CompanionMissing,
+        Self::TimestampMissing,
+        Self::TimestampMalformed,
+        Self::Stale,
+        Self::Premature,
+        Self::BodyEmpty,
+        Self::NoActiveSecret,
+        Self::SchemaInvalid,
+        Self::RateLimited,
+        Self::JournalFull,
+        Self::JournalFailed,
+        Self::Overloaded,
+        Self::ClockWrong,
+        Self::Stopping,
+    ];
+
+    /// The one place where a refusal gets its status, code, reason, Retry-After and level.
+    pub const fn row(self) -> Row {
+        match self {
+            Self::UnknownPath => refuse(404, "not_found", "unknown_path"),
+            Self::MethodNotAllowed => refuse(405, "method_not_allowed", "method_not_allowed"),
+            Self::ContentEncoded => refuse(415, "content_encoding", "content_encoded"),
+            Self::BodyTooLarge => refuse(413, "body_too_large", "body_too_large"),
+            Self::BodyTooSlow => refuse(408, "body_too_slow", "body_too_slow"),
+            Self::UpgradeAsked => refuse(400, "malformed", "upgrade_asked"),
+            Self::BodyIncomplete => refuse(400, "malformed", "body_incomplete"),
+            Self::SignatureMissing => refuse(401, "signature_missing", "signature_missing"),
+            Self::SignatureMalformed => refuse(401, "signature_invalid", "signature_malformed"),
+            Self::SignatureRepeated => refuse(401, "signature_invalid", "signature_repeated"),
+            Self::SignatureMismatch => refuse(401, "signature_invalid", "signature_mismatch"),
+            Self::CompanionMissing => refuse(401, "signature_invalid", "companion_missing"),
+            Self::TimestampMissing => refuse(401, "signature_invalid", "timestamp_missing"),
+            Self::TimestampMalformed => refuse(401, "signature_invalid", "timestamp_malformed"),
+            Self::Stale => refuse(401, "signature_invalid", "stale"),
+            Self::Premature => refuse(401, "signature_invalid", "premature"),
+            Self::BodyEmpty => refuse(401, "signature_invalid", "body_empty"),
+            Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
+            Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
+            Self::RateLimited => Row {
+                status: 429,
+                code: "rate_limited",
+                reason: "rate_limited",
+                retry_after: Some(1),
+                fault: false,
+            },
+            Self::JournalFull => fault("unavailable", "journal_full", 30),
+            Self::JournalFailed => fault("unavailable", "journal_failed", 5),
+            Self::Overloaded => fault("unavailable", "overloaded", 1),
+            Self::ClockWrong => fault("unavailable", "clock_wrong", 30),
+            Self::Stopping => fault("unavailable", "stopping", 5),
+        }
+    }
+
+    /// The refusal with a sentence for the log: never with a secret or any of the body in it.
+    pub fn because(self, detail: impl Into<Cow<'static, str>>) -> Refused {
+        Refused { reject: self, detail: detail.into() }
+    }
+}
+
+/// A refusal and what the log says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which.
+    pub reject: Reject,
+    /// What was found, for the log only.
+    pub detail: Cow<'static, str>,
+}
+
+impl From<Reject> for Refused {
+    fn from(reject: Reject) -> Self {
+        Self { reject, detail: Cow::Borrowed("") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn reasons_are_unique_and_faults_are_503_with_a_retry_after() {
+        let mut seen = HashSet::new();
+        for reject in Reject::ALL {
+            let row = reject.row();
+            assert!(seen.insert(row.reason), "{} stands twice", row.reason);
+            assert_eq!(row.fault, row.status >= 500, "{}", row.reason);
+            assert_eq!(row.fault, row.retry_after.is_some() && row.status == 503, "{}", row.reason);
+        }
+    }
+
+    #[test]
+    fn all_are_listed_in_order() {
+        for (index, reject) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!(reject as usize, index, "{reject:?}");
+        }
+        assert_eq!(Reject::ALL.len(), Reject::Stopping as usize + 1, "the last variant ends the list");
+    }
+
+    #[test]
+    fn the_sender_cannot_tell_a_stale_signature_from_a_wrong_one() {
+        let mismatch = Reject::SignatureMismatch.row();
+        for other in [Reject::Stale, Reject::Premature, Reject::NoActiveSecret] {
+            assert_eq!((other.row().status, other.row().code), (mismatch.status, mismatch.code));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Threads and tasks: the only file that spawns, so that each has a name and an end.
+
+use std::future::Future;
+use std::io;
+use std::thread::JoinHandle;
+
+/// Starts a named thread (the name shows in `top -H`, 15 bytes of it).
+///
+/// # Errors
+/// Where the system refuses another thread.
+pub fn thread<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// Starts a task on the current runtime; dropping the handle does not end it.
+pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    tokio::spawn(body)
+}
