@@ -50,3 +50,6 @@ pub mod reject;
 pub mod tasks;
 pub mod telemetry;
 pub mod units;
+
+pub mod extract;
+pub mod provider;

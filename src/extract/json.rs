@@ -1,0 +1,299 @@
+//! JSON pointers over raw bytes: one pass, no tree, values given as the text they have in the body.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON pointer (RFC 6901), split into its unescaped steps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pointer {
+    text: String,
+    steps: Vec<String>,
+}
+
+impl Pointer {
+    /// Reads `/a/b~1c/0`.
+    ///
+    /// # Errors
+    /// Where it does not begin with a slash, or has a `~` that is neither `~0` nor `~1`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(format!("`{text}` is no JSON pointer: it begins with `/`, as in `/data/id`"));
+        };
+        let steps = rest.split('/').map(|step| unescape(step, text)).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), steps })
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn unescape(step: &str, whole: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(step.len());
+    let mut chars = step.chars();
+    while let Some(c) = chars.next() {
+        match (c, c == '~') {
+            (_, false) => out.push(c),
+            (_, true) => match chars.next() {
+                Some('0') => out.push('~'),
+                Some('1') => out.push('/'),
+                _ => return Err(format!("`{whole}` is no JSON pointer: `~` is written `~0` and `/` `~1`")),
+            },
+        }
+    }
+    Ok(out)
+}
+
+/// A value found in a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    raw: &'a str,
+    /// Where the value lies in the body.
+    pub span: Range<usize>,
+}
+
+impl<'a> Found<'a> {
+    /// The value as text: a string's characters, a number or boolean as written. `None` for null, and for
+    /// objects and arrays, which are no names.
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        match self.raw.as_bytes().first()? {
+            b'"' if !self.raw.contains('\\') => {
+                self.raw.get(1..self.raw.len().checked_sub(1)?).map(Cow::Borrowed)
+            }
+            b'"' => serde_json::from_str::<String>(self.raw).ok().map(Cow::Owned),
+            b'n' | b'{' | b'[' => None,
+            _ => Some(Cow::Borrowed(self.raw)),
+        }
+    }
+}
+
+/// Looks up all `pointers` in one pass over `body`. A key that stands twice counts where it stands last, as
+/// with common parsers. All `None` where the body is not one valid JSON text.
+pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>> {
+    let mut found = vec![None; pointers.len()];
+    let active: Vec<(usize, &[String])> =
+        pointers.iter().enumerate().map(|(slot, pointer)| (slot, pointer.steps.as_slice())).collect();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let walk = Walk { base: body.as_ptr() as usize, active, found: &mut found };
+    let whole = walk.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    if whole.is_err() {
+        found.iter_mut().for_each(|slot| *slot = None);
+    }
+    found
+}
+
+struct Walk<'f, 'p, 'a> {
+    base: usize,
+    active: Vec<(usize, &'p [String])>,
+    found: &'f mut Vec<Option<Found<'a>>>,
+}
+
+impl<'p, 'a> Walk<'_, 'p, 'a> {
+    /// The pointers that go on below `key`.
+    fn below(&self, key: &str) -> Vec<(usize, &'p [String])> {
+        let next = |&(slot, steps): &(usize, &'p [String])| match steps.split_first() {
+            Some((first, rest)) if first == key => Some((slot, rest)),
+            _ => None,
+        };
+        self.active.iter().filter_map(next).collect()
+    }
+
+    fn forget(&mut self, slots: &[(usize, &[String])]) {
+        for &(slot, _) in slots {
+            self.found[slot] = None;
+        }
+    }
+
+    /// Notes the value for the pointers that end here; looks inside it for those that go deeper.
+    fn take(&mut self, active: Vec<(usize, &'p [String])>, raw: &'a RawValue) {
+        let text = raw.get();
+        let start = (text.as_ptr() as usize).saturating_sub(self.base);
+        let (ended, deeper): (Vec<_>, Vec<_>) = active.into_iter().partition(|(_, rest)| rest.is_empty());
+        for (slot, _) in ended {
+            self.found[slot] = Some(Found { raw: text, span: start..start + text.len() });
+        }
+        if !deeper.is_empty() {
+            let walk = Walk { base: self.base, active: deeper, found: self.found };
+            // The text was just parsed as one valid value, so walking it again cannot fail.
+            walk.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_default();
+        }
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Walk<'_, '_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            let below = self.below(&key);
+            if below.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                self.forget(&below);
+                let raw = map.next_value::<&'a RawValue>()?;
+                self.take(below, raw);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<S: SeqAccess<'a>>(mut self, mut seq: S) -> Result<(), S::Error> {
+        let mut index = 0_usize;
+        loop {
+            let below = self.below(&index.to_string());
+            if below.is_empty() {
+                if seq.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(());
+                }
+            } else {
+                let Some(raw) = seq.next_element::<&'a RawValue>()? else { return Ok(()) };
+                self.take(below, raw);
+            }
+            index += 1;
+        }
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// An object's key, borrowed from the body unless it has escapes.
+struct Key;
+
+impl<'a> DeserializeSeed<'a> for Key {
+    type Value = Cow<'a, str>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Key {
+    type Value = Cow<'a, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts(body: &str, pointers: &[&str]) -> Vec<Option<String>> {
+        let pointers: Vec<Pointer> = pointers.iter().map(|p| Pointer::parse(p).unwrap()).collect();
+        find(body.as_bytes(), &pointers.iter().collect::<Vec<_>>())
+            .iter()
+            .map(|found| found.as_ref().and_then(|f| f.text().map(Cow::into_owned)))
+            .collect()
+    }
+
+    #[test]
+    fn finds_several_values_in_one_pass() {
+        let body = r#"{"id":"evt_1","type":"a\/b","data":{"n":12.50,"list":[1,{"x":true}]},"none":null}"#;
+        let found =
+            texts(body, &["/id", "/type", "/data/n", "/data/list/1/x", "/none", "/data", "/missing/at/all"]);
+        let want = [Some("evt_1"), Some("a/b"), Some("12.50"), Some("true"), None, None, None];
+        assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn spans_point_into_the_body() {
+        let body = br#" { "a" : { "b" : "v" } } "#;
+        let pointer = Pointer::parse("/a/b").unwrap();
+        let found = find(body, &[&pointer]).remove(0).unwrap();
+        assert_eq!(&body[found.span], br#""v""#);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts_and_broken_json_has_nothing() {
+        assert_eq!(texts(r#"{"a":1,"a":2}"#, &["/a"]), [Some("2".to_owned())]);
+        assert_eq!(texts(r#"{"a":{"b":1},"a":3}"#, &["/a/b"]), [None]);
+        for broken in [r#"{"a":1"#, r#"{"a":1}x"#, "", "\u{feff}{}", r#"{"a":1,}"#] {
+            assert_eq!(texts(broken, &["/a"]), [None], "{broken}");
+        }
+    }
+
+    #[test]
+    fn pointers_are_unescaped_and_checked() {
+        assert_eq!(texts(r#"{"a/b":{"c~d":1}}"#, &["/a~1b/c~0d"]), [Some("1".to_owned())]);
+        assert!(Pointer::parse("a").is_err());
+        assert!(Pointer::parse("/a~2").is_err());
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a-c\"\\\\\u{e9}/]{0,4}".prop_map(Into::into)
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_parsed_tree(tree in json(), steps in prop::collection::vec("[a-c]|0|1", 1..4)) {
+            let pointer = format!("/{}", steps.join("/"));
+            let want = tree.pointer(&pointer).and_then(|value| match value {
+                serde_json::Value::String(text) => Some(text.clone()),
+                serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Some(value.to_string()),
+                _ => None,
+            });
+            prop_assert_eq!(texts(&tree.to_string(), &[&pointer]), [want]);
+        }
+
+        #[test]
+        fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let pointer = Pointer::parse("/a/0").unwrap();
+            find(&body, &[&pointer]);
+        }
+    }
+}

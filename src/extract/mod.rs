@@ -1,0 +1,10 @@
+//! Values picked out of a delivery by name: a header, a JSON pointer, a form field, a query parameter.
+//!
+//! Provider files say where a value is (`header:X-Request-Id`, `json:/data/id`); this room fetches it.
+//! A value comes back as its text; a body is read once for any number of pointers, and never printed again.
+
+mod json;
+mod pick;
+
+pub use json::{Found, Pointer, find};
+pub use pick::Pick;

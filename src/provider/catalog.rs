@@ -1,0 +1,152 @@
+//! All provider files: those built into the binary, and the operator's folder over them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rust_embed::RustEmbed;
+
+use super::definition::Definition;
+
+#[derive(RustEmbed)]
+#[folder = "providers/"]
+#[include = "*.toml"]
+struct BuiltIn;
+
+#[derive(RustEmbed)]
+#[folder = "providers/samples/"]
+#[include = "*.json"]
+struct Samples;
+
+/// A provider file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The folder or a file in it cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not in the form of a provider file.
+    #[error("{path}: {message}")]
+    Form {
+        /// Which.
+        path: String,
+        /// What was found, and where.
+        message: String,
+    },
+}
+
+/// What is wrong with a file's names, if anything; its schemes are looked at when a source uses one.
+fn plain(definition: &Definition) -> Result<(), String> {
+    let is_name = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        (1..=64).contains(&name.len()) && name.bytes().all(plain)
+    };
+    if !is_name(&definition.name) {
+        return Err(format!("name = {:?}; allowed: 1 to 64 of a-z, 0-9 and _", definition.name));
+    }
+    if definition
+        .methods
+        .iter()
+        .any(|method| method.is_empty() || method.bytes().any(|b| !b.is_ascii_uppercase()))
+    {
+        return Err(format!(
+            "methods = {:?}; allowed: HTTP methods in upper case, such as POST",
+            definition.methods
+        ));
+    }
+    let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
+    let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    match repeated {
+        Some((_, name)) => {
+            Err(format!("schemes: two are called {name:?}; allowed: a name of its own for each"))
+        }
+        None if names.is_empty() => Err("schemes: none; allowed: at least one".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Providers by name.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    providers: BTreeMap<String, Definition>,
+}
+
+impl Catalog {
+    /// The providers that come with the binary.
+    ///
+    /// # Errors
+    /// Where one of the built-in files is broken, which the crate's tests rule out.
+    pub fn built_in() -> Result<Self, CatalogError> {
+        let mut catalog = Self::default();
+        for name in BuiltIn::iter().filter(|name| !name.contains('/')) {
+            let Some(file) = BuiltIn::get(&name) else { continue };
+            catalog.add(&name, &file.data)?;
+        }
+        Ok(catalog)
+    }
+
+    /// Adds the `*.toml` files in `dir`; one with a known name replaces that provider whole.
+    ///
+    /// # Errors
+    /// Every file that cannot be read or used.
+    pub fn add_folder(&mut self, dir: &Path) -> Result<(), Vec<CatalogError>> {
+        let read = |path: &Path, source| CatalogError::Read { path: path.display().to_string(), source };
+        let listing = fs::read_dir(dir).map_err(|source| vec![read(dir, source)])?;
+        let mut paths: Vec<_> = listing
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+            .collect();
+        paths.sort();
+        let mut errors = Vec::new();
+        for path in paths {
+            let added = fs::read(&path)
+                .map_err(|source| read(&path, source))
+                .and_then(|text| self.add(&path.display().to_string(), &text));
+            errors.extend(added.err());
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn add(&mut self, path: &str, text: &[u8]) -> Result<(), CatalogError> {
+        let form = |message: String| CatalogError::Form { path: path.to_owned(), message };
+        let text = std::str::from_utf8(text).map_err(|error| form(error.to_string()))?;
+        let definition: Definition = toml::from_str(text).map_err(|error| form(error.to_string()))?;
+        if Path::new(path).file_stem().is_none_or(|stem| stem != definition.name.as_str()) {
+            return Err(form(format!(
+                "name = {:?}; allowed: the file's own name without .toml",
+                definition.name
+            )));
+        }
+        plain(&definition).map_err(form)?;
+        self.providers.insert(definition.name.clone(), definition);
+        Ok(())
+    }
+
+    /// The provider of that name.
+    pub fn get(&self, name: &str) -> Option<&Definition> {
+        self.providers.get(name)
+    }
+
+    /// All providers, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Definition> {
+        self.providers.values()
+    }
+
+    /// The sample payload of an event type, where one comes with the binary.
+    pub fn sample(provider: &str, event_type: &str) -> Option<Vec<u8>> {
+        Samples::get(&format!("{provider}/{event_type}.json")).map(|file| file.data.into_owned())
+    }
+
+    /// The event types that have a sample.
+    pub fn samples(provider: &str) -> Vec<String> {
+        let prefix = format!("{provider}/");
+        Samples::iter()
+            .filter_map(|name| Some(name.strip_prefix(&prefix)?.strip_suffix(".json")?.to_owned()))
+            .collect()
+    }
+}

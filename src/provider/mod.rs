@@ -1,0 +1,18 @@
+//! What a provider is: a sending service's scheme as data, read from `providers/*.toml`.
+//!
+//! [`Definition`] is the file's form; [`Scheme`] is one of its schemes, checked and with a source's settings
+//! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
+
+mod catalog;
+mod definition;
+mod scheme;
+pub mod secret;
+mod template;
+
+pub use catalog::{Catalog, CatalogError};
+pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition};
+pub use scheme::{
+    Algorithm, Encoding, Identity, KeyForm, Problem, Scheme, SignatureRule, TimeSource, TimeUnit,
+    TimestampRule,
+};
+pub use template::{Piece, Template};

@@ -1,0 +1,506 @@
+//! Secrets: where they come from ([`SecretRef`]) and what they are ([`Secret`]).
+//!
+//! The process environment enters the program here, once, as an [`Environment`]; secret files are read here.
+//! A resolved secret can be used through [`Secret::expose`] only: it has no equality, no serialization, its
+//! debug form is its label, and its memory is wiped when it is dropped. No error here carries secret text.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::clock::Timestamp;
+
+/// The longest secret, in bytes; a longer file is not a secret but a mistake.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+
+/// The shortest key of a source or token of the admin port, in bytes.
+pub const KEY_BYTES_MIN: usize = 16;
+
+/// The environment as it was at one moment, so that nothing reads it later and tests bring their own.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// The value of `name`, which need not be text.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Every variable whose name is text, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &OsStr)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.to_str()?, value.as_os_str())))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+/// Where a secret is kept. Exactly one of `env`, `file`, `credential` and `value`; a bare string is a `value`.
+#[derive(Clone, Debug)]
+pub struct SecretRef {
+    /// The place it is read from.
+    pub place: SecretPlace,
+    /// The name it is shown and counted under; default `secret-<position>`.
+    pub label: Option<String>,
+    /// It verifies nothing before this time (RFC 3339); default: no bound.
+    pub not_before: Option<Timestamp>,
+    /// It verifies nothing from this time on (RFC 3339); default: no bound.
+    pub not_after: Option<Timestamp>,
+}
+
+/// The places a secret can be kept in.
+#[derive(Clone)]
+pub enum SecretPlace {
+    /// The environment variable of this name, or the file that `<name>_FILE` names.
+    Env(String),
+    /// A file; a relative path begins in the folder the gateway was started in.
+    File(PathBuf),
+    /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// The configuration itself, as plain text; for development only.
+    Value(Zeroizing<String>),
+}
+
+impl fmt::Debug for SecretPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Value(_) => f.write_str("value ***"),
+        }
+    }
+}
+
+/// Why a secret cannot be used. Names the place, never the text.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Neither the variable nor its `_FILE` twin is set.
+    #[error("environment variable {0} is not set, nor is {0}_FILE")]
+    Unset(String),
+    /// The variable and its `_FILE` twin are both set.
+    #[error("environment variables {0} and {0}_FILE are both set")]
+    Ambiguous(String),
+    /// The service was not started with credentials.
+    #[error("$CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials,
+    /// The file cannot be read.
+    #[error("file {} cannot be read: {}", .0.display(), .1)]
+    Unreadable(PathBuf, io::Error),
+    /// There is no byte in it.
+    #[error("{0} is empty")]
+    Empty(String),
+    /// There is nothing but white space in it.
+    #[error("{0} is nothing but white space")]
+    Blank(String),
+    /// It is too short to be a key.
+    #[error("{place} holds {len} bytes")]
+    Short {
+        /// Where it was read from.
+        place: String,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// It is longer than [`SECRET_BYTES_MAX`].
+    #[error("{0} holds more than {SECRET_BYTES_MAX} bytes")]
+    Long(String),
+}
+
+/// A secret with what was odd about its text.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The secret.
+    pub secret: Secret,
+    /// What an operator should know, such as a newline that was cut off.
+    pub warning: Option<String>,
+}
+
+impl SecretRef {
+    /// What is allowed in its place.
+    pub const EXPECTED: &str =
+        "a reference such as { env = \"NAME\" }, { file = \"/path\" } or { credential = \"name\" }";
+
+    /// Whether the secret's text stands in the configuration itself.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.place, SecretPlace::Value(_))
+    }
+
+    /// The label of this secret at `position`, counted from 1.
+    pub fn label_at(&self, position: usize) -> String {
+        self.label.clone().unwrap_or_else(|| format!("secret-{position}"))
+    }
+
+    /// Reads the secret, the one at `position` (from 1) of its list, and refuses one shorter than `bytes_min`.
+    /// One newline at the end is cut off, with a warning.
+    ///
+    /// # Errors
+    /// [`SecretError`] if it is missing, unreadable, empty, blank, too short or too long.
+    pub fn resolve(
+        &self,
+        env: &Environment,
+        position: usize,
+        bytes_min: usize,
+    ) -> Result<Resolved, SecretError> {
+        let (place, mut bytes) = self.place.read(env)?;
+        let trimmed = trim_newline(&mut bytes);
+        if bytes.is_empty() {
+            return Err(SecretError::Empty(place));
+        }
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(SecretError::Blank(place));
+        }
+        if bytes.len() < bytes_min {
+            return Err(SecretError::Short { place, len: bytes.len() });
+        }
+        let warning =
+            trimmed.then(|| format!("{place} ends with a newline, which is not part of the secret"));
+        let secret = Secret {
+            bytes,
+            label: self.label_at(position),
+            not_before: self.not_before,
+            not_after: self.not_after,
+        };
+        Ok(Resolved { secret, warning })
+    }
+}
+
+impl SecretPlace {
+    /// The name of the place for messages, and the bytes found there.
+    fn read(&self, env: &Environment) -> Result<(String, Zeroizing<Vec<u8>>), SecretError> {
+        match self {
+            Self::Env(name) => read_variable(name, env),
+            Self::File(path) => read_file(path),
+            Self::Credential(name) => {
+                let dir = env.get("CREDENTIALS_DIRECTORY").ok_or(SecretError::NoCredentials)?;
+                read_file(&Path::new(dir).join(name))
+            }
+            Self::Value(text) => bounded("the plain value".to_owned(), text.as_bytes()),
+        }
+    }
+}
+
+fn read_variable(name: &str, env: &Environment) -> Result<(String, Zeroizing<Vec<u8>>), SecretError> {
+    match (env.get(name), env.get(&format!("{name}_FILE"))) {
+        (Some(value), None) => bounded(format!("environment variable {name}"), value.as_bytes()),
+        (None, Some(path)) => read_file(Path::new(path)),
+        (None, None) => Err(SecretError::Unset(name.to_owned())),
+        (Some(_), Some(_)) => Err(SecretError::Ambiguous(name.to_owned())),
+    }
+}
+
+fn bounded(place: String, bytes: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), SecretError> {
+    if bytes.len() > SECRET_BYTES_MAX {
+        return Err(SecretError::Long(place));
+    }
+    Ok((place, Zeroizing::new(bytes.to_vec())))
+}
+
+/// Reads into one allocation of the final size, so that no copy of the secret is left behind by growing.
+fn read_file(path: &Path) -> Result<(String, Zeroizing<Vec<u8>>), SecretError> {
+    let unreadable = |error| SecretError::Unreadable(path.to_owned(), error);
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES_MAX + 1]);
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    bounded(format!("file {}", path.display()), &bytes[..len])
+}
+
+/// Cuts one `\n` or `\r\n` off the end, and tells whether there was one.
+fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) -> bool {
+    let kept = match bytes.strip_suffix(b"\n") {
+        Some(rest) => rest.strip_suffix(b"\r").unwrap_or(rest).len(),
+        None => return false,
+    };
+    bytes[kept..].zeroize();
+    bytes.truncate(kept);
+    true
+}
+
+/// A secret in memory, wiped when dropped.
+pub struct Secret {
+    bytes: Zeroizing<Vec<u8>>,
+    label: String,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+}
+
+impl Secret {
+    /// The secret's bytes. What takes them must keep them out of logs, errors and metrics.
+    pub fn expose(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The name it is shown and counted under.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// From when on it may verify; `None` = ever.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// From when on it no longer may; `None` = never.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.label)
+    }
+}
+
+/// The table form of a [`SecretRef`], before it is known that exactly one place is named.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct Table {
+    #[serde(default, deserialize_with = "variable_name")]
+    env: Option<String>,
+    #[serde(default, deserialize_with = "file_path")]
+    file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "credential_name")]
+    credential: Option<String>,
+    #[serde(default)]
+    value: Option<String>,
+    #[serde(default, deserialize_with = "label")]
+    label: Option<String>,
+    #[serde(default, deserialize_with = "moment")]
+    not_before: Option<Timestamp>,
+    #[serde(default, deserialize_with = "moment")]
+    not_after: Option<Timestamp>,
+}
+
+impl Table {
+    /// The one place that is named; `None` if there is none or more than one.
+    fn place(&mut self) -> Option<SecretPlace> {
+        let mut places = [
+            self.env.take().map(SecretPlace::Env),
+            self.file.take().map(SecretPlace::File),
+            self.credential.take().map(SecretPlace::Credential),
+            self.value.take().map(|text| SecretPlace::Value(Zeroizing::new(text))),
+        ]
+        .into_iter()
+        .flatten();
+        let place = places.next();
+        if places.next().is_some() { None } else { place }
+    }
+}
+
+/// Text that `parse` takes, or a refusal that tells what is allowed.
+fn parsed<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    allowed: &str,
+    parse: impl Fn(String) -> Option<T>,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(text).map(Some).ok_or_else(|| de::Error::custom(allowed))
+}
+
+/// What the operating system can hold: no `=`, no NUL, not empty.
+fn variable_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    parsed(deserializer, "the name of an environment variable", |name| {
+        (!name.is_empty() && !name.contains(['=', '\0'])).then_some(name)
+    })
+}
+
+fn file_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    parsed(deserializer, "the path of a file", |path| {
+        (!path.is_empty() && !path.contains('\0')).then(|| path.into())
+    })
+}
+
+/// A name that stays inside the folder it is looked up in.
+fn credential_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    parsed(deserializer, "the name of a file in $CREDENTIALS_DIRECTORY, without a folder", |name| {
+        let inside = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
+        inside.then_some(name)
+    })
+}
+
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    parsed(deserializer, "1 to 64 letters, digits, \"-\", \"_\" and \".\"", |text| {
+        ((1..=64).contains(&text.len()) && text.chars().all(legal)).then_some(text)
+    })
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    parsed(deserializer, "a time with its offset (RFC 3339), such as 2026-12-31T00:00:00Z", |text| {
+        let at = text.parse::<jiff::Timestamp>().ok()?;
+        Some(Timestamp::from_millis(at.as_millisecond()))
+    })
+}
+
+struct RefVisitor;
+
+impl<'de> Visitor<'de> for RefVisitor {
+    type Value = SecretRef;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SecretRef::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretRef, E> {
+        let place = SecretPlace::Value(Zeroizing::new(text.to_owned()));
+        Ok(SecretRef { place, label: None, not_before: None, not_after: None })
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SecretRef, M::Error> {
+        let mut table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        let place = table.place().ok_or_else(|| {
+            de::Error::custom("exactly one of env (a variable), file (a path) and credential (a file name)")
+        })?;
+        Ok(SecretRef { place, label: table.label, not_before: table.not_before, not_after: table.not_after })
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RefVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const KEY: &str = "whsec_0123456789abcdef";
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Doc {
+        at: SecretRef,
+    }
+
+    fn reference(text: &str) -> Result<SecretRef, toml::de::Error> {
+        toml::from_str::<Doc>(&format!("at = {text}")).map(|doc| doc.at)
+    }
+
+    fn resolve(text: &str, env: &[(&str, &str)]) -> Result<Resolved, SecretError> {
+        let env = env.iter().copied().collect();
+        reference(text).unwrap().resolve(&env, 1, KEY_BYTES_MIN)
+    }
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_variable_gives_its_value() {
+        let found = resolve("{ env = \"KEY\" }", &[("KEY", KEY)]).unwrap();
+        assert_eq!(found.secret.expose(), KEY.as_bytes());
+        assert_eq!(found.secret.label(), "secret-1");
+        assert!(found.warning.is_none());
+    }
+
+    #[test]
+    fn a_file_variable_names_a_file_and_its_newline_is_cut_once() {
+        let kept = file(format!("{KEY}\n\n").as_bytes());
+        let path = kept.path().to_str().unwrap();
+        let found = resolve("{ env = \"KEY\" }", &[("KEY_FILE", path)]).unwrap();
+        assert_eq!(found.secret.expose(), format!("{KEY}\n").as_bytes());
+        assert!(found.warning.unwrap().contains("ends with a newline"));
+        let dos = file(format!("{KEY}\r\n").as_bytes());
+        let found = resolve(&format!("{{ file = {:?} }}", dos.path()), &[]).unwrap();
+        assert_eq!(found.secret.expose(), KEY.as_bytes());
+    }
+
+    #[test]
+    fn a_credential_stays_in_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("hook"), KEY).unwrap();
+        let env = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())];
+        assert_eq!(resolve("{ credential = \"hook\" }", &env).unwrap().secret.expose(), KEY.as_bytes());
+        assert!(matches!(resolve("{ credential = \"hook\" }", &[]), Err(SecretError::NoCredentials)));
+        for name in ["../hook", "/etc/passwd", "..", ""] {
+            assert!(reference(&format!("{{ credential = {name:?} }}")).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn unusable_text_is_refused() {
+        let found = |value: &str| resolve("{ env = \"KEY\" }", &[("KEY", value)]).unwrap_err();
+        assert!(matches!(found(""), SecretError::Empty(_)));
+        assert!(matches!(found("\n"), SecretError::Empty(_)));
+        assert!(matches!(found(" \t \n"), SecretError::Blank(_)));
+        assert!(matches!(found("123456789012345\n"), SecretError::Short { len: 15, .. }));
+        assert!(matches!(found(&"x".repeat(SECRET_BYTES_MAX + 1)), SecretError::Long(_)));
+        assert!(matches!(resolve("{ env = \"KEY\" }", &[]), Err(SecretError::Unset(_))));
+        let both = [("KEY", KEY), ("KEY_FILE", "/nowhere")];
+        assert!(matches!(resolve("{ env = \"KEY\" }", &both), Err(SecretError::Ambiguous(_))));
+        assert!(matches!(resolve("{ file = \"/nowhere/at/all\" }", &[]), Err(SecretError::Unreadable(..))));
+        let long = file(&vec![b'x'; SECRET_BYTES_MAX + 1]);
+        assert!(matches!(
+            resolve(&format!("{{ file = {:?} }}", long.path()), &[]),
+            Err(SecretError::Long(_))
+        ));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_a_secret_too() {
+        let kept = file(&[0xff; 32]);
+        let found = resolve(&format!("{{ file = {:?} }}", kept.path()), &[]).unwrap();
+        assert_eq!(found.secret.expose(), [0xff; 32]);
+    }
+
+    #[test]
+    fn exactly_one_place_is_named() {
+        for text in [
+            "{}",
+            "{ label = \"a\" }",
+            "{ env = \"A\", file = \"b\" }",
+            "{ env = \"\" }",
+            "{ env = \"A=B\" }",
+            "7",
+            "[]",
+        ] {
+            assert!(reference(text).is_err(), "{text}");
+        }
+        assert!(reference("{ env = \"A\", lable = \"a\" }").is_err());
+        assert!(reference("{ env = \"A\", label = \"a b\" }").is_err());
+    }
+
+    #[test]
+    fn neither_form_shows_the_secret() {
+        let plain = reference(&format!("{KEY:?}")).unwrap();
+        assert!(plain.is_plain());
+        let secret = plain.resolve(&Environment::default(), 3, KEY_BYTES_MIN).unwrap().secret;
+        let env: Environment = [("KEY", KEY)].into_iter().collect();
+        let shown = format!("{plain:?} {secret:?} {env:?}");
+        assert!(!shown.contains("whsec"), "{shown}");
+        assert!(shown.ends_with("Secret(secret-3) Environment(1 variables)"), "{shown}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Templates of signed bytes: `{timestamp}.{body}` as a list of pieces.
+
+use std::fmt;
+
+use crate::extract::Pick;
+
+/// One piece of the signed bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Fixed text.
+    Literal(String),
+    /// The time's text exactly as received.
+    Timestamp,
+    /// The body's bytes.
+    Body,
+    /// The request's method in upper case.
+    Method,
+    /// A value of the delivery; without it there is nothing that could have been signed.
+    Value(Pick),
+}
+
+/// The signed bytes of a scheme, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// What is signed, first to last.
+    pub pieces: Vec<Piece>,
+}
+
+impl Template {
+    /// Reads text in which `{name}` stands for a piece, and `{{` and `}}` for the braces themselves.
+    ///
+    /// # Errors
+    /// A sentence that names the piece and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(next) = rest.chars().next() {
+            if let Some(after) = rest.strip_prefix("{{").or_else(|| rest.strip_prefix("}}")) {
+                literal.push(next);
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('{') {
+                let (name, after) =
+                    after.split_once('}').ok_or_else(|| format!("`{text}` has a `{{` without its `}}`"))?;
+                if !literal.is_empty() {
+                    pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                }
+                pieces.push(piece(name)?);
+                rest = after;
+            } else if next == '}' {
+                return Err(format!("`{text}` has a `}}` without its `{{`"));
+            } else {
+                literal.push(next);
+                rest = rest.strip_prefix(next).unwrap_or_default();
+            }
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        Ok(Self { pieces })
+    }
+
+    /// `text` so that it stands for itself in a template.
+    pub fn escape(text: &str) -> String {
+        text.replace('{', "{{").replace('}', "}}")
+    }
+
+    /// Whether the body's bytes are signed.
+    pub fn covers_body(&self) -> bool {
+        self.pieces.contains(&Piece::Body)
+    }
+
+    /// Whether the value at `pick` is signed: by itself, or as a part of the body.
+    pub fn covers(&self, pick: &Pick) -> bool {
+        let itself = self.pieces.iter().any(|piece| matches!(piece, Piece::Value(value) if value == pick));
+        match pick {
+            Pick::Json(_) | Pick::Form(_) => itself || self.covers_body(),
+            Pick::Header(_) | Pick::Query(_) => itself,
+        }
+    }
+}
+
+fn piece(name: &str) -> Result<Piece, String> {
+    match name {
+        "timestamp" => Ok(Piece::Timestamp),
+        "body" => Ok(Piece::Body),
+        "method" => Ok(Piece::Method),
+        _ => Pick::parse(name).map(Piece::Value).map_err(|_| {
+            format!(
+                "`{{{name}}}` is no piece; allowed: {{timestamp}}, {{body}}, {{method}}, {{header:NAME}}, \
+                 {{json:/pointer}}, {{form:NAME}}, {{query:NAME}}"
+            )
+        }),
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => f.write_str(&Self::escape(text))?,
+                Piece::Timestamp => f.write_str("{timestamp}")?,
+                Piece::Body => f.write_str("{body}")?,
+                Piece::Method => f.write_str("{method}")?,
+                Piece::Value(pick) => write!(f, "{{{pick}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_prints_as_it_was_read() {
+        for text in
+            ["{timestamp}.{body}", "v0:{header:x-id}:{body}", "a{{b}}{method}{query:q}{json:/a/b}", ""]
+        {
+            assert_eq!(Template::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_bad_template_says_what_is_allowed() {
+        for (text, part) in
+            [("{bdy}", "`{bdy}` is no piece"), ("{body", "without its"), ("a}", "without its")]
+        {
+            assert!(Template::parse(text).unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_a_signed_body_is_signed_and_a_header_only_by_name() {
+        let template = Template::parse("{header:X-Id}.{body}").unwrap();
+        for (pick, covered) in [("json:/id", true), ("header:x-id", true), ("header:x-other", false)] {
+            assert_eq!(template.covers(&Pick::parse(pick).unwrap()), covered, "{pick}");
+        }
+    }
+}
