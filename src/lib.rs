@@ -51,5 +51,12 @@ pub mod tasks;
 pub mod telemetry;
 pub mod units;
 
+pub mod event;
 pub mod extract;
+pub mod freshness;
+pub mod limit;
 pub mod provider;
+pub mod schema;
+pub mod verify;
+
+pub mod dedup;

@@ -1,0 +1,171 @@
+//! Event: what is kept and handed over. A delivery becomes one only through proof: see [`Event::new`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::dedup::key::EventKey;
+use crate::delivery::Headers;
+use crate::verify::Verified;
+
+/// The number of an event in its journal: starts at 1, rises by one for each event, never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A SHA-256 that names something: an event's message id, or the content that two deliveries share.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    /// 64 lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0_u8; 64];
+        match hex::encode_to_slice(self.0, &mut text) {
+            Ok(()) => f.pad(std::str::from_utf8(&text).unwrap_or_default()),
+            Err(_) => Err(fmt::Error),
+        }
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What makes two deliveries one event, and what makes two events twins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Keys {
+    /// The event's identity: equal on every redelivery, the workers' idempotency key.
+    pub message_id: Digest,
+    /// Source, scheme and body digest, where the identity also takes in an id or type that is not signed.
+    /// Two events with one `content` and different `message_id`s are twins.
+    pub content: Option<Digest>,
+}
+
+/// One line of the dedup index: an event's keys, where it is, and since when it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The keys.
+    pub keys: Keys,
+    /// The record that holds the event.
+    pub sequence: Sequence,
+    /// When the delivery came in: the dedup window starts here.
+    pub received_at: Timestamp,
+}
+
+/// Everything that is kept about an event beside its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The configured endpoint it came in by.
+    pub source: Arc<str>,
+    /// The provider whose scheme proved it.
+    pub provider: Arc<str>,
+    /// Identity and content keys.
+    pub keys: Keys,
+    /// The provider's own id of the event; empty where it gave none.
+    pub event_id: String,
+    /// The provider's event type; empty where it gave none.
+    pub event_type: String,
+    /// When the delivery had been read in full.
+    pub received_at: Timestamp,
+    /// Label of the secret that verified.
+    pub secret: Arc<str>,
+    /// `Content-Type` as received; empty where there was none.
+    pub content_type: String,
+    /// Headers on the provider's allow-list, lower-case name and value, in order of arrival.
+    pub headers: Vec<(String, String)>,
+    /// True where the scheme proves the sender but does not cover the body (token, Basic, Bearer).
+    pub source_authenticated: bool,
+    /// Why the payload is not valid by its schema; such an event is relayed as `invalid.<source>`.
+    pub invalid: Option<String>,
+    /// The first event with the same content, where this one is its twin.
+    pub twin_of: Option<Digest>,
+    /// Kept but not relayed until an operator releases it.
+    pub held: bool,
+    /// The sender delivered a known event again, and the source forwards that.
+    pub redelivery: bool,
+}
+
+/// An accepted event: its envelope and the exact bytes that were received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    envelope: Envelope,
+    body: Bytes,
+}
+
+impl Event {
+    /// The only way from a delivery to an event: it takes the proof that somebody with the secret sent it and
+    /// the key that was derived from that proof. `invalid` is why its schema does not hold, if so.
+    pub fn new(source: &Arc<str>, verified: Verified, key: EventKey, invalid: Option<String>) -> Self {
+        let scheme = verified.scheme();
+        let (provider, source_authenticated) = (scheme.provider.as_str().into(), !scheme.covers_body());
+        let headers = kept(&scheme.forward, &verified.delivery().headers);
+        let secret = Arc::clone(verified.secret());
+        let delivery = verified.into_delivery();
+        let content_type = delivery.headers.first("content-type").map(text).unwrap_or_default();
+        let keys = key.keys();
+        let (event_id, event_type) = key.into_names();
+        let envelope = Envelope {
+            source: Arc::clone(source),
+            provider,
+            keys,
+            event_id,
+            event_type,
+            received_at: delivery.received_at,
+            secret,
+            content_type,
+            headers,
+            source_authenticated,
+            invalid,
+            twin_of: None,
+            held: false,
+            redelivery: false,
+        };
+        Self { envelope, body: delivery.body }
+    }
+
+    /// Restores an event that the journal kept. Only `journal/record.rs` calls this.
+    pub(crate) fn restore(envelope: Envelope, body: Bytes) -> Self {
+        Self { envelope, body }
+    }
+
+    /// Everything but the body.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The bytes as received.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Notes that the sender delivered this event before.
+    pub(crate) fn set_redelivery(&mut self) {
+        self.envelope.redelivery = true;
+    }
+
+    /// Notes that this event repeats the content of `first` under another id or type.
+    pub(crate) fn set_twin(&mut self, first: Digest, held: bool) {
+        self.envelope.twin_of = Some(first);
+        self.envelope.held = held;
+    }
+}
+
+/// The headers on the allow-list, in order of arrival.
+fn kept(allowed: &[String], headers: &Headers) -> Vec<(String, String)> {
+    let wanted = |name: &[u8]| allowed.iter().any(|allowed| allowed.as_bytes() == name);
+    headers.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

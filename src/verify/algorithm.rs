@@ -1,0 +1,142 @@
+//! The MACs, and signatures as bytes. Comparing is constant in time and done nowhere else.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::provider::{Algorithm, Encoding};
+
+/// A MAC that has its key and waits for bytes; cloned for each delivery, so the key is set up once.
+#[derive(Clone)]
+pub(super) enum Mac {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha384(Hmac<Sha384>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Mac {
+    /// Sets up the key; `None` for the algorithm that has no MAC.
+    pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Option<Self> {
+        match algorithm {
+            Algorithm::HmacSha1 => Hmac::new_from_slice(key).ok().map(Self::Sha1),
+            Algorithm::HmacSha256 => Hmac::new_from_slice(key).ok().map(Self::Sha256),
+            Algorithm::HmacSha384 => Hmac::new_from_slice(key).ok().map(Self::Sha384),
+            Algorithm::HmacSha512 => Hmac::new_from_slice(key).ok().map(Self::Sha512),
+            Algorithm::Token => None,
+        }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(mac) => mac.update(bytes),
+            Self::Sha256(mac) => mac.update(bytes),
+            Self::Sha384(mac) => mac.update(bytes),
+            Self::Sha512(mac) => mac.update(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> Output {
+        match self {
+            Self::Sha1(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
+            Self::Sha256(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
+            Self::Sha384(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
+            Self::Sha512(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
+        }
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mac(…)")
+    }
+}
+
+/// Longest MAC, in bytes.
+const OUTPUT_MAX: usize = 64;
+
+/// A MAC's bytes, zero-padded; compared in constant time only.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    bytes: [u8; OUTPUT_MAX],
+    len: u8,
+}
+
+impl Output {
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut output = Self { bytes: [0; OUTPUT_MAX], len: 0 };
+        for (to, from) in output.bytes.iter_mut().zip(bytes) {
+            *to = *from;
+            output.len += 1;
+        }
+        output
+    }
+
+    /// What stands for a token of any length, so that comparing tells nothing of the secret's.
+    pub(super) fn of_token(token: &[u8]) -> Self {
+        Self::from_bytes(&Sha256::digest(token))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl ConstantTimeEq for Output {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.bytes.ct_eq(&other.bytes) & self.len.ct_eq(&other.len)
+    }
+}
+
+const fn length(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::HmacSha1 => 20,
+        Algorithm::HmacSha256 => 32,
+        Algorithm::HmacSha384 => 48,
+        Algorithm::HmacSha512 => 64,
+        Algorithm::Token => 0,
+    }
+}
+
+/// A candidate's bytes; `None` where it is not strictly in that encoding, or too long or short for the MAC.
+pub(super) fn decode(algorithm: Algorithm, encoding: Encoding, text: &str) -> Option<Output> {
+    if algorithm == Algorithm::Token {
+        return token(encoding, text).map(|token| Output::of_token(&token));
+    }
+    let mut bytes = [0_u8; OUTPUT_MAX];
+    let space = bytes.get_mut(..length(algorithm))?;
+    match encoding {
+        Encoding::Hex if text.bytes().any(|byte| byte.is_ascii_uppercase()) => return None,
+        Encoding::Hex | Encoding::HexAnyCase => hex::decode_to_slice(text, space).ok()?,
+        Encoding::Base64 => {
+            // The slice decoder wants room for what padding could have stood for.
+            let mut room = [0_u8; OUTPUT_MAX + 3];
+            let len = STANDARD.decode_slice(text, &mut room).ok()?;
+            space.copy_from_slice(room.get(..len).filter(|bytes| bytes.len() == space.len())?);
+        }
+        Encoding::Text => return None,
+    }
+    Some(Output::from_bytes(space))
+}
+
+fn token(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
+    match encoding {
+        Encoding::Text => Some(text.as_bytes().to_vec()),
+        Encoding::Base64 => STANDARD.decode(text).ok(),
+        Encoding::Hex | Encoding::HexAnyCase => hex::decode(text).ok(),
+    }
+}
+
+/// A MAC's text in that encoding.
+pub(super) fn encode(encoding: Encoding, bytes: &[u8]) -> String {
+    match encoding {
+        Encoding::Hex | Encoding::HexAnyCase => hex::encode(bytes),
+        Encoding::Base64 => STANDARD.encode(bytes),
+        Encoding::Text => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}

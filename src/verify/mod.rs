@@ -1,0 +1,14 @@
+//! Proof that the sender knows the secret, over the exact bytes that arrived. Mints [`Verified`].
+//!
+//! The same rules sign: [`sign()`] makes what [`Verifier`] accepts, for samples and tests.
+
+mod algorithm;
+mod content;
+mod header;
+mod key;
+mod sign;
+mod verifier;
+
+pub use key::{Key, KeyError};
+pub use sign::{SignError, sign};
+pub use verifier::{Verified, Verifier};

@@ -1,0 +1,196 @@
+//! The verdict: candidate signatures against what each active secret would have signed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use subtle::{Choice, ConstantTimeEq};
+
+use super::algorithm;
+use super::content;
+use super::header::{self, Candidates};
+use super::key::{Key, Material};
+use crate::clock::Timestamp;
+use crate::delivery::Delivery;
+use crate::provider::{EmptyBody, Scheme, TimeSource, TimeUnit, TimestampRule};
+use crate::reject::{Refused, Reject};
+
+/// A source's scheme with its keys, made once at load.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    scheme: Arc<Scheme>,
+    keys: Vec<Key>,
+}
+
+/// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    delivery: Delivery,
+    scheme: Arc<Scheme>,
+    secret: Arc<str>,
+    signed_at: Option<Timestamp>,
+}
+
+impl Verified {
+    /// The delivery that was proved.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// The scheme that proved it.
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Label of the secret that it was proved with.
+    pub fn secret(&self) -> &Arc<str> {
+        &self.secret
+    }
+
+    /// The signed time, where the scheme has one.
+    pub fn signed_at(&self) -> Option<Timestamp> {
+        self.signed_at
+    }
+
+    /// Gives the delivery back, the proof being used up.
+    pub fn into_delivery(self) -> Delivery {
+        self.delivery
+    }
+}
+
+impl Verifier {
+    /// A scheme and the keys of a source, any of which may have signed.
+    pub fn new(scheme: Arc<Scheme>, keys: Vec<Key>) -> Self {
+        Self { scheme, keys }
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &Arc<Scheme> {
+        &self.scheme
+    }
+
+    /// Labels of the secrets, in order.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.keys.iter().map(Key::label)
+    }
+
+    /// Judges one delivery at `now`, which decides only which secrets are valid.
+    ///
+    /// # Errors
+    /// The exact cause; never with a secret or any of the body in its detail.
+    pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
+        let (secret, signed_at) = self.judge(&delivery, now)?;
+        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at })
+    }
+
+    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
+        let value = header::value(&self.scheme.signature, delivery)?;
+        let candidates = Candidates::parse(&self.scheme.signature, &value)?;
+        for pick in &self.scheme.require {
+            if pick.read(delivery).is_none_or(|value| value.is_empty()) {
+                return Err(Reject::CompanionMissing.because(format!("{pick} is missing or empty")));
+            }
+        }
+        if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
+            return Err(Reject::BodyEmpty.into());
+        }
+        let time = self.time(delivery, &candidates)?;
+        let secret = self.matching(delivery, &candidates, time.as_ref().map(|time| &*time.text), now)?;
+        Ok((secret, time.map(|time| time.at)))
+    }
+
+    fn time<'d>(
+        &self,
+        delivery: &'d Delivery,
+        candidates: &'d Candidates<'_>,
+    ) -> Result<Option<SignedTime<'d>>, Refused> {
+        let Some(rule) = &self.scheme.timestamp else { return Ok(None) };
+        let text = match &rule.from {
+            TimeSource::Signature(name) => candidates.named(name)?.map(Cow::Borrowed),
+            TimeSource::Place(pick) => pick.read(delivery),
+        };
+        let text = text.ok_or(Reject::TimestampMissing)?;
+        let at = read_time(rule, &text).ok_or_else(|| {
+            Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
+        })?;
+        Ok(Some(SignedTime { text, at }))
+    }
+
+    /// The label of the first active secret that made one of the candidates over one of the templates.
+    fn matching(
+        &self,
+        delivery: &Delivery,
+        candidates: &Candidates<'_>,
+        time: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Arc<str>, Refused> {
+        let decoded = candidates.decode(&self.scheme)?;
+        let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
+        if active.peek().is_none() {
+            return Err(
+                Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
+            );
+        }
+        for key in active {
+            if self.signed_by(key, delivery, &decoded, time)? {
+                return Ok(Arc::clone(key.label()));
+            }
+        }
+        Err(Reject::SignatureMismatch.because(format!(
+            "{} signature(s) against {} secret(s): none matches",
+            decoded.len(),
+            self.keys.len()
+        )))
+    }
+
+    fn signed_by(
+        &self,
+        key: &Key,
+        delivery: &Delivery,
+        candidates: &[algorithm::Output],
+        time: Option<&str>,
+    ) -> Result<bool, Refused> {
+        let keyed = match key.material() {
+            Material::Token(token) => return Ok(any_equal(candidates, token)),
+            Material::Mac(mac) => mac,
+        };
+        let mut missing = None;
+        for template in &self.scheme.signed {
+            let mut mac = (**keyed).clone();
+            match content::feed(template, delivery, time, &mut |bytes| mac.update(bytes)) {
+                Ok(()) if any_equal(candidates, &mac.finish()) => return Ok(true),
+                Ok(()) => {}
+                Err(refused) => missing = Some(refused),
+            }
+        }
+        // A value that only some templates want is missed only where none of the others could be tried.
+        missing.filter(|_| self.scheme.signed.len() == 1).map_or(Ok(false), Err)
+    }
+}
+
+struct SignedTime<'d> {
+    text: Cow<'d, str>,
+    at: Timestamp,
+}
+
+/// Looks at every candidate, whatever the earlier ones gave, and at every byte of each.
+fn any_equal(candidates: &[algorithm::Output], own: &algorithm::Output) -> bool {
+    let equal = candidates.iter().fold(Choice::from(0), |equal, candidate| equal | candidate.ct_eq(own));
+    bool::from(equal)
+}
+
+fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
+    match rule.unit {
+        TimeUnit::Seconds => digits(text).map(Timestamp::from_seconds),
+        TimeUnit::Milliseconds => digits(text).map(Timestamp::from_millis),
+        TimeUnit::Rfc3339 => {
+            text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()))
+        }
+    }
+}
+
+/// Up to 15 decimal digits and nothing else: no sign, no leading zero, no blanks, no exponent.
+fn digits(text: &str) -> Option<i64> {
+    let plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = plain && (text.len() == 1 || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
