@@ -1,0 +1,75 @@
+//! The index's own sense of time: wall time in which a forward step of the clock makes no key older.
+//! Never reads a clock; `embedded` hands it what its caller read.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// Counts by how much the wall clock has run ahead of the monotonic one. That much is taken off the time
+/// that keys are judged by, until one window has passed: from then on no key from before the step is left.
+#[derive(Debug, Default)]
+pub(super) struct Steady {
+    last: Option<(Timestamp, Duration)>,
+    ahead: Duration,
+    until: Duration,
+}
+
+impl Steady {
+    /// Notes both clocks, read at one moment.
+    pub(super) fn observe(&mut self, wall: Timestamp, monotonic: Duration, window: Duration) {
+        let Some((last_wall, last_monotonic)) = self.last.replace((wall, monotonic)) else { return };
+        let elapsed = monotonic.saturating_sub(last_monotonic);
+        let step = wall.millis_since(last_wall.plus(elapsed));
+        let size = Duration::from_millis(step.unsigned_abs());
+        if step > 0 {
+            self.ahead = self.ahead.saturating_add(size);
+            self.until = monotonic.saturating_add(window);
+        } else {
+            self.ahead = self.ahead.saturating_sub(size);
+        }
+        if monotonic >= self.until {
+            self.ahead = Duration::ZERO;
+        }
+    }
+
+    /// The time to judge keys by at wall time `now`.
+    pub(super) fn judge(&self, now: Timestamp) -> Timestamp {
+        now.minus(self.ahead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(100);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn a_forward_step_ages_nothing_and_is_forgotten_after_a_window() {
+        let mut steady = Steady::default();
+        steady.observe(at(1_000), Duration::from_secs(0), WINDOW);
+        steady.observe(at(1_010), Duration::from_secs(10), WINDOW);
+        assert_eq!(steady.judge(at(1_010)), at(1_010));
+        steady.observe(at(900_015), Duration::from_secs(15), WINDOW);
+        assert_eq!(steady.judge(at(900_015)), at(1_015));
+        steady.observe(at(900_114), Duration::from_secs(114), WINDOW);
+        assert_eq!(steady.judge(at(900_114)), at(1_114));
+        steady.observe(at(900_115), Duration::from_secs(115), WINDOW);
+        assert_eq!(steady.judge(at(900_115)), at(900_115));
+    }
+
+    #[test]
+    fn a_step_there_and_back_leaves_nothing() {
+        let mut steady = Steady::default();
+        steady.observe(at(1_000), Duration::from_secs(0), WINDOW);
+        steady.observe(at(5_000), Duration::from_secs(0), WINDOW);
+        steady.observe(at(1_001), Duration::from_secs(1), WINDOW);
+        assert_eq!(steady.judge(at(1_001)), at(1_001));
+        steady.observe(at(10), Duration::from_secs(1), WINDOW);
+        assert_eq!(steady.judge(at(10)), at(10));
+    }
+}

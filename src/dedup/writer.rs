@@ -1,0 +1,143 @@
+//! Writes a key file from sorted entries, in one pass, and leaves it open as a [`Run`]. Runs on the
+//! background thread. A file gets its final name only when all of it is on disk.
+
+use std::path::{Path, PathBuf};
+
+use super::filter::Filter;
+use super::keyfile::{self, Base, Content, Ending, Header, Message, Name, PAGE, Record, Shape};
+use super::run::{Broken, Run, Section};
+use crate::clock::Timestamp;
+use crate::disk::Disk;
+use crate::event::Sequence;
+
+/// Bytes gathered before they are handed to the system.
+const BUFFER: usize = 256 * PAGE;
+
+/// What a new file is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) dir: PathBuf,
+    pub(super) name: Name,
+    /// At most the lowest sequence of the entries, at least that less `SPAN_MAX`.
+    pub(super) base: Sequence,
+    /// At least as many messages and contents as will come.
+    pub(super) room: (u64, u64),
+    /// Ids of the files that this one replaces.
+    pub(super) replaced: Vec<u64>,
+}
+
+/// Writes the file of `plan` with `messages` and `contents`, both ascending by key, no key twice.
+pub(super) fn write<D: Disk>(
+    disk: &D,
+    plan: Plan,
+    messages: impl Iterator<Item = Result<Message, Broken>>,
+    contents: impl Iterator<Item = Result<Content, Broken>>,
+) -> Result<Run<D>, Broken> {
+    let temporary = plan.dir.join(plan.name.with(Ending::Temporary));
+    let file = disk.create(&temporary)?;
+    let base = Base { sequence: plan.base, start: keyfile::day_start(plan.name.day) };
+    let newest = Timestamp::from_millis(i64::MIN);
+    let mut out =
+        Output { disk, file: &file, buffer: Vec::with_capacity(BUFFER), at: PAGE as u64, base, newest };
+    let messages = out.section(messages, plan.room.0)?;
+    let contents = out.section(contents, plan.room.1)?;
+    let filter_crcs = (out.part(&messages.filter.to_bytes())?, out.part(&contents.filter.to_bytes())?);
+    let fences_crcs = (out.part(&fence_bytes(&messages))?, out.part(&fence_bytes(&contents))?);
+    out.flush()?;
+    let header = Header {
+        name: plan.name,
+        newest: out.newest,
+        base: plan.base,
+        messages: shape(&messages, filter_crcs.0, fences_crcs.0),
+        contents: shape(&contents, filter_crcs.1, fences_crcs.1),
+        replaced: plan.replaced,
+    };
+    disk.write_at(&file, &header.encode(), 0)?;
+    disk.sync(&file)?;
+    let path = publish(disk, &plan.dir, &temporary, plan.name)?;
+    Ok(Run { disk: disk.clone(), path, header, file, messages, contents })
+}
+
+fn publish<D: Disk>(disk: &D, dir: &Path, temporary: &Path, name: Name) -> Result<PathBuf, Broken> {
+    let path = dir.join(name.with(Ending::Live));
+    disk.rename(temporary, &path)?;
+    disk.sync_dir(dir)?;
+    Ok(path)
+}
+
+fn shape(section: &Section, filter_crc: u32, fences_crc: u32) -> Shape {
+    Shape { count: section.count, blocks: section.filter.blocks(), filter_crc, fences_crc }
+}
+
+fn fence_bytes(section: &Section) -> Vec<u8> {
+    section.fences.iter().flat_map(|fence| fence.to_le_bytes()).collect()
+}
+
+struct Output<'a, D: Disk> {
+    disk: &'a D,
+    file: &'a D::File,
+    buffer: Vec<u8>,
+    at: u64,
+    base: Base,
+    newest: Timestamp,
+}
+
+impl<D: Disk> Output<'_, D> {
+    fn section<R: Record>(
+        &mut self,
+        records: impl Iterator<Item = Result<R, Broken>>,
+        room: u64,
+    ) -> Result<Section, Broken> {
+        let mut section = Section {
+            first_page: self.page_number(),
+            filter: Filter::with_room_for(room),
+            ..Section::default()
+        };
+        let mut page = [0; PAGE];
+        let mut filled = 0;
+        for record in records {
+            let record = record?;
+            if filled == R::PER_PAGE {
+                self.page(&mut page, filled)?;
+                filled = 0;
+            }
+            if filled == 0 {
+                section.fences.push((record.key() >> 64) as u64);
+            }
+            record.encode(self.base, &mut page[filled * R::STRIDE..][..R::STRIDE]);
+            section.filter.add(record.key());
+            section.count += 1;
+            self.newest = self.newest.max(record.at());
+            filled += 1;
+        }
+        if filled > 0 {
+            self.page(&mut page, filled)?;
+        }
+        Ok(section)
+    }
+
+    fn page_number(&self) -> u64 {
+        (self.at + self.buffer.len() as u64) / PAGE as u64
+    }
+
+    fn page(&mut self, page: &mut [u8; PAGE], filled: usize) -> Result<(), Broken> {
+        keyfile::seal_page(page, filled, self.page_number());
+        self.buffer.extend_from_slice(page);
+        *page = [0; PAGE];
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn part(&mut self, bytes: &[u8]) -> Result<u32, Broken> {
+        self.flush()?;
+        self.disk.write_at(self.file, bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(crc32c::crc32c(bytes))
+    }
+
+    fn flush(&mut self) -> Result<(), Broken> {
+        self.disk.write_at(self.file, &self.buffer, self.at)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
