@@ -60,3 +60,4 @@ pub mod schema;
 pub mod verify;
 
 pub mod dedup;
+pub mod journal;

@@ -1,0 +1,30 @@
+//! Journal: kept once acknowledged. A log of segment files with one writer, who mints receipts, and any number
+//! of readers. Never interprets a body, never retries a failed write.
+
+mod batch;
+mod commit;
+mod envelope;
+mod error;
+mod folder;
+mod helper;
+mod ledger;
+mod maintain;
+mod reader;
+mod record;
+mod recover;
+mod room;
+mod segment;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
+pub use error::JournalError;
+pub use helper::Upkeep;
+pub use ledger::State;
+pub use reader::{LiveRecord, Reader, Scan, ScanBudget};
+pub use record::Mark;
+pub use recover::{DamageReport, LiveCounts, Recovery, Tally};
+pub use room::{Room, Shortage};
+pub use segment::Position;

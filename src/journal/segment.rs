@@ -1,0 +1,168 @@
+//! Segment files: their names, their header, and how they come to be. Never knows what a record means.
+//!
+//! `0000000000000007.segment`; the header is 64 bytes:
+//!
+//! | offset | bytes | field |
+//! | --- | --- | --- |
+//! | 0 | 8 | magic `hookgate` |
+//! | 8 | 4 | format version, 1 |
+//! | 12 | 4 | zero |
+//! | 16 | 16 | the journal's id |
+//! | 32 | 8 | number of the segment |
+//! | 40 | 8 | base: the sequence of the first event that is appended to it |
+//! | 48 | 8 | number of its first commit |
+//! | 56 | 4 | zero |
+//! | 60 | 4 | CRC-32C of bytes 0..60 |
+//!
+//! Magic, version, number and check keep their places in every later version. A segment is written full of
+//! zeroes and synced, with its folder, before its header is: until then it is no part of the journal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::{IoContext, JournalError};
+use super::record::{NUMBER_MAX, u32_at, u64_at};
+use crate::disk::Disk;
+use crate::event::Sequence;
+
+/// Length of the header; the first frame lies behind it.
+pub(super) const HEADER: u64 = 64;
+/// The format that this version reads and writes.
+pub(super) const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"hookgate";
+const SUFFIX: &str = ".segment";
+const DIGITS: usize = 16;
+/// Zeroes are written in pieces of this size, and synced every four pieces, so that commits slip in between.
+const PIECE: usize = 1 << 18;
+const SYNC_EVERY: u64 = 2;
+/// Pause after each piece: a commit's sync waits for what the disk has in hand, so that must never be much.
+const BREATH: Duration = Duration::from_micros(500);
+
+/// Where a record lies: the number of a segment and an offset in it. Positions order as their records do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Number of the segment, from 1.
+    pub segment: u64,
+    /// Bytes from the start of its file.
+    pub offset: u64,
+}
+
+impl Position {
+    /// Before every record.
+    pub const START: Self = Self { segment: 0, offset: 0 };
+}
+
+/// The first bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) journal: [u8; 16],
+    pub(super) number: u64,
+    pub(super) base: Sequence,
+    pub(super) commit: u64,
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> [u8; HEADER as usize] {
+        let mut bytes = [0_u8; HEADER as usize];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.journal);
+        bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.base.0.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.commit.to_le_bytes());
+        let check = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// The header, none where it is damaged, or the version where it is whole but of another format.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, u32> {
+        match Self::fields(bytes) {
+            Some((_, version)) if version != VERSION => Err(version),
+            found => Ok(found.map(|(header, _)| header)),
+        }
+    }
+
+    fn fields(bytes: &[u8]) -> Option<(Self, u32)> {
+        let bytes = bytes.get(..HEADER as usize)?;
+        if !bytes.starts_with(MAGIC) || u32_at(bytes, 60)? != crc32c::crc32c(&bytes[..60]) {
+            return None;
+        }
+        let header = Self {
+            journal: *bytes.get(16..)?.first_chunk::<16>()?,
+            number: u64_at(bytes, 32)?,
+            base: Sequence(u64_at(bytes, 40)?),
+            commit: u64_at(bytes, 48)?,
+        };
+        let counts = header.number.max(header.base.0).max(header.commit) <= NUMBER_MAX;
+        counts.then_some((header, u32_at(bytes, 8)?))
+    }
+}
+
+/// The file of segment `number`.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:0DIGITS$}{SUFFIX}"))
+}
+
+/// The file that a damaged range is copied to.
+pub(super) fn aside(dir: &Path, number: u64, offset: u64) -> PathBuf {
+    dir.join(format!("{number:0DIGITS$}.{offset}.damaged"))
+}
+
+/// The numbers of the segments in `dir`, in order.
+pub(super) fn numbers<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, JournalError> {
+    let files = disk.list(dir).context("list", dir)?;
+    let number = |file: &PathBuf| {
+        let digits = file.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+        let is_ours = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_ours.then(|| digits.parse::<u64>().ok())?
+    };
+    let mut numbers: Vec<u64> = files.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Makes a segment of `bytes` zeroes, durable with its name. A file that could not be filled is removed again.
+pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) -> io::Result<D::File> {
+    let path = path(dir, number);
+    let file = disk.create(&path)?;
+    match fill(disk, &file, bytes).and_then(|()| disk.sync_dir(dir)) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            drop(file);
+            disk.remove(&path)?;
+            Err(error)
+        }
+    }
+}
+
+fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
+    let zeroes = vec![0_u8; PIECE.min(usize::try_from(bytes).unwrap_or(PIECE))];
+    let mut at = 0;
+    for piece in 1_u64.. {
+        let len = (bytes - at).min(zeroes.len() as u64);
+        disk.write_at(file, &zeroes[..len as usize], at)?;
+        at += len;
+        if at == bytes || piece.is_multiple_of(SYNC_EVERY) {
+            disk.sync(file)?;
+        }
+        if at == bytes {
+            break;
+        }
+        std::thread::sleep(BREATH);
+    }
+    Ok(())
+}
+
+/// True where an error says that the system has no more of something, be it space, quota, memory or file
+/// descriptors: that ends, and is no damage.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+    ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
