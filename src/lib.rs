@@ -61,3 +61,4 @@ pub mod verify;
 
 pub mod dedup;
 pub mod journal;
+pub mod sink;

@@ -1,0 +1,324 @@
+//! One connection at work: publishes in order, gathers confirms, heeds alarms and deadlines.
+//!
+//! Runs inside the supervisor's task. Whatever ends it, every message it took has been answered.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::{FutureExt, Stream, StreamExt};
+use lapin::options::BasicPublishOptions;
+use lapin::{Channel, Connection, Event};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::confirms::{Acked, Flight, InFlight, barrier};
+use super::encode::{properties, short};
+use super::health::{Board, Trouble, interrupted, reply};
+use super::{Settings, topology};
+use crate::sink::{Confirmation, Message, State};
+
+/// Messages taken in before confirms are looked at again.
+const BATCH: usize = 64;
+/// Queues and bindings are declared again after a return, and not sooner than this after the last time.
+const DECLARE_AGAIN: Duration = Duration::from_secs(5);
+/// How long messages in flight may still be confirmed after the stop.
+const LAST_CONFIRMS: Duration = Duration::from_secs(2);
+
+/// A message and where its outcome is awaited.
+pub(super) struct Request {
+    pub message: Message,
+    pub answer: oneshot::Sender<Confirmation>,
+}
+
+/// Why a link ended.
+pub(super) enum End {
+    /// We were told to stop.
+    Stopped,
+    /// The connection is of no more use.
+    Lost(Trouble),
+}
+
+/// What the link needs from the supervisor.
+pub(super) struct Feed<'a> {
+    pub requests: &'a mut mpsc::Receiver<Request>,
+    pub stop: &'a mut watch::Receiver<bool>,
+    pub board: &'a Board,
+    pub settings: &'a Settings,
+}
+
+struct Link<'a> {
+    connection: &'a Connection,
+    channel: Arc<Channel>,
+    settings: &'a Settings,
+    board: &'a Board,
+    in_flight: InFlight,
+    blocked: bool,
+    /// When queues and bindings were declared last (monotonic).
+    declared_at: Duration,
+}
+
+/// Serves one connection until it ends or the stop comes. Answers every message it took.
+pub(super) async fn serve(connection: &Connection, channel: Channel, feed: Feed<'_>) -> End {
+    let Feed { requests, stop, board, settings } = feed;
+    let channel = Arc::new(channel);
+    let declared_at = board.clock().monotonic();
+    let in_flight = InFlight::default();
+    let mut link = Link { connection, channel, settings, board, in_flight, blocked: false, declared_at };
+    let events = connection.events_listener();
+    board.set(State::Connected);
+    let end = tokio::select! {
+        biased;
+        () = stopped(stop) => End::Stopped,
+        trouble = link.run(events, requests) => End::Lost(trouble),
+    };
+    if let End::Stopped = end {
+        link.last_confirms().await;
+    }
+    link.in_flight.abandon(&match &end {
+        End::Stopped => Confirmation::Unknown { cause: "stopped before the confirm".to_owned() },
+        End::Lost(Trouble::Passing(cause) | Trouble::Refused { reason: cause, .. }) => {
+            Confirmation::Unknown { cause: cause.clone() }
+        }
+    });
+    end
+}
+
+/// Resolves when the sink is told to stop, or nobody is left to tell it anything.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sink itself was dropped.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+impl Link<'_> {
+    async fn run(
+        &mut self,
+        events: impl Stream<Item = Event>,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Trouble {
+        let mut events = pin!(events);
+        let timeout = self.settings.confirm_timeout;
+        let mut tick = interval((timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (connection, settings) = (self.connection, self.settings);
+        let mut declaring: Option<BoxFuture<'_, Result<(), Trouble>>> = None;
+        loop {
+            if declaring.is_none() && self.is_to_declare() {
+                declaring = Some(topology::prepare(connection, settings).boxed());
+            }
+            let room = !self.blocked && self.in_flight.len() < self.settings.max_in_flight;
+            let step = tokio::select! {
+                biased;
+                event = events.next() => self.heed(event),
+                // Before the traffic: a single overdue confirm shows under load too.
+                _ = tick.tick() => self.look_at_the_clock(),
+                () = self.in_flight.changed() => self.settle(),
+                Some(declared) = OptionFuture::from(declaring.as_mut()) => {
+                    declaring = None;
+                    self.declared(declared);
+                    Ok(())
+                }
+                request = requests.recv(), if room => match request {
+                    Some(request) => self.publish_batch(request, requests),
+                    None => Err(Interruption::of("the sink was dropped")),
+                },
+            };
+            if let Err(interruption) = step
+                && let Err(trouble) = self.mend(interruption, requests).await
+            {
+                return trouble;
+            }
+        }
+    }
+
+    fn heed(&mut self, event: Option<Event>) -> Result<(), Interruption> {
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                self.blocked = true;
+                self.board.set(State::Blocked { reason });
+            }
+            Some(Event::ConnectionUnblocked) => {
+                self.blocked = false;
+                self.in_flight.restart_deadlines(self.board.clock().monotonic());
+                self.board.set(State::Connected);
+            }
+            // The error of a channel that was replaced meanwhile comes late and means nothing.
+            Some(Event::Error(error)) if !self.alive() => {
+                self.settle()?;
+                return Err(error.into());
+            }
+            Some(_) => {}
+            None => return Err(Interruption::of("the connection is gone")),
+        }
+        Ok(())
+    }
+
+    /// Whether a message came back for want of a queue that this sink declares. Somebody deleted it, or its
+    /// binding: with `declare` it is put back, like at every start.
+    fn is_to_declare(&self) -> bool {
+        let since = self.board.clock().monotonic().saturating_sub(self.declared_at);
+        self.settings.declare && self.in_flight.has_returned() && since >= DECLARE_AGAIN && self.alive()
+    }
+
+    fn declared(&mut self, outcome: Result<(), Trouble>) {
+        self.declared_at = self.board.clock().monotonic();
+        self.in_flight.forget_returned();
+        match outcome {
+            Ok(()) => {
+                tracing::warn!("rabbitmq: a message found no queue; declared all queues and bindings again")
+            }
+            Err(trouble) => {
+                tracing::error!(reason = %text(&trouble), "rabbitmq: a message found no queue, nor can it be declared");
+            }
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), Interruption> {
+        let channel = Arc::clone(&self.channel);
+        match self.in_flight.settle(|| barrier(&channel)) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn publish_batch(
+        &mut self,
+        first: Request,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), Interruption> {
+        let room = self.settings.max_in_flight.saturating_sub(self.in_flight.len());
+        self.publish(first);
+        for _ in 1..room.min(BATCH) {
+            let Ok(next) = requests.try_recv() else { break };
+            self.publish(next);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, request: Request) {
+        let Request { message, answer } = request;
+        if answer.is_closed() {
+            return;
+        }
+        if !self.channel.status().connected() {
+            let cause = "the channel had ended".to_owned();
+            drop(answer.send(Confirmation::NotSent { cause }));
+            return;
+        }
+        let since = self.board.clock().monotonic();
+        let flight = Flight { id: message.id().to_string(), answer, since };
+        let channel = Arc::clone(&self.channel);
+        let exchange = short(&self.settings.names().exchange);
+        let publishing = async move {
+            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let (key, properties) = (short(message.routing_key()), properties(&message));
+            let confirm = channel.basic_publish(exchange, key, options, message.body(), properties).await?;
+            confirm.await.map(Acked::from)
+        };
+        self.in_flight.push(flight, Box::pin(publishing));
+    }
+
+    /// Notices what no event tells: a channel or connection that ended in silence, a confirm that is overdue.
+    fn look_at_the_clock(&mut self) -> Result<(), Interruption> {
+        if !self.alive() {
+            return Err(Interruption::of("the channel ended"));
+        }
+        let now = self.board.clock().monotonic();
+        let overdue = |since: Duration| now.saturating_sub(since) >= self.settings.confirm_timeout;
+        if !self.blocked && self.in_flight.oldest().is_some_and(overdue) {
+            let timeout = self.settings.confirm_timeout;
+            return Err(Interruption {
+                hopeless: true,
+                ..Interruption::of(format!("no confirm within {timeout:?}"))
+            });
+        }
+        Ok(())
+    }
+
+    fn alive(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Answers what is in flight and opens a new channel, where the connection still serves.
+    async fn mend(
+        &mut self,
+        interruption: Interruption,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), Trouble> {
+        let Interruption { trouble, outcome, hopeless, code } = interruption;
+        // Confirms that came before the end are still good.
+        drop(self.settle());
+        self.in_flight.abandon(&outcome);
+        if hopeless || !self.connection.status().connected() {
+            return Err(trouble);
+        }
+        if matches!(code, Some(403 | 404)) {
+            // The exchange is missing, or may not be published to: a new channel would end the same way.
+            return Err(Trouble::Passing(text(&trouble)));
+        }
+        if !self.blocked {
+            self.board.trouble(Trouble::Passing(text(&trouble)));
+        }
+        let channel = topology::confirming(self.connection, self.settings.pace.step).await?;
+        self.channel = Arc::new(channel);
+        // These stand behind messages that failed, and must not overtake them.
+        while let Ok(request) = requests.try_recv() {
+            let cause = "the channel had ended".to_owned();
+            drop(request.answer.send(Confirmation::NotSent { cause }));
+        }
+        if !self.blocked {
+            self.board.set(State::Connected);
+        }
+        Ok(())
+    }
+
+    async fn last_confirms(&mut self) {
+        let drained = async {
+            while self.in_flight.len() > 0 {
+                self.in_flight.changed().await;
+                if self.settle().is_err() {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_CONFIRMS, drained).await.is_err() {
+            tracing::warn!(messages = self.in_flight.len(), "rabbitmq: stopped before their confirms came");
+        }
+    }
+}
+
+/// What broke the flow of messages, and what those in flight are told.
+struct Interruption {
+    trouble: Trouble,
+    outcome: Confirmation,
+    code: Option<u16>,
+    /// True where the connection is not to be trusted any longer.
+    hopeless: bool,
+}
+
+impl Interruption {
+    fn of(cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        let outcome = Confirmation::Unknown { cause: cause.clone() };
+        Self { trouble: Trouble::Passing(cause), outcome, code: None, hopeless: false }
+    }
+}
+
+impl From<lapin::Error> for Interruption {
+    fn from(error: lapin::Error) -> Self {
+        Self {
+            trouble: Trouble::of(&error),
+            outcome: interrupted(&error),
+            code: reply(&error).map(|(code, _)| code),
+            hopeless: false,
+        }
+    }
+}
+
+fn text(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Passing(cause) => cause.clone(),
+        Trouble::Refused { code, reason } => format!("{code} {reason}"),
+    }
+}

@@ -1,0 +1,279 @@
+//! Keeps a connection for ever: connects, prepares, serves, pauses, and again. Also the sink's front.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::dial::Line;
+use super::health::{Board, Trouble};
+use super::link::{End, Feed, Request, serve, stopped};
+use super::{Settings, topology};
+use crate::clock::Clock;
+use crate::sink::{Confirmation, Health, Message, Pending, Sink, State};
+use crate::tasks;
+
+/// A connection that lasted this long makes the next pause short again.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How long `close` waits for last confirms and goodbyes.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// The RabbitMQ sink. Dropping it stops it.
+pub struct RabbitMq {
+    requests: mpsc::Sender<Request>,
+    health: watch::Receiver<Health>,
+    stop: watch::Sender<bool>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RabbitMq {
+    /// Starts the supervisor on the current Tokio runtime and returns at once, connected or not.
+    pub fn start(mut settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        settings.max_in_flight = settings.max_in_flight.max(1);
+        // Room for all that may be in flight: whoever keeps to that number never waits to be taken in.
+        let (requests, queue) = mpsc::channel(settings.max_in_flight);
+        let (stop, stopping) = watch::channel(false);
+        let (board, health) = Board::new(Arc::clone(&clock));
+        let supervisor = Supervisor { requests: queue, stop: stopping, board, settings };
+        drop(tasks::task(supervisor.run()));
+        Self { requests, health, stop, clock }
+    }
+
+    /// Takes no more messages, waits a few seconds for the confirms under way, then takes leave of the broker.
+    pub async fn close(&self) {
+        self.stop.send_replace(true);
+        let mut health = self.health.clone();
+        let closed = health.wait_for(|health| health.state == State::Closed);
+        if timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("rabbitmq: did not end in time");
+        }
+    }
+
+    /// Tries out `settings` once, declaring nothing.
+    ///
+    /// # Errors
+    /// [`CheckError`] where the broker cannot be reached or lets nobody in.
+    pub async fn check(settings: &Settings) -> Result<Checked, CheckError> {
+        let line = Line::open(settings).await.map_err(CheckError::of)?;
+        let step = settings.pace.step;
+        let opening = topology::within(step, "opening a channel", line.connection().create_channel());
+        let channel = opening.await.map_err(CheckError::of)?;
+        let exchange = match topology::find(&channel, &settings.names().exchange, step).await {
+            Ok(()) => ExchangeFound::Exists,
+            Err(Trouble::Refused { code: 404, .. }) if settings.declare => ExchangeFound::WillBeDeclared,
+            Err(Trouble::Refused { code: 404, .. }) => ExchangeFound::Missing,
+            Err(trouble) => return Err(CheckError::of(trouble)),
+        };
+        let server = super::dial::server_version(settings).await;
+        line.close().await;
+        Ok(Checked { server, exchange })
+    }
+}
+
+impl Sink for RabbitMq {
+    #[expect(clippy::async_yields_async, reason = "a publish has two ends: taken, and confirmed")]
+    fn publish(&self, message: Message) -> BoxFuture<'_, Pending> {
+        async move {
+            let (answer, outcome) = oneshot::channel();
+            match self.requests.send(Request { message, answer }).await {
+                Ok(()) => outcome
+                    .map(|told| told.unwrap_or(Confirmation::Unknown { cause: "the sink ended".to_owned() }))
+                    .boxed(),
+                Err(_) => ready(Confirmation::NotSent { cause: "the sink is closed".to_owned() }).boxed(),
+            }
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Health {
+        match self.health.has_changed() {
+            Ok(_) => self.health.borrow().clone(),
+            // The supervisor ended without a word.
+            Err(_) => Health { state: State::Closed, since: self.clock.now() },
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let mut health = self.health.clone();
+            let connected = health.wait_for(|health| health.state == State::Connected).await.is_ok();
+            if !connected {
+                std::future::pending::<()>().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Product and version, such as `RabbitMQ 3.10.8`; none where the connection is encrypted.
+    pub server: Option<String>,
+    /// The exchange.
+    pub exchange: ExchangeFound,
+}
+
+/// What `serve` will find in place of the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeFound {
+    /// It is there.
+    Exists,
+    /// It is not there; `declare = true` will make it.
+    WillBeDeclared,
+    /// It is not there, and `declare = false` forbids to make it.
+    Missing,
+}
+
+/// Why a check could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CheckError {
+    /// No connection, for now.
+    #[error("RabbitMQ cannot be reached: {0}")]
+    Unreachable(String),
+    /// Reached, and turned away.
+    #[error("RabbitMQ refuses: {code} {reason}")]
+    Refused {
+        /// AMQP reply code.
+        code: u16,
+        /// The broker's words.
+        reason: String,
+    },
+}
+
+impl CheckError {
+    fn of(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Passing(error) => Self::Unreachable(error),
+            Trouble::Refused { code, reason } => Self::Refused { code, reason },
+        }
+    }
+}
+
+struct Supervisor {
+    requests: mpsc::Receiver<Request>,
+    stop: watch::Receiver<bool>,
+    board: Board,
+    settings: Settings,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let begun = self.board.clock().monotonic();
+            let trouble = match self.once().await {
+                End::Stopped => break,
+                End::Lost(trouble) => trouble,
+            };
+            let lasted = self.board.clock().monotonic().saturating_sub(begun);
+            failures = if lasted >= SETTLED { 0 } else { failures + 1 };
+            let refused = matches!(trouble, Trouble::Refused { .. });
+            let pace = &self.settings.pace;
+            let pause =
+                if refused { pace.refused } else { backoff(pace.retry_min, pace.retry_max, failures) };
+            if self.refusing_until(sleep(jitter(pause))).await.is_none() {
+                break;
+            }
+        }
+        self.requests.close();
+        self.board.set(State::Closed);
+    }
+
+    /// One connection from its first packet to its end.
+    async fn once(&mut self) -> End {
+        let settings = self.settings.clone();
+        let connecting = async {
+            let line = Line::open(&settings).await?;
+            match prepared(&line, &settings).await {
+                Ok(channel) => Ok((line, channel)),
+                Err(trouble) => {
+                    line.close().await;
+                    Err(trouble)
+                }
+            }
+        };
+        let (line, channel) = match self.refusing_until(connecting).await {
+            None => return End::Stopped,
+            Some(Err(trouble)) => {
+                self.board.trouble(trouble.clone());
+                return End::Lost(trouble);
+            }
+            Some(Ok(ready)) => ready,
+        };
+        let Self { requests, stop, board, settings } = self;
+        let end = serve(line.connection(), channel, Feed { requests, stop, board, settings }).await;
+        match &end {
+            End::Stopped => line.close().await,
+            End::Lost(trouble) => {
+                // First, so that nobody takes the sink for ready while it takes leave.
+                self.board.trouble(trouble.clone());
+                self.refusing_until(line.close()).await;
+            }
+        }
+        end
+    }
+
+    /// Waits for `event`, telling whoever asks meanwhile that nothing was sent; none where the stop came first.
+    async fn refusing_until<T>(&mut self, event: impl Future<Output = T>) -> Option<T> {
+        let mut event = pin!(event);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => return None,
+                done = &mut event => return Some(done),
+                request = self.requests.recv() => {
+                    let cause = "not connected".to_owned();
+                    drop(request?.answer.send(Confirmation::NotSent { cause }));
+                }
+            }
+        }
+    }
+}
+
+async fn prepared(line: &Line, settings: &Settings) -> Result<lapin::Channel, Trouble> {
+    topology::prepare(line.connection(), settings).await?;
+    topology::confirming(line.connection(), settings.pace.step).await
+}
+
+/// The pause after so many failures in a row: doubles from `min` to `max`.
+fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
+    min.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(max)
+}
+
+/// Between half and all of `pause`, so that replicas do not come back in step.
+fn jitter(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1000;
+    pause / 2 + pause.mul_f64(random as f64 / 2000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_the_limit_and_never_overflow() {
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(5));
+        let pauses: Vec<_> = [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| backoff(min, max, n).as_millis()).into();
+        assert_eq!(pauses, [100, 200, 400, 3200, 5000, 5000, 5000]);
+    }
+
+    #[test]
+    fn jitter_stays_within_the_pause() {
+        let pause = Duration::from_secs(4);
+        let tries: Vec<_> = (0..200).map(|_| jitter(pause)).collect();
+        assert!(tries.iter().all(|t| (pause / 2..=pause).contains(t)));
+        assert!(tries.iter().any(|t| *t != tries[0]), "it varies");
+    }
+}
