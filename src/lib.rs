@@ -62,3 +62,9 @@ pub mod verify;
 pub mod dedup;
 pub mod journal;
 pub mod sink;
+
+pub mod accept;
+pub mod lanes;
+pub mod pipeline;
+pub mod relay;
+pub mod source;

@@ -1,0 +1,123 @@
+//! The way in, on one page: the stages that a delivery passes, in order, and nothing else.
+//!
+//! Each stage takes the proof that the one before it made: a wrong order does not compile, and there is no
+//! answer without a [`Receipt`](crate::journal::Receipt) but for an event type that the source filters out.
+
+use std::sync::Arc;
+
+use crate::accept::{Accepted, Acceptor, Policy};
+use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
+use crate::dedup::key::EventKey;
+use crate::delivery::Delivery;
+use crate::event::{Digest, Event};
+use crate::freshness;
+use crate::reject::{Refused, Reject};
+use crate::schema::Verdict;
+use crate::source::{OnInvalid, Source};
+use crate::verify::Verified;
+
+/// How far the clock may step back behind the newest record before it is called wrong.
+const CLOCK_SLACK_MS: i64 = 60_000;
+
+/// What a delivery that was not refused turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// Its event is on disk.
+    Kept {
+        /// Proof and outcome.
+        accepted: Accepted,
+        /// The workers' idempotency key.
+        message_id: Digest,
+    },
+    /// Verified, and of a type that the source does not want.
+    Filtered,
+}
+
+/// The stages, and what they share.
+#[derive(Clone)]
+pub struct Pipeline {
+    acceptor: Acceptor,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pipeline {
+    /// A way in that ends at `acceptor`.
+    pub fn new(acceptor: Acceptor, clock: Arc<dyn Clock>) -> Self {
+        Self { acceptor, clock }
+    }
+
+    /// Takes one delivery through all stages.
+    ///
+    /// # Errors
+    /// The first refusal or fault.
+    pub async fn receive(&self, source: &Source, delivery: Delivery) -> Result<Answer, Refused> {
+        let now = self.honest_time(delivery.received_at)?;
+        let verified = source.verifier.verify(delivery, now)?;
+        if let Some(signed_at) = verified.signed_at() {
+            source.metrics.signed(now.millis_since(signed_at));
+            freshness::judge(signed_at, now, source.tolerance)?;
+        }
+        source.metrics.verified(verified.secret());
+        within_limit(source)?;
+        let key = EventKey::derive(&source.name, &verified);
+        if !wanted(source, key.event_type()) {
+            return Ok(Answer::Filtered);
+        }
+        let (invalid, policy) = schema_verdict(source, &verified, &key);
+        let message_id = key.keys().message_id;
+        let event = Event::new(&source.name, verified, key, invalid);
+        let accepted = self.keep(event, policy).await?;
+        Ok(Answer::Kept { accepted, message_id })
+    }
+
+    /// The time to judge by; a clock that cannot be right is a fault of ours, not a stale delivery.
+    fn honest_time(&self, now: Timestamp) -> Result<Timestamp, Refused> {
+        let behind = self.acceptor.newest().max(CLOCK_FLOOR).millis_since(now);
+        if behind > CLOCK_SLACK_MS {
+            let detail =
+                format!("this machine's clock is {} s behind what it must be at least", behind / 1000);
+            return Err(Reject::ClockWrong.because(detail));
+        }
+        Ok(now)
+    }
+
+    async fn keep(&self, event: Event, policy: Policy) -> Result<Accepted, Reject> {
+        self.acceptor.offer(event, policy)?.await.unwrap_or(Err(Reject::JournalFailed))
+    }
+
+    /// The clock that dates deliveries.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}
+
+fn within_limit(source: &Source) -> Result<(), Refused> {
+    match source.limit.as_ref().map(|limit| limit.take()) {
+        Some(Err(wait)) => {
+            Err(Reject::RateLimited
+                .because(format!("beyond the source's own rate for {} ms", wait.as_millis())))
+        }
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+fn wanted(source: &Source, event_type: &str) -> bool {
+    source.events.is_empty() || source.events.iter().any(|wanted| wanted == event_type)
+}
+
+/// Why the payload is not valid, if so; a source that refuses such still answers a known event as a duplicate.
+fn schema_verdict(source: &Source, verified: &Verified, key: &EventKey) -> (Option<String>, Policy) {
+    let mut policy = source.policy;
+    let verdict = source
+        .schemas
+        .as_ref()
+        .map_or(Verdict::Unchecked, |schemas| schemas.judge(key.event_type(), &verified.delivery().body));
+    match verdict {
+        Verdict::Valid | Verdict::Unchecked => (None, policy),
+        Verdict::Invalid(reason) => {
+            source.metrics.invalid();
+            policy.refuse_unknown = (source.on_invalid == OnInvalid::Refuse).then_some(Reject::SchemaInvalid);
+            (Some(reason), policy)
+        }
+    }
+}

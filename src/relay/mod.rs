@@ -1,0 +1,15 @@
+//! The way out: from the journal to a sink until it confirms, or to workers until they acknowledge.
+//!
+//! [`crate::lanes`] queue what is pending, one for each source; [`Relay`] pushes it to a [`crate::sink::Sink`];
+//! [`Inbox`] lets workers take it. A record's life ends by a durable mark and by nothing else.
+
+mod backoff;
+mod inbox;
+mod run;
+mod shared;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use inbox::{Inbox, InboxError, InboxParts, Leased};
+pub use run::{Relay, RelayParts, RelaySettings};

@@ -1,0 +1,487 @@
+//! The relay on a real journal and a sink that does what a test says.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::{Relay, RelayParts, RelaySettings};
+use crate::accept::{Acceptor, Core, Policy};
+use crate::clock::{Clock, System, Timestamp};
+use crate::dedup::{self, Index, RedisClaims, RedisSettings};
+use crate::disk::RealDisk;
+use crate::event::{Digest, Envelope, Event, Keys};
+use crate::journal::{Journal, Reader, Recovery, Settings, Upkeep};
+use crate::lanes::Lanes;
+use crate::limit::{Limit, Rate};
+use crate::metrics::Metrics;
+use crate::sink::{Confirmation, HeaderValue, Health, Message, Pending, Sink, State};
+use crate::tasks;
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A message as the sink got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    source: String,
+    sequence: u64,
+    marked: bool,
+}
+
+impl Seen {
+    fn of(message: &Message) -> Self {
+        let header = |name: &str| message.headers().iter().find(|(known, _)| known == name).map(|(_, v)| v);
+        let text = |name: &str| match header(name) {
+            Some(HeaderValue::Text(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let Some(HeaderValue::Number(sequence)) = header("hookgate-sequence") else { panic!("no sequence") };
+        let marked = header("hookgate-possible-duplicate").is_some();
+        Self { source: text("hookgate-source"), sequence: *sequence, marked }
+    }
+}
+
+/// What becomes of a message, and who is told.
+type Answers = Box<dyn FnMut(&Seen, oneshot::Sender<Confirmation>) + Send>;
+
+/// A sink that hands each message to a script.
+struct Script {
+    seen: Mutex<Vec<Seen>>,
+    answers: Mutex<Answers>,
+    waiting: Arc<AtomicUsize>,
+    most: AtomicUsize,
+    takes: bool,
+}
+
+impl Script {
+    fn new(answers: impl FnMut(&Seen, oneshot::Sender<Confirmation>) + Send + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::default(),
+            answers: Mutex::new(Box::new(answers)),
+            waiting: Arc::default(),
+            most: AtomicUsize::new(0),
+            takes: true,
+        })
+    }
+
+    /// A sink that confirms everything.
+    fn confirming() -> Arc<Self> {
+        Self::new(|_, answer| answer.send(Confirmation::Confirmed).unwrap())
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn sequences(&self) -> Vec<u64> {
+        self.seen().iter().map(|seen| seen.sequence).collect()
+    }
+}
+
+impl Sink for Script {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Pending> {
+        if !self.takes {
+            return std::future::pending().boxed();
+        }
+        let seen = Seen::of(&message);
+        let (answer, outcome) = oneshot::channel();
+        self.most.fetch_max(self.waiting.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.seen.lock().unwrap().push(seen.clone());
+        (*self.answers.lock().unwrap())(&seen, answer);
+        let waiting = Arc::clone(&self.waiting);
+        let pending = async move {
+            let told = outcome.await.unwrap_or(Confirmation::Unknown { cause: "dropped".to_owned() });
+            waiting.fetch_sub(1, Ordering::SeqCst);
+            told
+        };
+        std::future::ready(pending.boxed()).boxed()
+    }
+
+    fn health(&self) -> Health {
+        Health { state: State::Connected, since: Timestamp::default() }
+    }
+
+    fn name(&self) -> &'static str {
+        "script"
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+}
+
+/// Journal, index, acceptance thread and lanes; no relay yet.
+struct Rig {
+    dir: tempfile::TempDir,
+    clock: Arc<dyn Clock>,
+    acceptor: Acceptor,
+    lanes: Arc<Lanes>,
+    reader: Reader<RealDisk>,
+    next: AtomicUsize,
+}
+
+fn open(dir: &Path) -> (Journal<RealDisk>, Recovery) {
+    let settings = Settings {
+        dir: dir.to_owned(),
+        segment_bytes: 1 << 20,
+        bytes_max: 64 << 20,
+        retention: Duration::from_secs(3600),
+        upkeep: Upkeep::Inline,
+    };
+    Journal::open(RealDisk, settings, System::new().now(), &mut |_| {}).unwrap()
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(System::new());
+        let (acceptor, lanes) = (Acceptor::new(), Arc::new(Lanes::new()));
+        let (journal, _) = open(&dir.path().join("journal"));
+        let keys = dedup::Settings::new(dir.path().join("keys"), Duration::from_secs(3600));
+        let index = Index::open(RealDisk, keys, clock.now()).unwrap();
+        let reader = journal.reader();
+        let core = Core::new(journal, index, Arc::clone(&lanes));
+        let (running, time) = (acceptor.clone(), Arc::clone(&clock));
+        drop(tasks::thread("accept", move || running.run(core, &*time, &Histogram::new([1.0]))).unwrap());
+        Self { dir, clock, acceptor, lanes, reader, next: AtomicUsize::new(1) }
+    }
+
+    /// Has `count` events of a source kept.
+    async fn keep(&self, source: &str, count: usize) {
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            let offer = self.acceptor.offer(event(number, source, self.clock.now()), Policy::default());
+            answers.push(offer.unwrap());
+            if answers.len() == 1000 {
+                for answer in answers.drain(..) {
+                    answer.await.unwrap().unwrap();
+                }
+            }
+        }
+        for answer in answers {
+            answer.await.unwrap().unwrap();
+        }
+    }
+
+    /// Starts a relay; dropping or setting the sender ends it.
+    fn relay(&self, sink: &Arc<Script>, max_in_flight: usize) -> (Running, watch::Sender<bool>) {
+        self.relay_of(sink, max_in_flight, |_| {})
+    }
+
+    fn relay_of(
+        &self,
+        sink: &Arc<Script>,
+        max_in_flight: usize,
+        change: impl FnOnce(&mut RelayParts<RealDisk>),
+    ) -> (Running, watch::Sender<bool>) {
+        let mut parts = RelayParts {
+            lanes: Arc::clone(&self.lanes),
+            reader: self.reader.clone(),
+            acceptor: self.acceptor.clone(),
+            sink: Arc::clone(sink) as Arc<dyn Sink>,
+            claims: None,
+            limits: Default::default(),
+            clock: Arc::clone(&self.clock),
+            metrics: Metrics::new().relay("script"),
+        };
+        change(&mut parts);
+        let settings = RelaySettings {
+            max_in_flight,
+            redis_wait: Duration::from_millis(300),
+            takeover_after: Duration::from_secs(600),
+        };
+        let (stop, stopping) = watch::channel(false);
+        (tasks::task(Relay::new(parts, settings).run(stopping)), stop)
+    }
+
+    fn pending(&self) -> u64 {
+        self.lanes.stats().iter().map(|(_, stats)| stats.pending).sum()
+    }
+
+    async fn drained(&self) {
+        self.until("all is handed over", |rig| rig.pending() == 0).await;
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !done(self) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "{what}: {:?}", self.lanes.stats());
+    }
+
+    /// What the next start would find.
+    fn recovered(&self) -> Recovery {
+        let copy = tempfile::tempdir().unwrap();
+        copy_journal(self.dir.path(), copy.path());
+        open(copy.path()).1
+    }
+}
+
+type Running = tokio::task::JoinHandle<()>;
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.acceptor.stop();
+    }
+}
+
+fn copy_journal(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from.join("journal")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+fn event(number: usize, source: &str, received_at: Timestamp) -> Event {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    let envelope = Envelope {
+        source: source.into(),
+        provider: "stripe".into(),
+        keys: Keys { message_id: Digest(id), content: None },
+        event_id: format!("evt_{number}"),
+        event_type: "charge.succeeded".into(),
+        received_at,
+        secret: "live".into(),
+        content_type: "application/json".into(),
+        headers: Vec::new(),
+        source_authenticated: false,
+        invalid: None,
+        twin_of: None,
+        held: false,
+        redelivery: false,
+    };
+    Event::restore(envelope, Bytes::from(vec![b'x'; 100]))
+}
+
+fn rising(sequences: &[u64]) -> bool {
+    sequences.is_sorted_by(|a, b| a < b)
+}
+
+#[tokio::test]
+async fn a_backlog_beyond_memory_goes_out_whole_and_in_order_while_more_comes_in() {
+    let rig = Rig::new();
+    rig.keep("shop", 5000).await;
+    let sink = Script::confirming();
+    let (_running, _stop) = rig.relay(&sink, 256);
+    rig.keep("shop", 3000).await;
+    rig.drained().await;
+    assert_eq!(sink.sequences(), (1..=8000).collect::<Vec<u64>>());
+    assert!(sink.seen().iter().all(|seen| !seen.marked));
+    assert!(sink.most.load(Ordering::SeqCst) <= 256);
+    assert!(rig.recovered().live.is_empty(), "every mark is durable");
+}
+
+#[tokio::test]
+async fn what_failed_goes_again_before_anything_newer() {
+    let rig = Rig::new();
+    rig.keep("shop", 300).await;
+    let mut tries = BTreeMap::new();
+    let sink = Script::new(move |seen, answer| {
+        let tried = tries.entry(seen.sequence).or_insert(0);
+        *tried += 1;
+        // From the 20th on, each fails once.
+        let cause = String::new();
+        let told = match (seen.sequence, *tried) {
+            (20..40, 1) => Confirmation::NotSent { cause },
+            (40..60, 1) => Confirmation::Unknown { cause },
+            _ => Confirmation::Confirmed,
+        };
+        answer.send(told).unwrap();
+    });
+    let (_running, _stop) = rig.relay(&sink, 1);
+    rig.drained().await;
+    let twice = |sequence| 1 + usize::from((20..60).contains(&sequence));
+    let expected: Vec<u64> = (1..=300).flat_map(|sequence| vec![sequence; twice(sequence)]).collect();
+    assert_eq!(sink.sequences(), expected);
+    let marked = sink.seen().into_iter().filter(|seen| seen.marked).map(|seen| seen.sequence);
+    assert_eq!(marked.collect::<Vec<_>>(), (40..60).collect::<Vec<u64>>(), "only what may have arrived");
+}
+
+#[tokio::test]
+async fn what_was_returned_is_passed_by_newer_ones() {
+    let rig = Rig::new();
+    rig.keep("shop", 100).await;
+    let sink = Script::new(|seen, answer| {
+        let told = match seen.sequence {
+            7 => Confirmation::Returned { code: 312, reason: "NO_ROUTE".into() },
+            _ => Confirmation::Confirmed,
+        };
+        answer.send(told).unwrap();
+    });
+    let (_running, _stop) = rig.relay(&sink, 4);
+    rig.until("all but one", |rig| rig.pending() == 1).await;
+    assert_eq!(rig.lanes.stats()[0].1.aside, 1);
+    assert!(rig.lanes.stats()[0].1.oldest.is_some());
+    assert!(rising(&sink.sequences()));
+}
+
+#[tokio::test]
+async fn poison_is_found_alone_and_everything_else_arrives() {
+    const POISON: u64 = 37;
+    let rig = Rig::new();
+    rig.keep("shop", 60).await;
+    rig.keep("other", 60).await;
+    let waiting: Arc<Mutex<Vec<oneshot::Sender<Confirmation>>>> = Arc::default();
+    let held = Arc::clone(&waiting);
+    let alone = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&alone);
+    // As a broker does: the channel ends for all that is in flight on it.
+    let sink = Script::new(move |seen, answer| {
+        let mut waiting = held.lock().unwrap();
+        waiting.push(answer);
+        if seen.sequence == POISON {
+            counted.fetch_add(usize::from(waiting.len() == 1), Ordering::SeqCst);
+            for answer in waiting.drain(..) {
+                answer.send(Confirmation::ChannelClosed { code: 406, reason: "too large".into() }).unwrap();
+            }
+        }
+    });
+    let (_running, _stop) = rig.relay(&sink, 16);
+    let broker = tasks::task(async move {
+        loop {
+            sleep(Duration::from_millis(3)).await;
+            for answer in waiting.lock().unwrap().drain(..) {
+                answer.send(Confirmation::Confirmed).unwrap();
+            }
+        }
+    });
+    rig.drained().await;
+    broker.abort();
+    assert_eq!(alone.load(Ordering::SeqCst), 3, "three closes with nothing beside it");
+    let poisoned: u64 = rig.lanes.stats().iter().map(|(_, stats)| stats.poisoned).sum();
+    assert_eq!(poisoned, 1);
+    let live = rig.recovered().live;
+    let left = live.iter().map(|(source, live)| (&**source, live.pending.records, live.poisoned.records));
+    assert_eq!(left.collect::<Vec<_>>(), [("shop", 0, 1)]);
+    let seen = sink.seen();
+    let others = || (1..=120).filter(|sequence| *sequence != POISON);
+    assert!(others().all(|sequence| seen.iter().any(|seen| seen.sequence == sequence)));
+}
+
+#[tokio::test]
+async fn the_watermark_is_on_disk_before_anything_is_attempted() {
+    let rig = Rig::new();
+    rig.keep("shop", 2000).await;
+    let path = rig.dir.path().to_owned();
+    let mut next_look = 1;
+    // Copying a journal at every publish would take long: at the edges of each step is enough.
+    let sink = Script::new(move |seen, answer| {
+        if seen.sequence >= next_look {
+            next_look = seen.sequence + 150;
+            let copy = tempfile::tempdir().unwrap();
+            copy_journal(&path, copy.path());
+            let watermark = open(copy.path()).1.watermarks["shop"];
+            assert!(watermark.0 >= seen.sequence, "{} at {watermark}", seen.sequence);
+        }
+        answer.send(Confirmation::Confirmed).unwrap();
+    });
+    let (_running, _stop) = rig.relay(&sink, 64);
+    rig.drained().await;
+    assert_eq!(sink.seen().len(), 2000);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_confirms_under_way_and_starts_nothing_new() {
+    let rig = Rig::new();
+    rig.keep("shop", 100).await;
+    let sink = Script::new(|_, answer| {
+        drop(tasks::task(async move {
+            sleep(Duration::from_millis(300)).await;
+            answer.send(Confirmation::Confirmed).unwrap();
+        }));
+    });
+    let (running, stop) = rig.relay(&sink, 8);
+    rig.until("it is at work", |_| sink.seen().len() == 8).await;
+    stop.send_replace(true);
+    timeout(Duration::from_secs(2), running).await.unwrap().unwrap();
+    assert_eq!(sink.seen().len(), 8);
+    assert_eq!(rig.recovered().live["shop"].pending.records, 92);
+}
+
+#[tokio::test]
+async fn a_sink_that_takes_nothing_in_does_not_hold_up_a_stop() {
+    let rig = Rig::new();
+    rig.keep("shop", 100).await;
+    let sink = Script::confirming();
+    let mut sink = Arc::into_inner(sink).unwrap();
+    sink.takes = false;
+    let sink = Arc::new(sink);
+    let (running, stop) = rig.relay(&sink, 8);
+    sleep(Duration::from_millis(200)).await;
+    stop.send_replace(true);
+    timeout(Duration::from_secs(3), running).await.unwrap().unwrap();
+    assert_eq!(rig.pending(), 100);
+}
+
+#[tokio::test]
+async fn many_lanes_take_turns() {
+    let rig = Rig::new();
+    rig.keep("flood", 3000).await;
+    let names: Vec<String> = (0..20).map(|lane| format!("lane{lane}")).collect();
+    for name in &names {
+        rig.keep(name, 20).await;
+    }
+    let sink = Script::confirming();
+    let (_running, _stop) = rig.relay(&sink, 16);
+    rig.drained().await;
+    let seen = sink.seen();
+    let last = seen.iter().rposition(|seen| seen.source != "flood").unwrap();
+    assert!(last < 2000, "twenty small lanes were through after {last} of 3400");
+    for name in names.iter().map(String::as_str).chain(["flood"]) {
+        let own: Vec<u64> =
+            seen.iter().filter(|seen| seen.source == name).map(|seen| seen.sequence).collect();
+        assert!(rising(&own), "{name} is in order");
+    }
+}
+
+#[tokio::test]
+async fn a_limited_source_goes_at_its_rate_and_another_at_once() {
+    let rig = Rig::new();
+    rig.keep("slow", 500).await;
+    rig.keep("fast", 500).await;
+    let clock = Arc::clone(&rig.clock);
+    let one = |count| NonZeroU32::new(count).unwrap();
+    let rate = Rate { events: one(50), per: Duration::from_secs(1), burst: one(1) };
+    let sink = Script::confirming();
+    let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
+        parts.limits.insert("slow".into(), Limit::new(rate, clock));
+    });
+    let begun = rig.clock.monotonic();
+    let of = |source: &str| sink.seen().iter().filter(|seen| seen.source == source).count();
+    rig.until("the fast one", |_| of("fast") == 500).await;
+    rig.until("thirty of the slow one", |_| of("slow") >= 30).await;
+    let took = (rig.clock.monotonic() - begun).as_millis();
+    assert!((560..1500).contains(&took), "30 at 50 a second took {took} ms");
+}
+
+#[tokio::test]
+async fn without_redis_events_wait_for_redis_wait_and_then_go_marked() {
+    let rig = Rig::new();
+    rig.keep("shop", 50).await;
+    let settings = RedisSettings::new("redis://127.0.0.1:1/0", "0".repeat(32), Duration::from_secs(60));
+    let claims = RedisClaims::new(settings).unwrap();
+    let sink = Script::confirming();
+    let (_running, _stop) = rig.relay_of(&sink, 64, |parts| parts.claims = Some(claims));
+    sleep(Duration::from_millis(250)).await;
+    assert_eq!(sink.seen(), []);
+    rig.drained().await;
+    let seen = sink.seen();
+    assert_eq!(seen.len(), 50);
+    assert!(seen.iter().all(|seen| seen.marked));
+}

@@ -1,0 +1,59 @@
+//! Source: one configured endpoint with everything that its deliveries pass, assembled once at load.
+
+use std::sync::Arc;
+
+use crate::accept::Policy;
+use crate::freshness::Tolerance;
+use crate::limit::Limit;
+use crate::metrics::SourceMetrics;
+use crate::schema::Schemas;
+use crate::verify::Verifier;
+
+/// What becomes of payloads that are not valid by their schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// Kept, and relayed as `invalid.<source>`.
+    #[default]
+    Route,
+    /// Refused with 422.
+    Refuse,
+}
+
+/// Statuses of a source's 2xx answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statuses {
+    /// For an event that was kept (or filtered).
+    pub accepted: u16,
+    /// For a copy of a known one.
+    pub duplicate: u16,
+}
+
+/// One configured endpoint.
+pub struct Source {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The path that its deliveries come to.
+    pub path: String,
+    /// Methods that its provider sends with.
+    pub methods: Vec<String>,
+    /// Longest body in bytes.
+    pub body_bytes_max: usize,
+    /// Scheme and keys.
+    pub verifier: Verifier,
+    /// The age window.
+    pub tolerance: Tolerance,
+    /// Its own rate, where deliveries beyond it are refused.
+    pub limit: Option<Limit>,
+    /// Event types that are wanted; empty for all.
+    pub events: Vec<String>,
+    /// Schemas of its provider; `None` where the stage is off.
+    pub schemas: Option<Arc<Schemas>>,
+    /// What becomes of invalid payloads.
+    pub on_invalid: OnInvalid,
+    /// What becomes of duplicates and twins.
+    pub policy: Policy,
+    /// Statuses of its 2xx answers.
+    pub statuses: Statuses,
+    /// Its counts.
+    pub metrics: SourceMetrics,
+}
