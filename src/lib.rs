@@ -68,3 +68,5 @@ pub mod lanes;
 pub mod pipeline;
 pub mod relay;
 pub mod source;
+
+pub mod config;

@@ -1,0 +1,245 @@
+//! What must hold between values, as far as the configuration alone can tell.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::path::KeyPath;
+use super::report::{Report, quoted};
+use super::settings::{Ack, Backend, Settings, SinkKind};
+use super::source::Source;
+use crate::units::{ByteSize, Span};
+
+/// Names that would be taken for the gateway's own queues.
+const NAMES_TAKEN: [&str; 2] = ["invalid", "dead"];
+/// What a record in the journal may need beside the body: heads, headers and keys.
+const RECORD_EXTRA: ByteSize = ByteSize::kib(64);
+/// What the journal takes as the size of a segment; a multiple of 8 besides.
+const SEGMENT_MIN: ByteSize = ByteSize::kib(64);
+const SEGMENT_MAX: ByteSize = ByteSize::mib(1024);
+/// The fewest segments a journal can turn over with: one full, one written, one made ready, one compacted.
+const SEGMENTS_MIN: u64 = 4;
+const WORKERS_MAX: u16 = 1024;
+
+/// How much can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All layers are known.
+    Everything,
+    /// A layer could not be read, so that what is missing may be in it.
+    SingleValues,
+}
+
+/// Adds to `report` what does not hold.
+pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
+    spans(settings, report);
+    numbers(settings, report);
+    for (name, source) in &settings.sources {
+        name_of(name, report);
+        single(name, source, report);
+    }
+    if scope == Scope::Everything {
+        listeners(settings, report);
+        stores(settings, report);
+        journal(settings, report);
+        sources(settings, report);
+    }
+}
+
+/// No wait and no window is nothing.
+fn spans(settings: &Settings, report: &mut Report) {
+    let Settings { ingress, journal, dedup, sink, .. } = settings;
+    let spans = [
+        ("ingress.head_timeout", ingress.head_timeout),
+        ("ingress.body_timeout", ingress.body_timeout),
+        ("ingress.keep_alive", ingress.keep_alive),
+        ("journal.retention", journal.retention),
+        ("dedup.window", dedup.window),
+        ("dedup.redis_wait", dedup.redis_wait),
+        ("dedup.takeover_after", dedup.takeover_after),
+        ("sink.confirm_timeout", sink.confirm_timeout),
+        ("sink.lease", sink.lease),
+    ];
+    for (key, span) in spans {
+        positive(key.into(), Some(span), report);
+    }
+}
+
+fn positive(key: KeyPath, span: Option<Span>, report: &mut Report) {
+    if span.is_some_and(Span::is_zero) {
+        report.error(key, "\"0s\"", "a duration above zero");
+    }
+}
+
+fn numbers(settings: &Settings, report: &mut Report) {
+    let workers = settings.ingress.workers;
+    if workers > WORKERS_MAX {
+        report.error(
+            "ingress.workers",
+            workers.to_string(),
+            format!("a whole number from 0 to {WORKERS_MAX}"),
+        );
+    }
+    body_limit("ingress.body_bytes_max".into(), settings.ingress.body_bytes_max, report);
+    let dirs = [
+        ("journal.dir", Some(&settings.journal.dir)),
+        ("providers.dir", settings.providers.dir.as_ref()),
+        ("schemas.dir", settings.schemas.dir.as_ref()),
+    ];
+    for (key, _) in dirs.into_iter().filter(|(_, dir)| dir.is_some_and(|dir| dir.as_os_str().is_empty())) {
+        report.error(key, quoted(""), "the path of a folder");
+    }
+    let exchange = &settings.sink.exchange;
+    if exchange.is_empty() || exchange.len() > 255 || exchange.starts_with("amq.") {
+        let allowed = "a name of 1 to 255 bytes that does not begin with \"amq.\"";
+        report.error("sink.exchange", quoted(exchange), allowed);
+    }
+}
+
+fn body_limit(key: KeyPath, limit: ByteSize, report: &mut Report) {
+    if limit.bytes() == 0 {
+        report.error(key, "no byte at all", "a size above zero");
+    }
+}
+
+fn key_of(source: &str) -> KeyPath {
+    KeyPath::from("sources").key(source)
+}
+
+fn name_of(name: &str, report: &mut Report) {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    if NAMES_TAKEN.contains(&name) {
+        report.error(key_of(name), quoted(name), "another name; the gateway has a queue of this one");
+    } else if !(1..=64).contains(&name.len()) || !name.bytes().all(legal) {
+        report.error(key_of(name), quoted(name), "a name of 1 to 64 characters: a-z, 0-9, \"-\", \"_\"");
+    }
+}
+
+/// What holds for a source by itself.
+fn single(name: &str, source: &Source, report: &mut Report) {
+    let key = key_of(name);
+    positive(key.key("tolerance").key("past"), source.tolerance.past, report);
+    if let Some(limit) = source.body_bytes_max {
+        body_limit(key.key("body_bytes_max"), limit, report);
+    }
+    for (index, event) in source.events.iter().enumerate().filter(|(_, event)| event.trim().is_empty()) {
+        report.error(key.key("events").index(index), quoted(event), "the name of an event type");
+    }
+}
+
+/// The admin port is neither the public one nor open to the network without a token.
+fn listeners(settings: &Settings, report: &mut Report) {
+    let (ingress, admin) = (settings.ingress.listen, &settings.admin);
+    if overlap(ingress, admin.listen) {
+        let allowed = format!("another address than ingress.listen, {ingress}");
+        report.error("admin.listen", quoted(&admin.listen.to_string()), allowed);
+    }
+    if !admin.listen.ip().to_canonical().is_loopback() && admin.token.is_none() {
+        let allowed = "a reference to a token, because admin.listen is not a loopback address";
+        report.missing("admin.token", allowed);
+    }
+}
+
+/// Whether one listener would take the other's connections. Port 0 is any free port.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (everywhere || a.ip().to_canonical() == b.ip().to_canonical())
+}
+
+/// Services that are switched on have a URL, and `confirm` has its services.
+fn stores(settings: &Settings, report: &mut Report) {
+    let (sink, dedup) = (&settings.sink, &settings.dedup);
+    if sink.kind == SinkKind::Rabbitmq && sink.url.is_none() {
+        report.missing("sink.url", "a reference to the URL of RabbitMQ, such as { env = \"AMQP_URL\" }");
+    }
+    if dedup.backend == Backend::Redis && dedup.url.is_none() {
+        report.missing("dedup.url", "a reference to the URL of Redis, such as { env = \"REDIS_URL\" }");
+    }
+    if settings.journal.ack == Ack::Confirm {
+        let needs = [
+            ("sink.kind", sink.kind == SinkKind::Rabbitmq, "sink.kind = \"rabbitmq\""),
+            ("dedup.backend", dedup.backend == Backend::Redis, "dedup.backend = \"redis\""),
+        ];
+        let lacks = |(key, holds, _): &(&str, bool, &str)| !holds && !report.tells_of(&(*key).into());
+        let lacking: Vec<&str> = needs.into_iter().filter(lacks).map(|(_, _, need)| need).collect();
+        if !lacking.is_empty() {
+            let allowed = format!("journal; confirm needs {}", lacking.join(" and "));
+            report.error("journal.ack", "\"confirm\"", allowed);
+        }
+    }
+}
+
+/// A segment holds the longest event, the journal holds the segments.
+fn journal(settings: &Settings, report: &mut Report) {
+    let segment = settings.journal.segment_bytes;
+    let known = |key: &str, report: &Report| !report.tells_of(&key.into());
+    let global = (KeyPath::from("ingress.body_bytes_max"), settings.ingress.body_bytes_max);
+    let own = settings.sources.iter().filter_map(|(name, source)| {
+        source.body_bytes_max.map(|limit| (key_of(name).key("body_bytes_max"), limit))
+    });
+    let (key, longest) = own.fold(global, |most, next| if next.1 > most.1 { next } else { most });
+    match segment_for(longest) {
+        Some(needed) if needed <= segment || !known("journal.segment_bytes", report) => {}
+        Some(needed) => {
+            let allowed = format!("at least {needed}: {key}, {longest}, and {RECORD_EXTRA} in 7/8 of it");
+            report.error("journal.segment_bytes", quoted(&segment.to_string()), allowed);
+        }
+        None => report.error(&key, quoted(&longest.to_string()), format!("less than {}", ByteSize::MAX)),
+    }
+    let fits = (SEGMENT_MIN..=SEGMENT_MAX).contains(&segment) && segment.bytes().is_multiple_of(8);
+    if known("journal.segment_bytes", report) && !fits {
+        let allowed = format!("{SEGMENT_MIN} to {SEGMENT_MAX}, a multiple of 8 bytes");
+        report.error("journal.segment_bytes", quoted(&segment.to_string()), allowed);
+    }
+    let (total, needed) = (settings.journal.bytes_max, segment.checked_mul(SEGMENTS_MIN));
+    let both = known("journal.segment_bytes", report) && known("journal.bytes_max", report);
+    if both && needed.is_none_or(|needed| total < needed) {
+        let least = needed.unwrap_or(ByteSize::MAX);
+        let allowed = format!("at least {least}: {SEGMENTS_MIN} segments of {segment}");
+        report.error("journal.bytes_max", quoted(&total.to_string()), allowed);
+    }
+}
+
+/// The smallest segment, in whole KiB, that takes a body of this length with what belongs to it: a record may be
+/// 7/8 of a segment.
+fn segment_for(longest: ByteSize) -> Option<ByteSize> {
+    let record = longest.checked_add(RECORD_EXTRA)?;
+    let kib = record.checked_mul(8)?.bytes().div_ceil(7 << 10);
+    ByteSize::new(kib.checked_mul(1 << 10)?)
+}
+
+/// There is a source, each has a provider, and no two share a path.
+fn sources(settings: &Settings, report: &mut Report) {
+    let sources = KeyPath::from("sources");
+    if settings.sources.is_empty() {
+        report.missing(&sources, "at least one table [sources.<name>] with a provider");
+    }
+    let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, source) in &settings.sources {
+        if source.provider.is_empty() {
+            report.missing(key_of(name).key("provider"), "the name of a provider");
+        }
+        let key = key_of(name).key("path");
+        if let Some(first) = paths.get(source.path.as_str()) {
+            let allowed = format!("a path of its own; sources.{first} has this one");
+            report.error(key, quoted(source.path.as_str()), allowed);
+        } else {
+            paths.insert(source.path.as_str(), name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_overlap_by_port_and_address() {
+        let overlaps = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
+        assert!(overlaps("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(overlaps("127.0.0.1:80", "[::]:80"));
+        assert!(overlaps("127.0.0.1:80", "[::ffff:127.0.0.1]:80"));
+        assert!(!overlaps("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!overlaps("0.0.0.0:80", "0.0.0.0:81"));
+        assert!(!overlaps("127.0.0.1:0", "127.0.0.1:0"));
+    }
+}

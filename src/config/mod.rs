@@ -1,0 +1,30 @@
+//! Configuration: from layers of text to one checked [`Settings`], or one [`Report`] of everything wrong.
+//!
+//! Way of a value: `layers` reads files, environment and flags, and merges them; `tree` keeps the line of
+//! each value; `read` turns the merged tree into `Settings`, going on after each error; `check` and
+//! `secrets` look at what only holds between values. Nothing outside this room sees raw text, and the
+//! value of a secret is in no report.
+
+mod check;
+mod layers;
+mod load;
+mod path;
+mod read;
+mod report;
+mod secrets;
+mod settings;
+mod source;
+mod tree;
+mod values;
+
+pub use layers::Origins;
+pub use load::{Input, Loaded, load, load_with};
+pub use path::KeyPath;
+pub use report::{Finding, Place, Report, Wrong};
+pub use secrets::Secrets;
+pub use settings::{
+    Ack, Admin, Backend, Dedup, Ingress, Journal, Level, Log, LogFormat, Providers, Schemas, Settings, Sink,
+    SinkKind,
+};
+pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
+pub use values::{Network, PublicUrl, RoutePath, Setting, Success};

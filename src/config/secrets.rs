@@ -1,0 +1,122 @@
+//! Resolves every secret that the settings refer to, and reports each that cannot be used.
+
+use std::collections::BTreeMap;
+
+use super::load::Input;
+use super::path::KeyPath;
+use super::report::Report;
+use super::settings::{Backend, Settings, SinkKind};
+use crate::provider::secret::{KEY_BYTES_MIN, Secret, SecretError, SecretRef};
+
+/// The secrets of a configuration, by what they are for.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    /// Those of each source, in the order of its list.
+    pub sources: BTreeMap<String, Vec<Secret>>,
+    /// The token that opens the admin listener.
+    pub admin_token: Option<Secret>,
+    /// The token that opens the inbox only.
+    pub worker_token: Option<Secret>,
+    /// The URL of Redis, if it is used.
+    pub dedup_url: Option<Secret>,
+    /// The URL of RabbitMQ, if it is used.
+    pub sink_url: Option<Secret>,
+}
+
+/// Resolves the secrets that are used: the URL of a service that is switched off is not looked at.
+pub(super) fn resolve(
+    settings: &Settings,
+    input: &Input,
+    report: &mut Report,
+    warnings: &mut Vec<String>,
+) -> Secrets {
+    let mut all = Resolver { input, report, warnings };
+    let mut secrets = Secrets::default();
+    for (name, source) in &settings.sources {
+        let list = KeyPath::from("sources").key(name).key("secrets");
+        secrets.sources.insert(name.clone(), all.list(&list, &source.secrets));
+    }
+    let Settings { admin, dedup, sink, .. } = settings;
+    secrets.admin_token = all.optional("admin.token", admin.token.as_ref(), KEY_BYTES_MIN);
+    secrets.worker_token = all.optional("admin.worker_token", admin.worker_token.as_ref(), KEY_BYTES_MIN);
+    let redis = dedup.url.as_ref().filter(|_| dedup.backend == Backend::Redis);
+    secrets.dedup_url = all.optional("dedup.url", redis, 1);
+    let rabbitmq = sink.url.as_ref().filter(|_| sink.kind == SinkKind::Rabbitmq);
+    secrets.sink_url = all.optional("sink.url", rabbitmq, 1);
+    secrets
+}
+
+struct Resolver<'a> {
+    input: &'a Input,
+    report: &'a mut Report,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Resolver<'_> {
+    fn list(&mut self, path: &KeyPath, references: &[SecretRef]) -> Vec<Secret> {
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut resolved = Vec::new();
+        for (index, reference) in references.iter().enumerate() {
+            let label = reference.label_at(index + 1);
+            if let Some(first) = seen.get(&label) {
+                let key = if reference.label.is_some() {
+                    path.index(index).key("label")
+                } else {
+                    path.index(index)
+                };
+                let allowed = format!("a label of its own; {} has this one", path.index(*first));
+                self.report.error(key, format!("{label:?}"), allowed);
+            }
+            seen.entry(label).or_insert(index);
+            if let (Some(from), Some(until)) = (reference.not_before, reference.not_after)
+                && from >= until
+            {
+                let key = path.index(index).key("not_after");
+                self.report.error(key, format!("{until}"), format!("a time after not_before, {from}"));
+            }
+            resolved.extend(self.one(&path.index(index), reference, index + 1, KEY_BYTES_MIN));
+        }
+        resolved
+    }
+
+    fn optional(&mut self, path: &str, reference: Option<&SecretRef>, bytes_min: usize) -> Option<Secret> {
+        self.one(&path.into(), reference?, 1, bytes_min)
+    }
+
+    fn one(
+        &mut self,
+        path: &KeyPath,
+        reference: &SecretRef,
+        position: usize,
+        bytes_min: usize,
+    ) -> Option<Secret> {
+        if reference.is_plain() && !self.input.dev {
+            let allowed = format!("{}; plain text only with --dev", SecretRef::EXPECTED);
+            self.report.error(path, "plain text \"***\"", allowed);
+            return None;
+        }
+        match reference.resolve(&self.input.env, position, bytes_min) {
+            Ok(resolved) => {
+                let place = self.report.origins().place(path);
+                self.warnings.extend(resolved.warning.map(|text| format!("{place}: {path}: {text}")));
+                Some(resolved.secret)
+            }
+            Err(error) => {
+                self.report.error(path, format!("a secret that cannot be used: {error}"), remedy(&error));
+                None
+            }
+        }
+    }
+}
+
+fn remedy(error: &SecretError) -> String {
+    match error {
+        SecretError::Unset(name) => format!("a value in {name}, or the path of a file in {name}_FILE"),
+        SecretError::Ambiguous(_) => "one of the two".to_owned(),
+        SecretError::NoCredentials => "a service started with LoadCredential=".to_owned(),
+        SecretError::Unreadable(..) => "a file that this user can read".to_owned(),
+        SecretError::Empty(_) | SecretError::Blank(_) => "the secret's text".to_owned(),
+        SecretError::Short { .. } => format!("at least {KEY_BYTES_MIN} bytes"),
+        SecretError::Long(_) => "a secret, at most 65536 bytes".to_owned(),
+    }
+}

@@ -1,0 +1,295 @@
+//! The configuration as a type: every section with every key, its meaning, unit and default.
+//!
+//! Values that are wrong for themselves cannot be read;
+//! what only holds between values is looked at in `check`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::source::Source;
+use super::values::{Network, PublicUrl, address};
+use crate::provider::secret::SecretRef;
+use crate::units::{ByteSize, Span};
+
+/// The whole configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Settings {
+    /// The public listener, which takes deliveries.
+    pub ingress: Ingress,
+    /// The private listener: inbox, health and metrics.
+    pub admin: Admin,
+    /// Provider files of your own.
+    pub providers: Providers,
+    /// Schema files of your own.
+    pub schemas: Schemas,
+    /// The log on disk that keeps every accepted event.
+    pub journal: Journal,
+    /// How events that were seen before are recognised.
+    pub dedup: Dedup,
+    /// Where events go.
+    pub sink: Sink,
+    /// What the gateway says on stderr.
+    pub log: Log,
+    /// The endpoints, by name: 1 to 64 of `a-z`, `0-9`, `-`, `_`; not `invalid`, not `dead`.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// `[ingress]`: the public listener.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Ingress {
+    /// IP address and port to listen on. Default `"0.0.0.0:8080"`.
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    /// The URL under which senders reach this listener, for schemes that sign the URL. Default: none.
+    pub public_url: Option<PublicUrl>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed. Default `[]`: nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// The longest body, in bytes. Default `"1MiB"`; a provider's file or a source may say otherwise.
+    pub body_bytes_max: ByteSize,
+    /// How long the head of a request may take. Default `"10s"`.
+    pub head_timeout: Span,
+    /// How long the body of a request may take. Default `"10s"`.
+    pub body_timeout: Span,
+    /// How long an idle connection is kept open. Default `"75s"`.
+    pub keep_alive: Span,
+    /// Threads that serve requests, at most 1024. Default 0: as many as there are cores.
+    pub workers: u16,
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            body_bytes_max: ByteSize::mib(1),
+            head_timeout: Span::seconds(10),
+            body_timeout: Span::seconds(10),
+            keep_alive: Span::seconds(75),
+            workers: 0,
+        }
+    }
+}
+
+/// `[admin]`: the private listener.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Admin {
+    /// IP address and port to listen on, never the ingress's. Default `"127.0.0.1:9090"`.
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    /// Reference to the bearer token that opens all of it. Needed off loopback. Default: none.
+    pub token: Option<SecretRef>,
+    /// Reference to a bearer token that opens the inbox only. Default: none.
+    pub worker_token: Option<SecretRef>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), token: None, worker_token: None }
+    }
+}
+
+/// `[providers]`: provider files of your own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Providers {
+    /// A folder whose `*.toml` files come over the built-in ones. Default: none.
+    pub dir: Option<PathBuf>,
+}
+
+/// `[schemas]`: schema files of your own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Schemas {
+    /// A folder whose `<provider>/<event>.json` files come over the built-in ones. Default: none.
+    pub dir: Option<PathBuf>,
+}
+
+/// `[journal]`: the log on disk.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Journal {
+    /// The folder it lives in. Default `"data/journal"`.
+    pub dir: PathBuf,
+    /// The size of one segment file, in bytes; it must hold the longest event. Default `"64MiB"`.
+    pub segment_bytes: ByteSize,
+    /// The most disk it may use, in bytes; at least four segments. Default `"10GiB"`.
+    pub bytes_max: ByteSize,
+    /// How long a confirmed event is kept at most. Default `"7d"`.
+    pub retention: Span,
+    /// What a 2xx waits for. Default `"journal"`.
+    pub ack: Ack,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("data/journal"),
+            segment_bytes: ByteSize::mib(64),
+            bytes_max: ByteSize::mib(10 * 1024),
+            retention: Span::days(7),
+            ack: Ack::Journal,
+        }
+    }
+}
+
+/// What a 2xx waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// The disk.
+    #[default]
+    Journal,
+    /// RabbitMQ's confirm; needs `sink.kind = "rabbitmq"` and `dedup.backend = "redis"`.
+    Confirm,
+}
+
+/// `[dedup]`: how known events are recognised.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Dedup {
+    /// How long an event is remembered; at least as long as its provider retries. Default `"7d"`.
+    pub window: Span,
+    /// Who remembers across replicas. Default `"embedded"`: nobody, each for itself.
+    pub backend: Backend,
+    /// Reference to the URL of Redis, needed by `backend = "redis"`. Default: none.
+    pub url: Option<SecretRef>,
+    /// How long the relay waits for Redis before it publishes with the duplicate mark. Default `"30s"`.
+    pub redis_wait: Span,
+    /// How long a replica must be silent before another takes its claims over. Default `"10m"`.
+    pub takeover_after: Span,
+}
+
+impl Default for Dedup {
+    fn default() -> Self {
+        Self {
+            window: Span::days(7),
+            backend: Backend::Embedded,
+            url: None,
+            redis_wait: Span::seconds(30),
+            takeover_after: Span::seconds(600),
+        }
+    }
+}
+
+/// Who remembers events across replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The gateway's own index alone.
+    #[default]
+    Embedded,
+    /// Redis as well.
+    Redis,
+}
+
+/// `[sink]`: where events go.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Sink {
+    /// The kind of destination. Default `"inbox"`.
+    pub kind: SinkKind,
+    /// Reference to the URL of RabbitMQ, needed by `kind = "rabbitmq"`. Default: none.
+    pub url: Option<SecretRef>,
+    /// The durable topic exchange events are published to. Default `"webhooks"`.
+    pub exchange: String,
+    /// Whether exchanges and queues are declared at start; otherwise only the exchange is looked for. Default `true`.
+    pub declare: bool,
+    /// The most events published and not yet confirmed. Default 256.
+    pub max_in_flight: NonZeroU32,
+    /// How long a confirm may take before the event is published again. Default `"30s"`.
+    pub confirm_timeout: Span,
+    /// Inbox: how long a worker may hold an event before another gets it. Default `"30s"`.
+    pub lease: Span,
+    /// Inbox: how often an event is handed out before it is held as poison. Default 20.
+    pub max_attempts: NonZeroU32,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        let number = |count: u32| NonZeroU32::MIN.saturating_add(count - 1);
+        Self {
+            kind: SinkKind::Inbox,
+            url: None,
+            exchange: "webhooks".to_owned(),
+            declare: true,
+            max_in_flight: number(256),
+            confirm_timeout: Span::seconds(30),
+            lease: Span::seconds(30),
+            max_attempts: number(20),
+        }
+    }
+}
+
+/// The kinds of destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// A RabbitMQ exchange.
+    Rabbitmq,
+    /// Workers fetch over HTTP from the admin listener.
+    #[default]
+    Inbox,
+    /// A line of JSON per event.
+    Stdout,
+}
+
+/// `[log]`: what the gateway says on stderr.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Log {
+    /// The form of a line. Default `"auto"`: text on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+    /// The least level that is told. Default `"info"`.
+    pub level: Level,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Level {
+    /// The level's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How much is told, from least to most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Faults that need somebody.
+    Error,
+    /// And what may become one.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else.
+    Trace,
+}

@@ -1,0 +1,137 @@
+//! `[sources.<name>]`: one endpoint. Most keys have a default that suits its provider.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+
+use super::values::{RoutePath, Setting, Success};
+use crate::provider::secret::SecretRef;
+use crate::units::{ByteSize, Rate, Span};
+
+/// `[sources.<name>]`: one endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Source {
+    /// The path it listens on. Default `/in/<name>`; never empty in a loaded configuration.
+    pub path: RoutePath,
+    /// The name of the provider whose file says how deliveries are signed. Needed.
+    pub provider: String,
+    /// References to its secrets; several while one is exchanged for another. Default `[]`.
+    pub secrets: Vec<SecretRef>,
+    /// One of the schemes that the provider's file lists. Default: the first.
+    pub scheme: Option<String>,
+    /// Values that the provider's file asks for, by name. Default: none.
+    pub settings: BTreeMap<String, Setting>,
+    /// How old or new a signature may be. Default: as the provider's file says.
+    pub tolerance: Tolerance,
+    /// The event types that are relayed; others are answered 2xx and counted. Default `[]`: all.
+    pub events: Vec<String>,
+    /// The status for an accepted event, 200 to 299. Default 200.
+    pub success_status: Success,
+    /// The status for an event seen before, 200 to 299. Default 200.
+    pub duplicate_status: Success,
+    /// The rate above which `on_limit` applies. Default: none.
+    pub limit: Option<Limit>,
+    /// What happens to a verified delivery above the limit. Default `"accept"`.
+    pub on_limit: OnLimit,
+    /// What happens to an event that its schema calls invalid. Default `"route"`.
+    pub on_invalid: OnInvalid,
+    /// What happens to an event seen before. Default `"drop"`.
+    pub on_duplicate: OnDuplicate,
+    /// What happens to known bytes under a new unsigned id. Default `"forward"`.
+    pub on_twin: OnTwin,
+    /// Whether events are judged by the provider's schemas. Default `true`.
+    pub schema: bool,
+    /// The longest body, in bytes. Default: the provider's, else `ingress.body_bytes_max`.
+    pub body_bytes_max: Option<ByteSize>,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            path: RoutePath::default(),
+            provider: String::new(),
+            secrets: Vec::new(),
+            scheme: None,
+            settings: BTreeMap::new(),
+            tolerance: Tolerance::default(),
+            events: Vec::new(),
+            success_status: Success::default(),
+            duplicate_status: Success::default(),
+            limit: None,
+            on_limit: OnLimit::default(),
+            on_invalid: OnInvalid::default(),
+            on_duplicate: OnDuplicate::default(),
+            on_twin: OnTwin::default(),
+            schema: true,
+            body_bytes_max: None,
+        }
+    }
+}
+
+/// `tolerance`: how far a signature's time may be from ours.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table such as { past = \"5m\", future = \"1m\" }")]
+pub struct Tolerance {
+    /// Older than this is stale. Default: as the provider's file says.
+    pub past: Option<Span>,
+    /// Newer than this is premature. Default: as the provider's file says.
+    pub future: Option<Span>,
+}
+
+/// `limit`: how many events a source takes at its own pace.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table such as { rate = \"500/s\", burst = 1000 }")]
+pub struct Limit {
+    /// So many in a unit of time. Needed.
+    pub rate: Rate,
+    /// So many at once. Default: as many as the rate's number.
+    #[serde(default)]
+    pub burst: Option<NonZeroU32>,
+}
+
+/// What happens to a verified delivery above the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OnLimit {
+    /// It is kept, and relayed at the limited rate.
+    #[default]
+    #[serde(rename = "accept")]
+    Accept,
+    /// It is answered 429 with `Retry-After`.
+    #[serde(rename = "429")]
+    TooMany,
+}
+
+/// What happens to an event that its schema calls invalid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnInvalid {
+    /// It is relayed as `invalid.<source>`.
+    #[default]
+    Route,
+    /// It is answered 422.
+    Reject,
+}
+
+/// What happens to an event seen before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDuplicate {
+    /// It is answered and not relayed.
+    #[default]
+    Drop,
+    /// It is relayed with the same message id and a mark.
+    Forward,
+}
+
+/// What happens to known bytes under a new unsigned id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTwin {
+    /// It is relayed as an event of its own, with the id of the first.
+    #[default]
+    Forward,
+    /// It is held until it is released by command.
+    Hold,
+}
