@@ -69,4 +69,6 @@ pub mod pipeline;
 pub mod relay;
 pub mod source;
 
+pub mod admin;
 pub mod config;
+pub mod ingress;

@@ -1,0 +1,137 @@
+//! Who may call the admin listener: a token where there is one, and never a web page of somebody else's.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Area {
+    /// Taking events and answering for them; what workers do.
+    Inbox,
+    /// Everything else.
+    Operation,
+}
+
+/// Why a call is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No token, or not the right one.
+    Token,
+    /// The Host or Origin is another site's: a browser was made to call.
+    Foreign,
+}
+
+/// What is checked before every call but the probes.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    token: Option<[u8; 32]>,
+    worker_token: Option<[u8; 32]>,
+}
+
+impl Guard {
+    /// Demands `token`, or in the inbox `worker_token`; where neither opens a call, it has to name a loopback
+    /// host.
+    pub fn new(token: Option<&[u8]>, worker_token: Option<&[u8]>) -> Self {
+        let digest = |token: &[u8]| Sha256::digest(token).into();
+        Self { token: token.map(digest), worker_token: worker_token.map(digest) }
+    }
+
+    pub(super) fn check(&self, request: &HttpRequest, area: Area) -> Result<(), Refusal> {
+        let host = header(request, &HOST).unwrap_or_default();
+        if header(request, &ORIGIN)
+            .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, o)| o != host))
+        {
+            return Err(Refusal::Foreign);
+        }
+        let worker_token = self.worker_token.as_ref().filter(|_| area == Area::Inbox);
+        if self.token.is_none() && worker_token.is_none() {
+            return if is_loopback(host) { Ok(()) } else { Err(Refusal::Foreign) };
+        }
+        let given = header(request, &AUTHORIZATION).and_then(bearer).unwrap_or_default();
+        let given: [u8; 32] = Sha256::digest(given.as_bytes()).into();
+        let opens = |token: &[u8; 32]| bool::from(given.ct_eq(token));
+        if self.token.iter().chain(worker_token).any(opens) { Ok(()) } else { Err(Refusal::Token) }
+    }
+}
+
+fn header<'r>(request: &'r HttpRequest, name: &HeaderName) -> Option<&'r str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (word, token) = value.split_once(' ')?;
+    word.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a Host names this machine, port aside: DNS rebinding brings another name.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn call_of(guard: &Guard, area: Area, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+        let mut request = TestRequest::get();
+        for header in headers {
+            request = request.insert_header(*header);
+        }
+        guard.check(&request.to_http_request(), area)
+    }
+
+    fn call(token: Option<&str>, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+        call_of(&Guard::new(token.map(str::as_bytes), None), Area::Operation, headers)
+    }
+
+    #[test]
+    fn without_a_token_only_loopback_names_are_served() {
+        for host in ["127.0.0.1:9090", "localhost:9090", "[::1]:9090", "LOCALHOST"] {
+            assert_eq!(call(None, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["evil.example:9090", "192.168.0.1", ""] {
+            assert_eq!(call(None, &[("host", host)]), Err(Refusal::Foreign), "{host}");
+        }
+    }
+
+    #[test]
+    fn with_a_token_it_must_be_the_right_one() {
+        let host = ("host", "gateway:9090");
+        assert_eq!(call(Some("s3cret"), &[host]), Err(Refusal::Token));
+        assert_eq!(call(Some("s3cret"), &[host, ("authorization", "Bearer s3cre")]), Err(Refusal::Token));
+        assert_eq!(call(Some("s3cret"), &[host, ("authorization", "bearer s3cret")]), Ok(()));
+    }
+
+    #[test]
+    fn a_workers_token_opens_the_inbox_alone() {
+        let (host, other) = (("host", "localhost:9090"), ("host", "gateway:9090"));
+        let (worker, operator) = (("authorization", "Bearer worker"), ("authorization", "Bearer operator"));
+        let both = Guard::new(Some(b"operator"), Some(b"worker"));
+        assert_eq!(call_of(&both, Area::Inbox, &[other, worker]), Ok(()));
+        assert_eq!(call_of(&both, Area::Inbox, &[other, operator]), Ok(()));
+        assert_eq!(call_of(&both, Area::Operation, &[other, worker]), Err(Refusal::Token));
+        let alone = Guard::new(None, Some(b"worker"));
+        assert_eq!(call_of(&alone, Area::Inbox, &[host]), Err(Refusal::Token));
+        assert_eq!(call_of(&alone, Area::Inbox, &[host, worker]), Ok(()));
+        assert_eq!(call_of(&alone, Area::Operation, &[host]), Ok(()));
+        assert_eq!(call_of(&alone, Area::Operation, &[other, worker]), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn another_sites_page_is_refused() {
+        let host = ("host", "localhost:9090");
+        assert_eq!(call(None, &[host, ("origin", "https://evil.example")]), Err(Refusal::Foreign));
+        assert_eq!(call(None, &[host, ("origin", "null")]), Err(Refusal::Foreign));
+        assert_eq!(call(None, &[host, ("origin", "http://localhost:9090")]), Ok(()));
+    }
+}

@@ -1,0 +1,96 @@
+//! Health: alive, and ready. Ready means «can accept durably»: a broker that is away is degraded, not unready.
+
+use std::sync::Arc;
+
+use crate::accept::Acceptor;
+use crate::clock::{Clock, Timestamp};
+use crate::lanes::Lanes;
+use crate::metrics::Metrics;
+use crate::sink::{Sink, State};
+use crate::telemetry;
+
+/// How ready the gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Accepts and hands over.
+    Ready,
+    /// Accepts; what it hands over to is away.
+    Degraded,
+    /// Does not accept.
+    Unready,
+}
+
+/// What health is read from.
+pub struct Health {
+    /// The way to the journal.
+    pub acceptor: Acceptor,
+    /// What is pending.
+    pub lanes: Arc<Lanes>,
+    /// Where events are pushed; `None` with the inbox, where workers come by themselves.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// When the process started.
+    pub started: Timestamp,
+}
+
+impl Health {
+    /// The verdict, and a line for each check.
+    pub fn readiness(&self) -> (Readiness, String) {
+        let stores = self.acceptor.stores();
+        let accepts = match (stores.failed, stores.stopping, stores.full) {
+            (true, _, _) => Err("a write failed; the process is ending".to_owned()),
+            (_, true, _) => Err("stopping".to_owned()),
+            (_, _, true) => Err("no room for more unconfirmed events: the quota is used up, or the disk".to_owned()),
+            _ => Ok(format!("{} bytes unconfirmed", stores.unconfirmed_bytes)),
+        };
+        let hands_over = match self.sink.as_ref().map(|sink| (sink.name(), sink.health().state)) {
+            None => Ok("inbox".to_owned()),
+            Some((name, State::Connected)) => Ok(name.to_owned()),
+            Some((name, State::Connecting { last_error })) => {
+                Err(format!("{name}: connecting ({})", last_error.as_deref().unwrap_or("no error yet")))
+            }
+            Some((name, State::Blocked { reason })) => {
+                Err(format!("{name}: blocked by the broker ({reason})"))
+            }
+            Some((name, State::Refused { reason, .. })) => Err(format!("{name}: refused ({reason})")),
+            Some((name, State::Closed)) => Err(format!("{name}: closed")),
+        };
+        let verdict = match (&accepts, &hands_over) {
+            (Err(_), _) => Readiness::Unready,
+            (Ok(_), Err(_)) => Readiness::Degraded,
+            (Ok(_), Ok(_)) => Readiness::Ready,
+        };
+        (verdict, format!("journal: {}\nsink: {}\n", checked(&accepts), checked(&hands_over)))
+    }
+
+    /// Everything for a scrape, gauges brought up to date.
+    pub fn scrape(&self) -> String {
+        let now = self.clock.now();
+        for (source, stats) in self.lanes.stats() {
+            let age = stats.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
+            self.metrics.set_lane(&source, &stats, std::time::Duration::from_millis(age.unsigned_abs()));
+        }
+        let stores = self.acceptor.stores();
+        self.metrics.set_stores(stores.journal_bytes, stores.unconfirmed_bytes, stores.dedup_keys);
+        let up = self.sink.as_ref().is_none_or(|sink| sink.health().state == State::Connected);
+        self.metrics.set_sink(up);
+        let process = telemetry::process_stats();
+        self.metrics.set_process(
+            process.cpu,
+            process.resident_bytes,
+            process.open_fds,
+            self.started.seconds(),
+        );
+        self.metrics.encode()
+    }
+}
+
+fn checked(check: &Result<String, String>) -> String {
+    match check {
+        Ok(text) => format!("ok ({text})"),
+        Err(text) => format!("FAILED ({text})"),
+    }
+}

@@ -1,0 +1,147 @@
+//! The admin listener: routes and wiring.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{Data, JsonConfig, get, post};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+
+use super::guard::{Area, Guard, Refusal};
+use super::health::{Health, Readiness};
+use super::inbox;
+use crate::disk::RealDisk;
+use crate::relay::Inbox;
+use crate::tasks;
+
+/// Longest body of a call: a thousand tokens fit many times.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Seconds that open calls get to finish at a stop.
+const SHUTDOWN_SECONDS: u64 = 1;
+
+/// What the calls need.
+pub struct AdminParts {
+    /// Who may call.
+    pub guard: Guard,
+    /// Health and metrics.
+    pub health: Health,
+    /// The inbox, where it is the sink.
+    pub inbox: Option<Inbox<RealDisk>>,
+    /// Names of the sources.
+    pub sources: Vec<Arc<str>>,
+    /// A lease, where the worker names none.
+    pub lease: Duration,
+}
+
+impl AdminParts {
+    /// The answer to a call that is not allowed.
+    pub(super) fn refusal(&self, request: &HttpRequest, area: Area) -> Option<HttpResponse> {
+        self.guard.check(request, area).err().map(|refusal| match refusal {
+            Refusal::Token => problem(
+                StatusCode::UNAUTHORIZED,
+                "token",
+                "send the token that opens this: Authorization: Bearer …",
+            ),
+            Refusal::Foreign => problem(
+                StatusCode::FORBIDDEN,
+                "foreign",
+                "Host or Origin names another site; call the listener by a loopback name, or set admin.token",
+            ),
+        })
+    }
+}
+
+/// The admin listener, running.
+pub struct Admin {
+    handle: ServerHandle,
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// Binds and serves, on a thread of its own; to be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn start(listen: SocketAddr, parts: AdminParts) -> io::Result<Self> {
+        let parts = Data::new(parts);
+        let json = || {
+            JsonConfig::default().limit(BODY_BYTES_MAX).content_type(|_| true).content_type_required(false)
+        };
+        let app = move || {
+            App::new()
+                .app_data(parts.clone())
+                .app_data(json())
+                .route("/livez", get().to(livez))
+                .route("/readyz", get().to(readyz))
+                .route("/metrics", get().to(metrics))
+                .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
+                .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
+                .route("/v1/inbox/{source}/nack", post().to(inbox::nack))
+                .default_service(web::to(unknown))
+        };
+        let server = HttpServer::new(app).workers(1).shutdown_timeout(SHUTDOWN_SECONDS);
+        let server = server.disable_signals().bind(listen)?;
+        let address = server.addrs().first().copied().unwrap_or(listen);
+        let server = server.run();
+        let handle = server.handle();
+        drop(tasks::task(server));
+        Ok(Self { handle, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends; open calls get a second.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
+    }
+}
+
+async fn livez() -> HttpResponse {
+    plain(StatusCode::OK, "alive\n".to_owned())
+}
+
+async fn readyz(parts: Data<AdminParts>) -> HttpResponse {
+    let (readiness, checks) = parts.health.readiness();
+    let (status, word) = match readiness {
+        Readiness::Ready => (StatusCode::OK, "ready"),
+        Readiness::Degraded => (StatusCode::OK, "degraded"),
+        Readiness::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    };
+    plain(status, format!("{word}\n{checks}"))
+}
+
+async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
+    if let Some(refused) = parts.refusal(&request, Area::Operation) {
+        return refused;
+    }
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
+        .body(parts.health.scrape())
+}
+
+async fn unknown() -> HttpResponse {
+    let detail = "here are /livez, /readyz, /metrics and /v1/inbox/{source}/claim, /ack, /nack";
+    problem(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+fn plain(status: StatusCode, text: String) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(text)
+}
+
+/// A problem document (RFC 9457).
+pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
+    let title = status.canonical_reason().unwrap_or("Refused");
+    HttpResponse::build(status).content_type("application/problem+json").json(serde_json::json!({
+        "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": detail,
+    }))
+}

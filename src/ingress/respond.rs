@@ -1,0 +1,49 @@
+//! From an answer or a refusal to a response. A 2xx takes an [`Answer`], which takes a receipt.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
+use crate::metrics::Outcome;
+use crate::pipeline::Answer;
+use crate::reject::Reject;
+use crate::source::{Source, Statuses};
+
+/// The 2xx of a delivery that was kept or filtered.
+pub(super) fn accepted(answer: &Answer, statuses: Statuses) -> HttpResponse {
+    let (status, outcome) = match answer {
+        Answer::Kept { accepted, .. } => match accepted.outcome {
+            Outcome::Duplicate => (statuses.duplicate, "duplicate"),
+            Outcome::New | Outcome::Twin | Outcome::Held => (statuses.accepted, "accepted"),
+        },
+        Answer::Filtered => (statuses.accepted, "filtered"),
+    };
+    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
+    if status == StatusCode::NO_CONTENT {
+        return response.finish();
+    }
+    response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    match answer {
+        Answer::Kept { message_id, .. } => {
+            response.body(format!(r#"{{"outcome":"{outcome}","message_id":"{message_id}"}}"#))
+        }
+        Answer::Filtered => response.body(format!(r#"{{"outcome":"{outcome}"}}"#)),
+    }
+}
+
+/// The problem document of a refusal (RFC 9457): its public code and nothing about the secret.
+pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
+    let row = reject.row();
+    let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+    if let Some(seconds) = row.retry_after {
+        response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
+    }
+    if let (Reject::MethodNotAllowed, Some(source)) = (reject, source) {
+        response.insert_header((ALLOW, source.methods.join(", ")));
+    }
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let (code, status) = (row.code, row.status);
+    response.body(format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}"}}"#))
+}

@@ -1,0 +1,211 @@
+//! The public listener: routing by exact path, then body, pipeline, answer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use actix_web::web::{Data, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+
+use super::peer::TrustedProxies;
+use super::{body, respond};
+use crate::delivery::{Delivery, Headers};
+use crate::metrics::SourceMetrics;
+use crate::pipeline::{Answer, Pipeline};
+use crate::reject::{Refused, Reject};
+use crate::source::Source;
+use crate::tasks;
+use crate::telemetry::Budget;
+
+/// Seconds that open requests get to finish at a stop.
+const SHUTDOWN_SECONDS: u64 = 5;
+/// Refusals logged in a second; the rest are counted in metrics and in the next line.
+const REFUSALS_LOGGED: u32 = 50;
+
+/// How the listener behaves.
+#[derive(Clone, Debug)]
+pub struct IngressSettings {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// Connections that one thread serves at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// Longest time for a request's head, once its connection is open.
+    pub head_timeout: Duration,
+    /// Longest time for a body.
+    pub body_timeout: Duration,
+    /// How long an idle connection stays open.
+    pub keep_alive: Duration,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// Sources by path.
+pub type Routes = HashMap<String, Arc<Source>>;
+
+/// What every request needs.
+pub struct Gate {
+    /// Sources by exact path.
+    pub routes: Routes,
+    /// The stages.
+    pub pipeline: Pipeline,
+    /// Counts of requests that belong to no source.
+    pub strangers: SourceMetrics,
+    /// Longest time for a body.
+    pub body_timeout: Duration,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: TrustedProxies,
+    /// How many refusals are logged.
+    pub log: Budget,
+}
+
+impl Gate {
+    /// The gate in front of `routes`.
+    pub fn new(
+        routes: Routes,
+        pipeline: Pipeline,
+        strangers: SourceMetrics,
+        settings: &IngressSettings,
+    ) -> Self {
+        Self {
+            routes,
+            pipeline,
+            strangers,
+            body_timeout: settings.body_timeout,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            log: Budget::new(REFUSALS_LOGGED),
+        }
+    }
+
+    async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
+        let clock = Arc::clone(self.pipeline.clock());
+        let started = clock.monotonic();
+        let Some(source) =
+            self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
+        else {
+            return self.refuse(request, None, &Reject::UnknownPath.into());
+        };
+        let answer = match self.delivery(request, payload, source).await {
+            Ok(delivery) => self.pipeline.receive(source, delivery).await,
+            Err(refused) => Err(refused),
+        };
+        let response = match answer {
+            Ok(answer) => {
+                match &answer {
+                    Answer::Kept { accepted, .. } => source.metrics.kept(accepted.outcome),
+                    Answer::Filtered => source.metrics.filtered(),
+                }
+                respond::accepted(&answer, source.statuses)
+            }
+            Err(refused) => self.refuse(request, Some(source), &refused),
+        };
+        source.metrics.answered(clock.monotonic().saturating_sub(started));
+        response
+    }
+
+    async fn delivery(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        source: &Source,
+    ) -> Result<Delivery, Refused> {
+        if !source.methods.iter().any(|method| method == request.method().as_str()) {
+            return Err(Reject::MethodNotAllowed.into());
+        }
+        // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
+        let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
+        if request.headers().contains_key(UPGRADE) {
+            return Err(Reject::UpgradeAsked.because("this endpoint speaks HTTP/1.1 and nothing else"));
+        }
+        let encoded = |value: &HeaderValue| !plain(value.as_bytes());
+        if request.headers().get_all(CONTENT_ENCODING).any(encoded) {
+            return Err(
+                Reject::ContentEncoded.because("signatures cover the bytes on the wire: send them plain")
+            );
+        }
+        let declared =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = body::read(payload, declared, source.body_bytes_max, self.body_timeout).await?;
+        let mut headers = Headers::with_capacity(request.headers().len());
+        for (name, value) in request.headers() {
+            headers.push(name.as_str(), value.as_bytes());
+        }
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let method = request.method().as_str().to_owned();
+        let received_at = self.pipeline.clock().now();
+        Ok(Delivery { method, target, headers, body, received_at })
+    }
+
+    /// Who called, for the log.
+    fn caller(&self, request: &HttpRequest) -> String {
+        let lines: Vec<&[u8]> =
+            request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
+        let caller = request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), &lines));
+        caller.map(|caller| caller.to_string()).unwrap_or_default()
+    }
+
+    fn refuse(&self, request: &HttpRequest, source: Option<&Source>, refused: &Refused) -> HttpResponse {
+        let row = refused.reject.row();
+        source.map_or(&self.strangers, |source| &source.metrics).refused(refused.reject);
+        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
+            let (source, caller) = (source.map_or("", |source| &*source.name), self.caller(request));
+            let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
+            if row.fault {
+                tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
+            } else {
+                tracing::warn!(source, reason, detail, status, caller, left_out, "refused");
+            }
+        }
+        respond::refused(refused.reject, source)
+    }
+}
+
+/// The public listener, running.
+pub struct Ingress {
+    handle: ServerHandle,
+    address: SocketAddr,
+}
+
+impl Ingress {
+    /// Binds and serves, on threads of its own; to be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn start(settings: &IngressSettings, gate: Arc<Gate>) -> io::Result<Self> {
+        let gate = Data::from(gate);
+        let server =
+            HttpServer::new(move || App::new().app_data(gate.clone()).default_service(web::to(serve)))
+                .workers(settings.workers)
+                .max_connections(settings.connections_max)
+                .keep_alive(KeepAlive::Timeout(settings.keep_alive))
+                .client_request_timeout(settings.head_timeout)
+                .shutdown_timeout(SHUTDOWN_SECONDS)
+                .disable_signals()
+                .bind(settings.listen)?;
+        let address = server.addrs().first().copied().unwrap_or(settings.listen);
+        let server = server.run();
+        let handle = server.handle();
+        drop(tasks::task(server));
+        Ok(Self { handle, address })
+    }
+
+    /// Where it listens: the real port, where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections; open requests get a few seconds if `graceful`.
+    pub async fn stop(&self, graceful: bool) {
+        self.handle.stop(graceful).await;
+    }
+}
+
+async fn serve(request: HttpRequest, mut payload: Payload, gate: Data<Gate>) -> HttpResponse {
+    gate.serve(&request, &mut payload).await
+}
