@@ -70,5 +70,6 @@ pub mod relay;
 pub mod source;
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod ingress;

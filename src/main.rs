@@ -1,3 +1,7 @@
 //! The `hookgate` binary: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(hookgate::cli::main(std::env::args_os()))
+}

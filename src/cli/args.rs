@@ -1,0 +1,148 @@
+//! The arguments, and which subcommand they go to.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::assemble::{self, Plan};
+use super::{check, consume, demo, send, serve, vectors};
+use crate::config::{self, Input, Loaded, Report};
+use crate::exit;
+use crate::provider::Catalog;
+use crate::provider::secret::Environment;
+
+/// A receiving gateway for webhooks: proves who sent each request, keeps what it accepts on disk, answers within
+/// milliseconds, and hands every event to RabbitMQ (or to workers) exactly as it was received.
+#[derive(Debug, Parser)]
+#[command(name = "hookgate", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(ConfigArgs),
+    /// Show the main job on embedded defaults: signed, forged, stale and repeated deliveries, and a worker
+    Demo(demo::DemoArgs),
+    /// Check the configuration; every error of every file is listed
+    Check(check::CheckArgs),
+    /// Sign a sample event as its provider would, and post it
+    Send(send::SendArgs),
+    /// Run vector files through the code that serves
+    Vectors(VectorsArgs),
+    /// Take events of a source from the inbox, print and acknowledge them
+    Consume(consume::ConsumeArgs),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file [default: hookgate.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For development: secrets may be plain text in the configuration
+    #[arg(long)]
+    dev: bool,
+    /// Override one key, such as --set ingress.listen=127.0.0.1:8080; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+struct VectorsArgs {
+    /// Vector files, or folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// A folder of provider files of your own
+    #[arg(long, value_name = "DIR")]
+    providers: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as journal.dir=/tmp/journal")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl ConfigArgs {
+    /// Whether the command line says anything of a configuration.
+    pub(super) fn is_given(&self) -> bool {
+        self.config.is_some() || !self.set.is_empty()
+    }
+
+    /// Loads the configuration; its report goes to stderr.
+    ///
+    /// # Errors
+    /// The exit code for a configuration with errors.
+    pub(super) fn load(self) -> Result<Loaded, u8> {
+        self.try_load().map_err(told)
+    }
+
+    /// Loads the configuration, for callers that can do without.
+    ///
+    /// # Errors
+    /// A report of everything that is wrong.
+    pub(super) fn try_load(self) -> Result<Loaded, Report> {
+        config::load(self.input())
+    }
+
+    /// Loads the configuration and plans all its sources; one report of it all goes to stderr.
+    ///
+    /// # Errors
+    /// The exit code for a configuration with errors.
+    pub(super) fn assemble(self) -> Result<(Loaded, Vec<Plan>), u8> {
+        config::load_with(self.input(), assemble::all).map_err(told)
+    }
+
+    fn input(self) -> Input {
+        let env = Environment::of_process();
+        Input { file: self.config, env, flags: self.set, dev: self.dev }
+    }
+}
+
+fn told(report: Report) -> u8 {
+    eprintln!("{report}");
+    exit::CONFIG
+}
+
+/// Runs the subcommand that `arguments` name; the exit code comes back.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { exit::USAGE } else { exit::OK };
+        }
+    };
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Vectors(args) => vectors_run(&args),
+        Command::Consume(args) => consume::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("hookgate: {error:#}");
+        exit::FAILURE
+    })
+}
+
+fn vectors_run(args: &VectorsArgs) -> anyhow::Result<u8> {
+    let mut catalog = Catalog::built_in()?;
+    if let Some(dir) = &args.providers {
+        catalog.add_folder(dir).map_err(|errors| {
+            anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        })?;
+    }
+    // Whoever closes the pipe has read enough: the verdict is in the exit code.
+    let mut out = std::io::stdout().lock();
+    let tally = vectors::run(&catalog, &args.paths, &mut |line| {
+        writeln!(out, "{line}").ok();
+    })?;
+    writeln!(std::io::stdout(), "{}", tally.line()).ok();
+    Ok(if tally.failed == 0 { exit::OK } else { exit::FAILURE })
+}

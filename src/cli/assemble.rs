@@ -1,0 +1,283 @@
+//! From a loaded configuration to sources that can be served: the checks that need provider files and schemas.
+//!
+//! `check` and `serve` both stand on this, so what the one approves the other runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::gateway;
+use crate::accept::Policy;
+use crate::clock::Clock;
+use crate::config::{self, Ack, KeyPath, Loaded, Report};
+use crate::freshness::Tolerance;
+use crate::limit::{Limit, Rate};
+use crate::metrics::Metrics;
+use crate::provider::secret::Secret;
+use crate::provider::{Catalog, Definition, Problem, Scheme};
+use crate::schema::Schemas;
+use crate::source::{OnInvalid, Source, Statuses};
+use crate::verify::{Key, Verifier};
+
+/// Room that a record needs beside its body.
+const RECORD_OVERHEAD: u64 = 64 << 10;
+
+/// A source of the configuration, with its provider's scheme and keys.
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// Scheme and keys.
+    pub verifier: Verifier,
+    /// Schemas, where the stage is on.
+    pub schemas: Option<Arc<Schemas>>,
+    /// Longest body in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// The catalog with the operator's own provider files; their errors go to `report`.
+pub fn catalog(loaded: &Loaded, report: &mut Report) -> Catalog {
+    let mut catalog = Catalog::built_in().unwrap_or_else(|error| {
+        report.error("providers", error.to_string(), "a binary whose built-in provider files are whole");
+        Catalog::default()
+    });
+    if let Some(dir) = &loaded.settings.providers.dir
+        && let Err(errors) = catalog.add_folder(dir)
+    {
+        for error in errors {
+            report.error("providers.dir", error.to_string(), "a folder of provider files (see providers/)");
+        }
+    }
+    catalog
+}
+
+/// All that `check` looks at and `serve` runs; whatever is wrong goes to `report`.
+pub fn all(loaded: &Loaded, report: &mut Report) -> Vec<Plan> {
+    let catalog = catalog(loaded, report);
+    let plans = plan(loaded, &catalog, report);
+    served(loaded, report);
+    plans
+}
+
+/// Plans every source; whatever is wrong goes to `report`, and that source is left out.
+pub fn plan(loaded: &Loaded, catalog: &Catalog, report: &mut Report) -> Vec<Plan> {
+    let mut planner = Planner { loaded, catalog, report, schemas: BTreeMap::new() };
+    loaded.settings.sources.iter().filter_map(|(name, source)| planner.source(name, source)).collect()
+}
+
+/// What `serve` needs beyond single sources.
+pub fn served(loaded: &Loaded, report: &mut Report) {
+    let settings = &loaded.settings;
+    if loaded.secrets.sink_url.is_some()
+        && let Err(error) = gateway::rabbitmq_settings(loaded, settings.sources.keys().cloned().collect())
+    {
+        report.error("sink.url", "settings that RabbitMQ cannot have", format!("{error:#}"));
+    }
+    if loaded.secrets.dedup_url.is_some()
+        && let Err(error) = gateway::redis_claims(loaded, gateway::NOBODY)
+    {
+        report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
+    }
+    if settings.journal.ack == Ack::Confirm {
+        let allowed = "\"journal\": this version has no confirm mode yet";
+        report.error("journal.ack", "\"confirm\"", allowed);
+    }
+}
+
+struct Planner<'a> {
+    loaded: &'a Loaded,
+    catalog: &'a Catalog,
+    report: &'a mut Report,
+    schemas: BTreeMap<String, Option<Arc<Schemas>>>,
+}
+
+impl Planner<'_> {
+    fn source(&mut self, name: &str, source: &config::Source) -> Option<Plan> {
+        let path = KeyPath::from("sources").key(name);
+        let Some(definition) = self.catalog.get(&source.provider) else {
+            if !source.provider.is_empty() {
+                let known: Vec<&str> = self.catalog.iter().map(|known| known.name.as_str()).collect();
+                let allowed = format!("{}, or a file of your own in providers.dir", known.join(", "));
+                self.report.error(path.key("provider"), format!("{:?}", source.provider), allowed);
+            }
+            return None;
+        };
+        let settings = source.settings.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
+        let scheme = match Scheme::build(definition, source.scheme.as_deref(), &settings) {
+            Ok(scheme) => scheme,
+            Err(problems) => {
+                problems.iter().for_each(|problem| self.problem(&path, definition, problem));
+                return None;
+            }
+        };
+        self.horizon(&scheme);
+        self.events(&path, source, &scheme);
+        let keys = self.keys(&path, name, &scheme)?;
+        let body_bytes_max = self.body_bytes_max(&path, source, definition);
+        let schemas = if source.schema { self.schemas(&definition.name) } else { None };
+        Some(Plan {
+            name: name.to_owned(),
+            verifier: Verifier::new(Arc::new(scheme), keys),
+            schemas,
+            body_bytes_max,
+        })
+    }
+
+    /// A problem is the source's where it is in what the source says, else the provider file's.
+    fn problem(&mut self, path: &KeyPath, definition: &Definition, problem: &Problem) {
+        match problem.key.strip_prefix("settings.") {
+            Some(setting) => {
+                self.report.error(
+                    path.key("settings").key(setting),
+                    problem.found.as_str(),
+                    problem.allowed.as_str(),
+                );
+            }
+            None if problem.key == "scheme" => {
+                self.report.error(path.key("scheme"), problem.found.as_str(), problem.allowed.as_str());
+            }
+            None => {
+                let found = format!(
+                    "provider {:?}, whose file has {} = {}",
+                    definition.name, problem.key, problem.found
+                );
+                self.report.error(path.key("provider"), found, format!("there {}", problem.allowed));
+            }
+        }
+    }
+
+    /// A redelivery after the window would be a new event.
+    fn horizon(&mut self, scheme: &Scheme) {
+        let window = self.loaded.settings.dedup.window;
+        if let Some(retries) = scheme.retries.filter(|retries| *retries > window.duration()) {
+            let allowed = format!(
+                "at least {} hours, for so long {} retries",
+                retries.as_secs().div_ceil(3600),
+                scheme.provider
+            );
+            self.report.error("dedup.window", format!("\"{window}\""), allowed);
+        }
+    }
+
+    /// Filtering by type needs a type.
+    fn events(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
+        if !source.events.is_empty() && scheme.event_type.is_none() {
+            let allowed = "an empty list: this scheme tells no event type (generic: set settings.type)";
+            self.report.error(path.key("events"), format!("{} type(s)", source.events.len()), allowed);
+        }
+    }
+
+    fn keys(&mut self, path: &KeyPath, name: &str, scheme: &Scheme) -> Option<Vec<Key>> {
+        let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
+        if secrets.is_empty() {
+            self.report.error(
+                path.key("secrets"),
+                "no usable secret",
+                "at least one, such as { env = \"NAME\" }",
+            );
+            return None;
+        }
+        let mut keys = Vec::with_capacity(secrets.len());
+        for (index, secret) in secrets.iter().enumerate() {
+            match key(scheme, secret) {
+                Ok(key) => keys.push(key),
+                Err(error) => {
+                    let allowed = "the secret as the provider shows it";
+                    self.report.error(path.key("secrets").index(index), error.to_string(), allowed);
+                }
+            }
+        }
+        (keys.len() == secrets.len()).then_some(keys)
+    }
+
+    fn body_bytes_max(&mut self, path: &KeyPath, source: &config::Source, definition: &Definition) -> usize {
+        let settings = &self.loaded.settings;
+        let bytes = source
+            .body_bytes_max
+            .or(definition.sender.body_bytes_max)
+            .unwrap_or(settings.ingress.body_bytes_max);
+        let segment = settings.journal.segment_bytes;
+        let most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
+        if bytes.bytes() > most {
+            let allowed =
+                format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB");
+            self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
+        }
+        bytes.as_usize()
+    }
+
+    fn schemas(&mut self, provider: &str) -> Option<Arc<Schemas>> {
+        if let Some(known) = self.schemas.get(provider) {
+            return known.clone();
+        }
+        let loaded = match Schemas::load(provider, self.loaded.settings.schemas.dir.as_deref()) {
+            Ok(schemas) => (!schemas.is_empty()).then(|| Arc::new(schemas)),
+            Err(errors) => {
+                for error in errors {
+                    self.report.error(
+                        "schemas.dir",
+                        error.to_string(),
+                        "a JSON Schema without remote references",
+                    );
+                }
+                None
+            }
+        };
+        self.schemas.insert(provider.to_owned(), loaded.clone());
+        loaded
+    }
+}
+
+fn key(scheme: &Scheme, secret: &Secret) -> Result<Key, crate::verify::KeyError> {
+    let key = Key::new(scheme, secret.label(), secret.expose())?;
+    Ok(key.valid_between(secret.not_before(), secret.not_after()))
+}
+
+/// The source as it is served.
+pub fn source(plan: Plan, source: &config::Source, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Source {
+    let scheme = Arc::clone(plan.verifier.scheme());
+    let file = scheme.timestamp.as_ref();
+    let tolerance = Tolerance {
+        past: source.tolerance.past.map(|span| span.duration()).or(file.and_then(|rule| rule.past)),
+        future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
+    };
+    let refused = source.limit.filter(|_| source.on_limit == config::OnLimit::TooMany);
+    let secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    Source {
+        metrics: metrics.source(&plan.name, secrets.into_iter()),
+        name: plan.name.into(),
+        path: source.path.as_str().to_owned(),
+        methods: scheme.methods.clone(),
+        body_bytes_max: plan.body_bytes_max,
+        verifier: plan.verifier,
+        tolerance,
+        limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
+        events: source.events.clone(),
+        schemas: plan.schemas,
+        on_invalid: match source.on_invalid {
+            config::OnInvalid::Route => OnInvalid::Route,
+            config::OnInvalid::Reject => OnInvalid::Refuse,
+        },
+        policy: Policy {
+            forward_duplicates: source.on_duplicate == config::OnDuplicate::Forward,
+            hold_twins: source.on_twin == config::OnTwin::Hold,
+            refuse_unknown: None,
+        },
+        statuses: Statuses {
+            accepted: source.success_status.code(),
+            duplicate: source.duplicate_status.code(),
+        },
+    }
+}
+
+/// The limit on relaying a source's events, where it accepts beyond its rate.
+pub fn relay_limit(source: &config::Source, clock: &Arc<dyn Clock>) -> Option<Limit> {
+    let limit = source.limit.filter(|_| source.on_limit == config::OnLimit::Accept)?;
+    Some(Limit::new(rate(&limit), Arc::clone(clock)))
+}
+
+fn rate(limit: &config::Limit) -> Rate {
+    Rate {
+        events: limit.rate.count(),
+        per: limit.rate.period(),
+        burst: limit.burst.unwrap_or(limit.rate.count()),
+    }
+}

@@ -1,0 +1,398 @@
+//! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{JoinHandle, available_parallelism};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{oneshot, watch};
+
+use super::assemble::{self, Plan};
+use crate::accept::{Acceptor, Core, Fault};
+use crate::admin::{Admin, AdminParts, Guard, Health};
+use crate::clock::{Clock, System};
+use crate::config::{self, Backend, Loaded, SinkKind};
+use crate::dedup::{self, Index, RedisClaims, RedisSettings};
+use crate::disk::RealDisk;
+use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
+use crate::journal::{self, Journal, Reader};
+use crate::lanes::Lanes;
+use crate::limit::Limit;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
+use crate::sink::Sink;
+use crate::sink::rabbitmq::{self, RabbitMq};
+use crate::sink::stdout::Stdout;
+use crate::tasks;
+
+/// Folder of the dedup index, within the journal's.
+const KEYS: &str = "keys";
+/// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
+const FILES_OF_OURS: u64 = 256;
+/// Connections that one worker holds at most, whatever the system allows.
+const CONNECTIONS_MAX: usize = 25_000;
+/// How long a stop waits for the relay to end.
+const LAST_CONFIRM: Duration = Duration::from_secs(5);
+/// How long open requests get for their refusals once acceptance has ended by a fault.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a stop waits for the acceptance thread to end.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
+
+/// A running gateway.
+pub(super) struct Gateway {
+    shared: Shared,
+    ingress: Ingress,
+    admin: Admin,
+    outlet: Outlet,
+    relay: Option<tokio::task::JoinHandle<()>>,
+    stop_relay: watch::Sender<bool>,
+    /// Yields the fault that ended acceptance, or nothing after an ordered stop.
+    ended: oneshot::Receiver<Option<Fault>>,
+}
+
+/// What most parts need.
+#[derive(Clone)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    lanes: Arc<Lanes>,
+    acceptor: Acceptor,
+}
+
+/// Where events go.
+enum Outlet {
+    RabbitMq(Arc<RabbitMq>),
+    Stdout(Arc<Stdout>),
+    Inbox,
+}
+
+impl Outlet {
+    fn open(loaded: &Loaded, sources: Vec<String>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        match loaded.settings.sink.kind {
+            SinkKind::Rabbitmq => {
+                let settings = rabbitmq_settings(loaded, sources)?;
+                Ok(Self::RabbitMq(Arc::new(RabbitMq::start(settings, Arc::clone(clock)))))
+            }
+            SinkKind::Stdout => {
+                Ok(Self::Stdout(Arc::new(Stdout::start(std::io::stdout(), Arc::clone(clock))?)))
+            }
+            SinkKind::Inbox => Ok(Self::Inbox),
+        }
+    }
+
+    fn sink(&self) -> Option<Arc<dyn Sink>> {
+        match self {
+            Self::RabbitMq(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
+            Self::Stdout(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
+            Self::Inbox => None,
+        }
+    }
+}
+
+/// What `check --connect` and `serve` tell RabbitMQ.
+pub(super) fn rabbitmq_settings(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<rabbitmq::Settings> {
+    let sink = &loaded.settings.sink;
+    let url = loaded.secrets.sink_url.as_ref().context("sink.url is missing")?;
+    let url = std::str::from_utf8(url.expose()).context("sink.url is not text")?;
+    let mut settings = rabbitmq::Settings::new(url, &sink.exchange, sources)?;
+    settings.declare = sink.declare;
+    settings.confirm_timeout = sink.confirm_timeout.duration();
+    settings.max_in_flight = sink.max_in_flight.get() as usize;
+    Ok(settings)
+}
+
+/// As whom Redis is asked by a check: it claims nothing, so this stands for no replica.
+pub(super) const NOBODY: &str = "00000000000000000000000000000000";
+
+/// The claims in Redis, where they are configured.
+pub(super) fn redis_claims(loaded: &Loaded, replica: &str) -> anyhow::Result<Option<RedisClaims>> {
+    if loaded.settings.dedup.backend != Backend::Redis {
+        return Ok(None);
+    }
+    let url = loaded.secrets.dedup_url.as_ref().context("dedup.url is missing")?;
+    let url = std::str::from_utf8(url.expose()).context("dedup.url is not text")?;
+    let settings = RedisSettings::new(url, replica, loaded.settings.dedup.window.duration());
+    Ok(Some(RedisClaims::new(settings)?))
+}
+
+impl Gateway {
+    /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from
+    /// here on.
+    pub(super) fn start(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+        let shared = Shared {
+            clock: Arc::new(System::new()),
+            metrics: Arc::new(Metrics::new()),
+            lanes: Arc::new(Lanes::new()),
+            acceptor: Acceptor::new(),
+        };
+        let stores = Stores::open(loaded, &shared)?;
+        let (reader, replica) = (stores.journal.reader(), stores.journal.replica_id().to_owned());
+        let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
+        names.iter().for_each(|name| shared.lanes.open(&Arc::from(name.as_str())));
+        let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
+        let (stop_relay, stopping) = watch::channel(false);
+        let claims = redis_claims(loaded, &replica)?;
+        let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
+        let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
+        let parts = shared.admin_parts(loaded, &names, outlet.sink(), inbox);
+        let ended = stores.start(&shared)?;
+        let settings = ingress_settings(&loaded.settings.ingress);
+        let gate = Arc::new(shared.gate(loaded, plans, &settings));
+        let ingress = Ingress::start(&settings, gate)
+            .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
+        let listen = loaded.settings.admin.listen;
+        let admin = Admin::start(listen, parts)
+            .with_context(|| format!("cannot listen on admin.listen = \"{listen}\""))?;
+        let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
+        Ok(Self { shared, ingress, admin, outlet, relay, stop_relay, ended })
+    }
+
+    /// Where deliveries come in.
+    pub(super) fn ingress(&self) -> SocketAddr {
+        self.ingress.address()
+    }
+
+    /// Where operators and workers call.
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Yields once acceptance has ended by a fault, which it returns.
+    pub(super) async fn fault(&mut self) -> Option<Fault> {
+        (&mut self.ended).await.unwrap_or(None)
+    }
+
+    /// Ends after a fault: those who wait are told 503, which takes no more than a moment.
+    pub(super) async fn abandon(self) {
+        drop(tokio::time::timeout(LAST_ANSWERS, self.ingress.stop(true)).await);
+    }
+
+    /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
+    pub(super) async fn stop(self) -> Option<Fault> {
+        self.shared.acceptor.announce_stop();
+        self.stop_relay.send_replace(true);
+        let relay = async {
+            if let Some(relay) = self.relay
+                && tokio::time::timeout(LAST_CONFIRM, relay).await.is_err()
+            {
+                tracing::warn!("the relay did not end in time; what it had published is republished, marked");
+            }
+        };
+        tokio::join!(self.ingress.stop(true), relay);
+        if let Outlet::RabbitMq(sink) = &self.outlet {
+            sink.close().await;
+        }
+        self.admin.stop().await;
+        self.shared.acceptor.stop();
+        tokio::time::timeout(LAST_COMMIT, self.ended).await.ok().and_then(Result::ok).flatten()
+    }
+}
+
+impl Shared {
+    fn relay(
+        &self,
+        loaded: &Loaded,
+        reader: Reader<RealDisk>,
+        sink: Arc<dyn Sink>,
+        claims: Option<RedisClaims>,
+    ) -> Relay<RealDisk> {
+        let settings = RelaySettings {
+            max_in_flight: loaded.settings.sink.max_in_flight.get() as usize,
+            redis_wait: loaded.settings.dedup.redis_wait.duration(),
+            takeover_after: loaded.settings.dedup.takeover_after.duration(),
+        };
+        let parts = RelayParts {
+            lanes: Arc::clone(&self.lanes),
+            reader,
+            acceptor: self.acceptor.clone(),
+            metrics: self.metrics.relay(sink.name()),
+            sink,
+            claims,
+            limits: self.limits(loaded),
+            clock: Arc::clone(&self.clock),
+        };
+        Relay::new(parts, settings)
+    }
+
+    fn inbox(&self, loaded: &Loaded, reader: Reader<RealDisk>) -> Inbox<RealDisk> {
+        let parts = InboxParts {
+            lanes: Arc::clone(&self.lanes),
+            reader,
+            acceptor: self.acceptor.clone(),
+            limits: self.limits(loaded),
+            clock: Arc::clone(&self.clock),
+        };
+        Inbox::new(parts, loaded.settings.sink.max_attempts.get())
+    }
+
+    /// Sources that are handed over at a limited rate.
+    fn limits(&self, loaded: &Loaded) -> HashMap<Arc<str>, Limit> {
+        let limited = |(name, source): (&String, &config::Source)| {
+            let limit = assemble::relay_limit(source, &self.clock)?;
+            Some((Arc::from(name.as_str()), limit))
+        };
+        loaded.settings.sources.iter().filter_map(limited).collect()
+    }
+
+    fn admin_parts(
+        &self,
+        loaded: &Loaded,
+        names: &[String],
+        sink: Option<Arc<dyn Sink>>,
+        inbox: Option<Inbox<RealDisk>>,
+    ) -> AdminParts {
+        let health = Health {
+            acceptor: self.acceptor.clone(),
+            lanes: Arc::clone(&self.lanes),
+            sink,
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            started: self.clock.now(),
+        };
+        AdminParts {
+            guard: Guard::new(
+                loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
+                loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
+            ),
+            health,
+            inbox,
+            sources: names.iter().map(|name| name.as_str().into()).collect(),
+            lease: loaded.settings.sink.lease.duration(),
+        }
+    }
+
+    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, settings: &IngressSettings) -> Gate {
+        let route = |plan: Plan| {
+            let configured = loaded.settings.sources.get(&plan.name)?;
+            let source = assemble::source(plan, configured, &self.metrics, &self.clock);
+            Some((source.path.clone(), Arc::new(source)))
+        };
+        let routes = plans.into_iter().filter_map(route).collect();
+        let pipeline = Pipeline::new(self.acceptor.clone(), Arc::clone(&self.clock));
+        let strangers = self.metrics.source("", std::iter::empty());
+        Gate::new(routes, pipeline, strangers, settings)
+    }
+}
+
+fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {
+    let workers = match usize::from(ingress.workers) {
+        0 => available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
+    };
+    IngressSettings {
+        listen: ingress.listen,
+        workers,
+        connections_max: connections_max(workers),
+        head_timeout: ingress.head_timeout.duration(),
+        body_timeout: ingress.body_timeout.duration(),
+        keep_alive: ingress.keep_alive.duration(),
+        trusted_proxies: TrustedProxies::new(
+            ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
+        ),
+    }
+}
+
+/// Connections that each worker may hold, so that files of our own can always be opened; the process first gets
+/// as many descriptors as it may have.
+fn connections_max(workers: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+    }
+    let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS) / workers.max(1) as u64;
+    usize::try_from(files).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
+}
+
+/// Journal and index, recovered.
+struct Stores {
+    journal: Journal<RealDisk>,
+    index: Index<RealDisk>,
+}
+
+impl Stores {
+    fn open(loaded: &Loaded, shared: &Shared) -> anyhow::Result<Self> {
+        let settings = &loaded.settings;
+        let now = shared.clock.now();
+        let keys = dedup::Settings::new(settings.journal.dir.join(KEYS), settings.dedup.window.duration());
+        let mut index = Index::open(RealDisk, keys, now)?;
+        for damage in index.damage() {
+            tracing::error!(path = %damage.path.display(), reason = damage.reason,
+                "a dedup key file was damaged and is set aside; its keys come back from the journal");
+        }
+        let journal_settings = journal::Settings {
+            dir: settings.journal.dir.clone(),
+            segment_bytes: settings.journal.segment_bytes.bytes(),
+            bytes_max: settings.journal.bytes_max.bytes(),
+            retention: settings.journal.retention.duration(),
+            upkeep: journal::Upkeep::Thread,
+        };
+        let mut refilled = Ok(());
+        let opened = Journal::open(RealDisk, journal_settings, now, &mut |entry| {
+            if refilled.is_ok() {
+                refilled = index.refill(entry);
+            }
+        });
+        let (journal, recovery) = opened?;
+        refilled?;
+        let (known, next) = (index.durable_through(), recovery.next_sequence);
+        anyhow::ensure!(
+            known < next,
+            "journal.dir = {:?} lacks segments: its dedup keys reach event {known}, and the journal would go on with \
+             {next}; put the segments back, or move the folder {KEYS:?} away to forget what was seen",
+            settings.journal.dir
+        );
+        for damage in &recovery.damaged {
+            tracing::error!(
+                ?damage,
+                "the journal was damaged; the bytes are set aside and what is left is served"
+            );
+        }
+        if recovery.truncated_bytes > 0 {
+            tracing::warn!(
+                bytes = recovery.truncated_bytes,
+                "cut a torn tail that no sender was answered for"
+            );
+        }
+        shared.acceptor.recovered(recovery.newest_received_at);
+        recover_lanes(shared, &recovery);
+        Ok(Self { journal, index })
+    }
+
+    /// Starts the acceptance thread.
+    fn start(self, shared: &Shared) -> anyhow::Result<oneshot::Receiver<Option<Fault>>> {
+        let (done, ended) = oneshot::channel();
+        let Shared { clock, metrics, lanes, acceptor } = shared.clone();
+        let mut core = Core::new(self.journal, self.index, lanes);
+        acceptor.show(&mut core);
+        let commit = metrics.commit();
+        let thread: JoinHandle<()> = tasks::thread("accept", move || {
+            let fault = acceptor.run(core, &*clock, &commit).err();
+            drop(done.send(fault));
+        })?;
+        drop(thread);
+        Ok(ended)
+    }
+}
+
+fn recover_lanes(shared: &Shared, recovery: &journal::Recovery) {
+    for (source, live) in &recovery.live {
+        let stats = crate::metrics::LaneStats {
+            pending: live.pending.records,
+            held: live.held.records,
+            poisoned: live.poisoned.records,
+            ..Default::default()
+        };
+        shared.lanes.recover(source, stats, recovery.first_live);
+    }
+    for (source, through) in &recovery.watermarks {
+        shared.lanes.recover_watermark(source, *through);
+    }
+}

@@ -1,0 +1,218 @@
+//! The HTTP client of `send`, `consume` and `demo`: one request, exact header values and body bytes, the answer
+//! whole, under a deadline.
+//!
+//! A thin cover over `ureq`. It follows no redirect, obeys no proxy variable and speaks no TLS: what it calls is
+//! a gateway of one's own, mostly on this machine.
+
+use std::fmt;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::config::AutoHeaderValue;
+use ureq::http::{Request, Uri};
+
+use crate::clock::{Clock, System};
+use crate::delivery::Delivery;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for a whole answer; above every wait of the gateway's own.
+const WHOLE: Duration = Duration::from_secs(30);
+/// Longest answer: a batch of claimed events may be long.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+/// Where a request goes: a URL that can be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    /// `http://host:port`.
+    base: String,
+    /// Path and query; at least `/`.
+    target: String,
+}
+
+impl Url {
+    /// Reads `http://host[:port][/path][?query]`.
+    ///
+    /// # Errors
+    /// A sentence that tells what is allowed.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let allowed =
+            |found: &str| format!("{text}: {found}; allowed: a URL such as http://127.0.0.1:8080/in/shop");
+        let uri: Uri = text.parse().map_err(|_| allowed("not a URL"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(authority)) if !authority.as_str().contains('@') => {
+                let target = uri.path_and_query().map_or("/", |target| target.as_str());
+                Ok(Self { base: format!("http://{authority}"), target: target.to_owned() })
+            }
+            (Some("https"), _) => Err(allowed("https; call the gateway itself, behind what ends TLS")),
+            _ => Err(allowed("not http")),
+        }
+    }
+
+    /// The same host with `path`, which begins with `/`.
+    pub(super) fn with_path(&self, path: &str) -> Self {
+        Self { base: self.base.clone(), target: path.to_owned() }
+    }
+
+    /// Whether it names a host only.
+    pub(super) fn is_bare(&self) -> bool {
+        self.target == "/"
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.base, self.target)
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// From the first byte sent, connecting included, to the last byte read.
+    pub took: Duration,
+}
+
+impl Reply {
+    /// Whether it is a 2xx.
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A text of the JSON object that the body is.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        Some(body.get(key)?.as_str()?.to_owned())
+    }
+
+    /// The time it took in milliseconds, for people.
+    pub(super) fn millis(&self) -> String {
+        format!("{:.1}", self.took.as_secs_f64() * 1000.0)
+    }
+}
+
+/// Nobody answered, or not by HTTP.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {source}")]
+pub(super) struct Unreachable {
+    url: String,
+    source: Box<ureq::Error>,
+}
+
+/// The client; connections are kept between calls.
+pub(super) struct Client {
+    agent: Agent,
+    clock: System,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        let config = Agent::config_builder()
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(WHOLE))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            .build();
+        Self { agent: Agent::new_with_config(config), clock: System::new() }
+    }
+
+    /// Sends `delivery` to `host`, whose own path does not count: the delivery's target does.
+    ///
+    /// # Errors
+    /// Where nobody answers, or a header cannot be sent.
+    pub(super) fn deliver(&self, host: &Url, delivery: &Delivery) -> Result<Reply, Unreachable> {
+        let mut request = Request::builder().method(delivery.method.as_str());
+        for (name, value) in delivery.headers.iter() {
+            request = request.header(name, value);
+        }
+        self.run(&host.with_path(&delivery.target), request.body(()), &delivery.body)
+    }
+
+    /// Posts JSON, with a bearer token where there is one.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub(super) fn post(&self, url: &Url, token: Option<&[u8]>, json: &str) -> Result<Reply, Unreachable> {
+        let mut request = Request::post("/").header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", [b"Bearer ", token].concat());
+        }
+        self.run(url, request.body(()), json.as_bytes())
+    }
+
+    /// Gets what is at `url`.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub(super) fn get(&self, url: &Url) -> Result<Reply, Unreachable> {
+        self.run(url, Request::get("/").body(()), &[])
+    }
+
+    fn run(
+        &self,
+        url: &Url,
+        request: Result<Request<()>, ureq::http::Error>,
+        body: &[u8],
+    ) -> Result<Reply, Unreachable> {
+        let failed = |source: ureq::Error| Unreachable { url: url.to_string(), source: Box::new(source) };
+        let (mut head, ()) = request.map_err(|error| failed(error.into()))?.into_parts();
+        head.uri = url
+            .to_string()
+            .parse()
+            .map_err(|error: ureq::http::uri::InvalidUri| failed(ureq::http::Error::from(error).into()))?;
+        let started = self.clock.monotonic();
+        let bodiless = body.is_empty() && matches!(head.method.as_str(), "GET" | "HEAD");
+        let answer = if bodiless {
+            self.agent.run(Request::from_parts(head, ()))
+        } else {
+            self.agent.run(Request::from_parts(head, body))
+        };
+        let mut answer = answer.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = read.map_err(failed)?;
+        Ok(Reply { status, body, took: self.clock.monotonic().saturating_sub(started) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_split_and_checked() {
+        let url = Url::parse("http://127.0.0.1:8080/in/shop?x=1").unwrap();
+        assert_eq!(
+            (url.target(), url.to_string().as_str()),
+            ("/in/shop?x=1", "http://127.0.0.1:8080/in/shop?x=1")
+        );
+        assert!(Url::parse("http://[::1]:8080").unwrap().is_bare());
+        assert_eq!(url.with_path("/readyz").to_string(), "http://127.0.0.1:8080/readyz");
+        for wrong in
+            ["https://example.com/in/shop", "127.0.0.1:8080", "/in/shop", "ftp://a/b", "http://u:p@h/", ""]
+        {
+            assert!(Url::parse(wrong).unwrap_err().contains("allowed: a URL such as"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_url() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = Url::parse(&format!("http://127.0.0.1:{port}/in/shop")).unwrap();
+        let error = Client::new().get(&url).unwrap_err().to_string();
+        assert!(error.starts_with(&url.to_string()), "{error}");
+    }
+}

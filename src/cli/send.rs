@@ -1,0 +1,197 @@
+//! `hookgate send`: an event as its provider would send it, signed with the configured secret or a given one, posted.
+//!
+//! Data on stdout (a line for each answer), talk on stderr; the secret in neither.
+
+mod target;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use self::target::Target;
+use super::access::{self, Secret};
+use super::args::ConfigArgs;
+use super::assemble;
+use super::http::{Client, Reply, Url};
+use super::sample::{Break, Sample, Wanted};
+use super::stop::Stop;
+use crate::clock::{Clock, System};
+use crate::config::Loaded;
+use crate::exit;
+use crate::provider::{Catalog, Definition, Scheme};
+
+/// Most times that one call sends.
+const TIMES_MAX: u32 = 1_000_000;
+
+/// What is sent, and where.
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// A source of the configuration, or a provider
+    #[arg(value_name = "PROVIDER_OR_SOURCE")]
+    name: String,
+    /// The event's type [default: the one that the provider's file names]
+    event: Option<String>,
+    /// Where to [default: the configured listener and the source's path]
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Send the same event so often, each time signed anew
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TIMES_MAX)))]
+    times: u32,
+    /// The event's id [default: a new one]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Break it, to see it refused
+    #[arg(long = "break", value_name = "WHAT")]
+    broken: Option<Break>,
+    /// Sign with this secret; other users can see it in the list of processes
+    #[arg(long, value_name = "TEXT", conflicts_with = "secret_env")]
+    secret: Option<String>,
+    /// Sign with the secret in this environment variable
+    #[arg(long, value_name = "NAME")]
+    secret_env: Option<String>,
+    /// Send the bytes of this file in place of the sample
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Sends; the exit code comes back.
+pub(super) fn run(args: SendArgs) -> anyhow::Result<u8> {
+    Ok(prepare(args).and_then(|letter| letter.send()).unwrap_or_else(Stop::tell))
+}
+
+/// Everything that is needed to send.
+struct Letter {
+    definition: Definition,
+    scheme: Scheme,
+    secret: Secret,
+    to: Url,
+    wanted: Wanted,
+    broken: Option<Break>,
+    times: u32,
+}
+
+fn prepare(args: SendArgs) -> Result<Letter, Stop> {
+    let given = secret(args.secret, args.secret_env.as_deref())?;
+    let to = args.to.as_deref().map(Url::parse).transpose().map_err(Stop::usage)?;
+    let loaded = configuration(args.config, given.is_some())?;
+    let catalog = catalog(loaded.as_ref())?;
+    let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
+    let scheme = target.scheme()?;
+    let secret = given.or_else(|| target.secret()).ok_or_else(|| target.needs_secret(&args.name))?;
+    let to = match to {
+        Some(url) if !url.is_bare() => url,
+        Some(url) => url.with_path(&target.path()),
+        None => target.url().map_err(Stop::failure)?,
+    };
+    let read =
+        |path: &PathBuf| fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())));
+    let data = args.data.as_ref().map(read).transpose()?;
+    let definition = target.definition.clone();
+    let wanted = Wanted { event: args.event, id: args.id, data };
+    Ok(Letter { definition, scheme, secret, to, wanted, broken: args.broken, times: args.times })
+}
+
+/// The configuration. One that nobody named may be missing or broken where the secret is `given`: what it
+/// most often lacks on another machine than the gateway's is the secrets.
+fn configuration(config: ConfigArgs, given: bool) -> Result<Option<Loaded>, Stop> {
+    if given && !config.is_given() {
+        return Ok(config.try_load().ok());
+    }
+    let told =
+        |code| Stop { code, why: "or send without a configuration: --secret-env NAME, --to URL".to_owned() };
+    config.load().map(Some).map_err(told)
+}
+
+/// The secret that the command line gives.
+fn secret(text: Option<String>, variable: Option<&str>) -> Result<Option<Secret>, Stop> {
+    match (text, variable) {
+        (Some(text), _) => Ok(Some(Zeroizing::new(text.into_bytes()))),
+        (None, Some(name)) => access::variable("--secret-env", name).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn catalog(loaded: Option<&Loaded>) -> Result<Catalog, Stop> {
+    let Some(loaded) = loaded else { return Catalog::built_in().map_err(Stop::failure) };
+    let mut report = loaded.report();
+    let catalog = assemble::catalog(loaded, &mut report);
+    if report.is_empty() {
+        return Ok(catalog);
+    }
+    eprintln!("{report}");
+    Err(Stop::told(exit::CONFIG))
+}
+
+impl Letter {
+    fn send(self) -> Result<u8, Stop> {
+        let clock = System::new();
+        let sample = Sample::new(&self.definition, &self.scheme, self.wanted, clock.now())?;
+        let title = &self.definition.title;
+        eprintln!(
+            "{title} {}, id {}, {} bytes, to {}",
+            sample.event,
+            sample.id,
+            sample.body().len(),
+            self.to
+        );
+        let client = Client::new();
+        let mut out = io::stdout().lock();
+        let mut all = true;
+        for _ in 0..self.times {
+            let delivery = sample.sign(self.to.target(), &self.secret, clock.now(), self.broken)?;
+            let reply =
+                client.deliver(&self.to, &delivery).map_err(|error| Stop::unreachable(error.to_string()))?;
+            writeln!(out, "{}", line(&reply))
+                .map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+            all &= reply.is_success();
+        }
+        match (self.broken, all) {
+            (None, _) => {}
+            (Some(_), false) => eprintln!("refused, as a broken delivery must be"),
+            (Some(_), true) => eprintln!("accepted, although it was broken: does this gateway verify?"),
+        }
+        Ok(if all { exit::OK } else { exit::FAILURE })
+    }
+}
+
+/// What a gateway answered, on one line.
+pub(super) fn line(reply: &Reply) -> String {
+    let head = format!("{} in {} ms", reply.status, reply.millis());
+    match (reply.text("outcome"), reply.text("code")) {
+        (Some(outcome), _) => {
+            let id = reply.text("message_id").map(|id| format!("  message_id {id}")).unwrap_or_default();
+            format!("{head}  {}{}", outcome.escape_debug(), id.escape_debug())
+        }
+        (None, Some(code)) => format!("{head}  refused: {}", code.escape_debug()),
+        (None, None) if reply.is_success() => head,
+        (None, None) => format!("{head}  refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, body: body.as_bytes().to_vec(), took: Duration::from_micros(840) }
+    }
+
+    #[test]
+    fn answers_are_told_on_a_line() {
+        let kept = reply(200, r#"{"outcome":"accepted","message_id":"ab12"}"#);
+        assert_eq!(line(&kept), "200 in 0.8 ms  accepted  message_id ab12");
+        assert_eq!(
+            line(&reply(401, r#"{"code":"signature_invalid"}"#)),
+            "401 in 0.8 ms  refused: signature_invalid"
+        );
+        assert_eq!(line(&reply(204, "")), "204 in 0.8 ms");
+        assert_eq!(line(&reply(502, "<html>")), "502 in 0.8 ms  refused");
+        assert!(!line(&reply(200, r#"{"outcome":"\u001b[31m"}"#)).contains('\u{1b}'));
+    }
+}

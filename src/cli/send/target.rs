@@ -1,0 +1,142 @@
+//! What a name on `send`'s command line stands for: a source of the configuration, or a provider without one.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use zeroize::Zeroizing;
+
+use crate::cli::access::{Secret, reachable};
+use crate::cli::http::Url;
+use crate::cli::stop::Stop;
+use crate::config::{Loaded, Source};
+use crate::exit;
+use crate::provider::{Catalog, Definition, Scheme};
+
+/// What a name on the command line stands for.
+pub(super) struct Target<'t> {
+    /// The provider's file.
+    pub definition: &'t Definition,
+    source: Option<(&'t str, &'t Source, &'t Loaded)>,
+}
+
+impl<'t> Target<'t> {
+    /// The source of that name, else the only source of that provider, else the provider.
+    ///
+    /// # Errors
+    /// Where there is none of these, or several sources.
+    pub(super) fn find(name: &str, loaded: Option<&'t Loaded>, catalog: &'t Catalog) -> Result<Self, Stop> {
+        let sources = loaded.map(|loaded| &loaded.settings.sources);
+        let of_provider: Vec<&str> = sources
+            .into_iter()
+            .flatten()
+            .filter(|(_, source)| source.provider == name)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let found = match (sources.and_then(|sources| sources.get_key_value(name)), &of_provider[..]) {
+            (Some((name, _)), _) => Some(name.as_str()),
+            (None, [only]) => Some(*only),
+            (None, []) => None,
+            (None, several) => {
+                let several = several.join(", ");
+                return Err(Stop::usage(format!(
+                    "{name}: several sources have this provider; name one: {several}"
+                )));
+            }
+        };
+        let source = loaded.zip(found).and_then(|(loaded, name)| {
+            let (name, source) = loaded.settings.sources.get_key_value(name)?;
+            Some((name.as_str(), source, loaded))
+        });
+        let provider = source.map_or(name, |(_, source, _)| source.provider.as_str());
+        let definition = catalog.get(provider).ok_or_else(|| {
+            let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
+            Stop::usage(format!("{provider:?} is no source and no provider; providers: {}", known.join(", ")))
+        })?;
+        Ok(Self { definition, source })
+    }
+
+    /// The scheme, with the source's settings.
+    ///
+    /// # Errors
+    /// Where the settings do not fit it.
+    pub(super) fn scheme(&self) -> Result<Scheme, Stop> {
+        let (name, settings) = match self.source {
+            Some((_, source, _)) => {
+                let text = source.settings.iter().map(|(key, value)| (key.clone(), value.to_string()));
+                (source.scheme.as_deref(), text.collect())
+            }
+            None => (None, BTreeMap::new()),
+        };
+        Scheme::build(self.definition, name, &settings).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Stop { code: exit::CONFIG, why: lines.join("\n") }
+        })
+    }
+
+    /// The source's first secret.
+    pub(super) fn secret(&self) -> Option<Secret> {
+        let (name, _, loaded) = self.source?;
+        let first = loaded.secrets.sources.get(name)?.first()?;
+        Some(Zeroizing::new(first.expose().to_vec()))
+    }
+
+    /// What to do without a secret.
+    pub(super) fn needs_secret(&self, name: &str) -> Stop {
+        let found = match self.source {
+            Some((source, _, _)) => format!("source {source} has no secret"),
+            None => format!("no configured source is named {name} or has this provider"),
+        };
+        Stop::usage(format!("{found}; give --config FILE, or --secret-env NAME (and --to URL)"))
+    }
+
+    /// The path that deliveries go to.
+    pub(super) fn path(&self) -> String {
+        let own = self.source.map(|(_, source, _)| source.path.as_str().to_owned());
+        own.unwrap_or_else(|| format!("/in/{}", self.definition.name))
+    }
+
+    /// Where deliveries go.
+    ///
+    /// # Errors
+    /// Where the path is none that a URL can have.
+    pub(super) fn url(&self) -> Result<Url, String> {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        let listen = self.source.map_or(default, |(_, _, loaded)| loaded.settings.ingress.listen);
+        Url::parse(&format!("http://{}{}", reachable(listen), self.path()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(flags: &[(&str, &str)]) -> Loaded {
+        let env = [("KEY", "whsec_0123456789abcdef")].into_iter().collect();
+        let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        crate::config::load(crate::config::Input { env, flags, ..Default::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_a_source_then_the_only_source_of_a_provider_then_a_provider() {
+        let flags = [
+            ("sources.shop.provider", "stripe"),
+            ("sources.shop.secrets", "[{ env = \"KEY\" }]"),
+            ("sources.code.provider", "github"),
+            ("sources.more.provider", "github"),
+            ("ingress.listen", "0.0.0.0:7777"),
+        ];
+        let (loaded, catalog) = (loaded(&flags), Catalog::built_in().unwrap());
+        let find = |name| Target::find(name, Some(&loaded), &catalog);
+        for name in ["shop", "stripe"] {
+            let target = find(name).unwrap();
+            assert_eq!(target.url().unwrap().to_string(), "http://127.0.0.1:7777/in/shop");
+            assert_eq!(target.secret().unwrap().as_slice(), b"whsec_0123456789abcdef");
+        }
+        assert!(find("github").err().unwrap().why.ends_with("name one: code, more"));
+        assert!(find("code").unwrap().secret().is_none());
+        let alone = find("shopify").unwrap();
+        assert_eq!(alone.url().unwrap().to_string(), "http://127.0.0.1:8080/in/shopify");
+        assert!(alone.needs_secret("shopify").why.contains("--secret-env NAME"));
+        assert_eq!(find("strip").err().unwrap().code, exit::USAGE);
+    }
+}

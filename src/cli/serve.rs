@@ -1,0 +1,71 @@
+//! `hookgate serve`: runs until SIGTERM or SIGINT, or until a fault that only a new start can cure.
+
+use anyhow::Context;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::ConfigArgs;
+use super::gateway::Gateway;
+use crate::config::{self, Loaded};
+use crate::exit;
+use crate::sink::rabbitmq;
+use crate::telemetry::{self, LogFormat};
+
+/// Runs the gateway; the exit code comes back.
+pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
+    let (loaded, plans) = match args.assemble() {
+        Ok(assembled) => assembled,
+        Err(code) => return Ok(code),
+    };
+    let log = &loaded.settings.log;
+    let format = match log.format {
+        config::LogFormat::Auto => LogFormat::Auto,
+        config::LogFormat::Text => LogFormat::Text,
+        config::LogFormat::Json => LogFormat::Json,
+    };
+    telemetry::start(format, log.level.as_str(), &rabbitmq::LOG_DIRECTIVES);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let gateway = Gateway::start(&loaded, plans)?;
+        announce(&loaded, &gateway);
+        until_the_end(gateway).await
+    })
+}
+
+fn announce(loaded: &Loaded, gateway: &Gateway) {
+    let (ingress, admin) = (gateway.ingress(), gateway.admin());
+    let kind = loaded.settings.sink.kind;
+    tracing::info!(%ingress, %admin, sink = ?kind, sources = loaded.settings.sources.len(), "ready");
+    for (name, source) in &loaded.settings.sources {
+        let public = loaded.settings.ingress.public_url.as_ref();
+        let base = public.map_or_else(|| format!("http://{ingress}"), |url| url.as_str().to_owned());
+        tracing::info!(source = %name, provider = %source.provider, url = %format!("{base}{}", source.path.as_str()),
+            "takes deliveries");
+    }
+}
+
+async fn until_the_end(mut gateway: Gateway) -> anyhow::Result<u8> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let fault = tokio::select! {
+        fault = gateway.fault() => {
+            gateway.abandon().await;
+            fault
+        }
+        _ = terminate.recv() => stop(gateway).await,
+        _ = interrupt.recv() => stop(gateway).await,
+    };
+    match fault {
+        None => Ok(exit::OK),
+        Some(fault) => {
+            tracing::error!(error = %fault, "acceptance has ended; start again: recovery decides what is whole");
+            Ok(exit::JOURNAL_POISONED)
+        }
+    }
+}
+
+async fn stop(gateway: Gateway) -> Option<crate::accept::Fault> {
+    tracing::info!("stopping: open requests are finished, confirms awaited");
+    gateway.stop().await
+}

@@ -1,0 +1,49 @@
+//! Why a subcommand ends early: an exit code and the sentence that goes to stderr with it.
+
+use std::fmt;
+
+use crate::exit;
+
+/// An early end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// The exit code.
+    pub code: u8,
+    /// What was found, what is allowed, what to do.
+    pub why: String,
+}
+
+impl Stop {
+    /// The command line asks for something that is not there.
+    pub(super) fn usage(why: impl Into<String>) -> Self {
+        Self { code: exit::USAGE, why: why.into() }
+    }
+
+    /// The data given, or the secret, does not fit.
+    pub(super) fn data(why: impl Into<String>) -> Self {
+        Self { code: exit::DATA, why: why.into() }
+    }
+
+    /// Nobody answers.
+    pub(super) fn unreachable(why: impl Into<String>) -> Self {
+        Self { code: exit::UNAVAILABLE, why: why.into() }
+    }
+
+    /// Anything else.
+    pub(super) fn failure(why: impl fmt::Display) -> Self {
+        Self { code: exit::FAILURE, why: why.to_string() }
+    }
+
+    /// The report of a configuration stands on stderr already.
+    pub(super) fn told(code: u8) -> Self {
+        Self { code, why: String::new() }
+    }
+
+    /// Tells why, and gives the exit code.
+    pub(super) fn tell(self) -> u8 {
+        if !self.why.is_empty() {
+            eprintln!("hookgate: {}", self.why);
+        }
+        self.code
+    }
+}
