@@ -1,0 +1,224 @@
+//! A TCP proxy that does what networks do: forward, cut, stall, reset, half close, delay.
+//!
+//! Each connection is two threads that look at the mode before each piece of data. At most
+//! [`CONNECTIONS_MAX`] connections; everything ends when the proxy is dropped.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// More connections than that at a time are closed at once.
+pub const CONNECTIONS_MAX: usize = 256;
+/// How soon a change of mode is noticed on an idle connection.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What happens to bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They pass.
+    Forward,
+    /// Connections end (FIN both ways), and so do new ones at once.
+    Cut,
+    /// Connections stay open, new ones are accepted, nothing passes.
+    BlackHole,
+    /// Connections end with RST, and so do new ones at once.
+    Reset,
+    /// The client sees the end of the server's stream; its own bytes still pass.
+    HalfClose,
+    /// They pass, each piece that much later.
+    Delay(Duration),
+    /// That many bytes of the client's still pass on each connection, then it ends.
+    CutAfter(u64),
+}
+
+struct Shared {
+    upstream: SocketAddr,
+    mode: Mutex<Mode>,
+    stop: AtomicBool,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+}
+
+/// A proxy in front of one server. Dropping it ends it and its connections.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Listens on a free loopback port and forwards to `upstream`.
+    pub fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            upstream,
+            mode: Mutex::new(Mode::Forward),
+            stop: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &accepting));
+        Self { address, shared }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes what happens to bytes, of open connections too.
+    pub fn set(&self, mode: Mode) {
+        *self.shared.mode.lock().unwrap() = mode;
+    }
+
+    /// Forwards again. Connections that ended stay ended.
+    pub fn restore(&self) {
+        self.set(Mode::Forward);
+    }
+
+    /// Connections accepted since the start.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections open at this moment.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap()
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while !shared.stopped() {
+        match listener.accept() {
+            Ok((client, _)) => {
+                shared.accepted.fetch_add(1, Ordering::SeqCst);
+                if shared.open.fetch_add(1, Ordering::SeqCst) < CONNECTIONS_MAX {
+                    let shared = Arc::clone(shared);
+                    thread::spawn(move || connection(client, &shared));
+                } else {
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+            Err(_) => thread::sleep(LOOK),
+        }
+    }
+}
+
+fn connection(client: TcpStream, shared: &Arc<Shared>) {
+    client.set_nonblocking(false).unwrap();
+    match shared.mode() {
+        Mode::Cut => {}
+        Mode::Reset => reset(&client),
+        _ => {
+            if let Ok(server) = TcpStream::connect(shared.upstream) {
+                both_ways(&client, &server, shared);
+            }
+        }
+    }
+    shared.open.fetch_sub(1, Ordering::SeqCst);
+}
+
+fn both_ways(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
+    for stream in [client, server] {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(LOOK)).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| pump(client, server, shared, true));
+        scope.spawn(|| pump(server, client, shared, false));
+    });
+}
+
+/// Moves bytes one way until an end, a fault or the proxy's own end.
+fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, from_client: bool) {
+    let mut piece = vec![0_u8; 64 * 1024];
+    let mut passed = 0_u64;
+    loop {
+        let mode = shared.mode();
+        let over = matches!(mode, Mode::CutAfter(limit) if from_client && passed >= limit);
+        if shared.stopped() || over || mode == Mode::Cut {
+            return end(from, to);
+        }
+        match mode {
+            Mode::Reset => {
+                // Both threads come here within moments; the sockets are closed after that.
+                return reset(if from_client { from } else { to });
+            }
+            Mode::BlackHole => {
+                thread::sleep(LOOK);
+                continue;
+            }
+            Mode::HalfClose if !from_client => {
+                // The peer may be gone already.
+                to.shutdown(Shutdown::Write).unwrap_or_default();
+                thread::sleep(LOOK);
+                continue;
+            }
+            _ => {}
+        }
+        let room = match mode {
+            Mode::CutAfter(limit) if from_client => usize::try_from(limit - passed).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        let space = piece.len().min(room);
+        match from.read(&mut piece[..space]) {
+            Ok(0) => {
+                to.shutdown(Shutdown::Write).unwrap_or_default();
+                return;
+            }
+            Ok(read) => {
+                if let Mode::Delay(delay) = mode {
+                    thread::sleep(delay);
+                }
+                // The mode may have changed while this thread waited for the piece.
+                while shared.mode() == Mode::BlackHole && !shared.stopped() {
+                    thread::sleep(LOOK);
+                }
+                if to.write_all(&piece[..read]).is_err() {
+                    return end(from, to);
+                }
+                passed += read as u64;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return end(from, to),
+        }
+    }
+}
+
+/// Ends both streams, as far as the peers have not done so.
+fn end(from: &TcpStream, to: &TcpStream) {
+    for stream in [from, to] {
+        stream.shutdown(Shutdown::Both).unwrap_or_default();
+    }
+}
+
+/// Makes the kernel send RST when the socket is closed.
+fn reset(stream: &TcpStream) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _entered = runtime.enter();
+    let handle = stream.try_clone().unwrap();
+    handle.set_nonblocking(true).unwrap();
+    tokio::net::TcpStream::from_std(handle).unwrap().set_zero_linger().unwrap();
+}

@@ -1,0 +1,134 @@
+"""Private servers for a check: on free loopback ports, in a folder of their own, ended by their ids."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+def free_ports(count):
+    """Free ports below the range from which the kernel takes the ports of clients."""
+    held = []
+    while len(held) < count:
+        each = socket.socket()
+        try:
+            each.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            held.append(each)
+        except OSError:
+            each.close()
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def wait_for_port(port, process, what, log, seconds=90):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"{what} ended at once with {process.returncode}:\n{log.read_text(errors='replace')}")
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"{what} does not listen on port {port} after {seconds} s; its log: {log}")
+
+
+class Process:
+    """A server in a process group of its own, so that its children end with it."""
+
+    def __init__(self, what, command, log, port, environment=None):
+        self.what = what
+        self.child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})}, start_new_session=True,
+        )
+        try:
+            wait_for_port(port, self.child, what, log)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self):
+        for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+            try:
+                os.killpg(self.child.pid, number)
+                self.child.wait(seconds)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+class RabbitMq:
+    """A node with its own epmd, cookie, database and log."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        self.port, dist, epmd_port = free_ports(3)
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.local = 127.0.0.1:{self.port}\ndisk_free_limit.absolute = 1MB\n"
+            "vm_memory_high_watermark.absolute = 2GB\n"
+        )
+        (folder / "enabled_plugins").write_text("[].\n")
+        environment = {
+            "HOME": str(folder),
+            "RABBITMQ_HOME": "/usr/lib/rabbitmq",
+            "RABBITMQ_NODENAME": f"sdk{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_DIST_PORT": str(dist),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
+        self.epmd = Process("epmd", epmd, folder / "epmd.log", epmd_port)
+        try:
+            self.node = Process("RabbitMQ", [RABBITMQ], folder / "node.log", self.port, environment)
+        except BaseException:
+            self.epmd.stop()
+            raise
+
+    def stop(self):
+        self.node.stop()
+        self.epmd.stop()
+
+
+class Gateway:
+    """hookgate with one source per secret, RabbitMQ as its sink."""
+
+    def __init__(self, binary, folder: Path, amqp_url, secrets):
+        folder.mkdir()
+        ingress, admin = free_ports(2)
+        self.url = f"http://127.0.0.1:{ingress}"
+        sources = "".join(
+            f'[sources.{name}]\nprovider = "{name}"\nschema = false\n'
+            f'secrets = [{{ env = "SDK_{name.upper()}_SECRET", label = "sdk" }}]\n'
+            for name in secrets
+        )
+        config = folder / "hookgate.toml"
+        config.write_text(
+            f'[ingress]\nlisten = "127.0.0.1:{ingress}"\npublic_url = "{self.url}"\n'
+            f'[admin]\nlisten = "127.0.0.1:{admin}"\n[journal]\ndir = "{folder}/journal"\n'
+            f'[sink]\nkind = "rabbitmq"\nurl = {{ env = "SDK_AMQP_URL" }}\n{sources}'
+        )
+        environment = {f"SDK_{name.upper()}_SECRET": secret for name, secret in secrets.items()}
+        environment["SDK_AMQP_URL"] = amqp_url
+        command = [binary, "serve", "--config", str(config)]
+        self.process = Process("hookgate", command, folder / "log", ingress, environment)
+
+    def stop(self):
+        self.process.stop()
