@@ -43,7 +43,9 @@ impl Health {
         let accepts = match (stores.failed, stores.stopping, stores.full) {
             (true, _, _) => Err("a write failed; the process is ending".to_owned()),
             (_, true, _) => Err("stopping".to_owned()),
-            (_, _, true) => Err("no room for more unconfirmed events: the quota is used up, or the disk".to_owned()),
+            (_, _, true) => {
+                Err("no room for more unconfirmed events: the quota is used up, or the disk".to_owned())
+            }
             _ => Ok(format!("{} bytes unconfirmed", stores.unconfirmed_bytes)),
         };
         let hands_over = match self.sink.as_ref().map(|sink| (sink.name(), sink.health().state)) {
