@@ -39,7 +39,8 @@
 //! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch of anything.
 //!
 //! Two rooms stand elsewhere than one might expect: `disk` is a noun, since journal and key files both stand on it;
-//! `accept` is a flow of its own, since one thread must own the index and the journal together.
+//! `accept` is a flow of its own, since one thread must own the index and the journal together. That also makes a
+//! trait over claims needless: the index is asked in that thread, Redis by the relay alone.
 
 pub mod clock;
 pub mod delivery;
