@@ -118,11 +118,11 @@ impl Gate {
         if !source.methods.iter().any(|method| method == request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
-        // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
-        let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
         if request.headers().contains_key(UPGRADE) {
             return Err(Reject::UpgradeAsked.because("this endpoint speaks HTTP/1.1 and nothing else"));
         }
+        // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
+        let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
         let encoded = |value: &HeaderValue| !plain(value.as_bytes());
         if request.headers().get_all(CONTENT_ENCODING).any(encoded) {
             return Err(

@@ -9,6 +9,9 @@ mod key;
 mod sign;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 pub use key::{Key, KeyError};
 pub use sign::{SignError, sign};
 pub use verifier::{Verified, Verifier};
