@@ -154,6 +154,17 @@ fn each_break_is_refused_for_its_own_reason() {
         ("github", Break::Signature, Reject::SignatureMismatch),
         ("shopify", Break::Body, Reject::SignatureMismatch),
         ("shopify", Break::Signature, Reject::SignatureMismatch),
+        ("slack", Break::Body, Reject::SignatureMismatch),
+        ("slack", Break::Signature, Reject::SignatureMismatch),
+        ("slack", Break::Time, Reject::Stale),
+        ("twilio", Break::Body, Reject::SignatureMismatch),
+        ("twilio", Break::Signature, Reject::SignatureMismatch),
+        ("gitlab", Break::Signature, Reject::SignatureMismatch),
+        ("standard_webhooks", Break::Body, Reject::SignatureMismatch),
+        ("standard_webhooks", Break::Signature, Reject::SignatureMismatch),
+        ("svix", Break::Time, Reject::Stale),
+        ("discord", Break::Body, Reject::SignatureMismatch),
+        ("discord", Break::Signature, Reject::SignatureMismatch),
     ];
     for (provider, broken, reject) in cases {
         let scheme = scheme(provider, None, &[]);
