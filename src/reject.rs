@@ -44,6 +44,8 @@ pub enum Reject {
     BodyEmpty,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
+    /// A handshake's challenge is longer than what is echoed, or not text that its answer can hold.
+    ChallengeRefused,
     /// The payload is not valid by its schema, and the source refuses such.
     SchemaInvalid,
     /// More than the source's own rate, and the source refuses such.
@@ -85,7 +87,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -104,6 +106,7 @@ impl Reject {
         Self::Premature,
         Self::BodyEmpty,
         Self::NoActiveSecret,
+        Self::ChallengeRefused,
         Self::SchemaInvalid,
         Self::RateLimited,
         Self::JournalFull,
@@ -134,6 +137,7 @@ impl Reject {
             Self::Premature => refuse(401, "signature_invalid", "premature"),
             Self::BodyEmpty => refuse(401, "signature_invalid", "body_empty"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
+            Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
             Self::RateLimited => Row {
                 status: 429,

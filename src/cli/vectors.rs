@@ -3,6 +3,7 @@
 //! So anybody can prove a provider file of their own. The format is described in `tests/vectors/README.md`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::{Delivery, Headers};
 use crate::freshness::{self, Tolerance};
-use crate::provider::{Catalog, Scheme};
+use crate::provider::{Catalog, HandshakeAnswer, Scheme};
 use crate::reject::{Refused, Reject};
 use crate::verify::{Key, Verifier};
 
@@ -35,6 +36,7 @@ struct Vector {
     request: Request,
     event_id: Option<String>,
     event_type: Option<String>,
+    response: Option<Response>,
     #[serde(default)]
     policy_sensitive: bool,
     #[serde(default)]
@@ -61,6 +63,30 @@ struct Request {
     headers: Vec<(String, String)>,
     body: Option<String>,
     body_base64: Option<String>,
+}
+
+/// What a handshake is answered with.
+#[derive(Debug, Deserialize)]
+struct Response {
+    status: Status,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    #[serde(default)]
+    forbid_headers: Vec<String>,
+}
+
+/// A status, or a class of them such as `2xx`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Status {
+    One(u16),
+    Class(String),
+}
+
+/// What a request turned out to be.
+enum Found {
+    Event(EventKey),
+    Handshake(HandshakeAnswer),
 }
 
 /// How many vectors held.
@@ -135,15 +161,27 @@ impl Vector {
         let now = Timestamp::from_seconds(self.now);
         let delivery = self.request.delivery(now)?;
         match (self.expect, self.receive(&verifier, delivery, now)) {
-            (Expect::Accept, Ok(key)) => self.compare(&key),
+            (Expect::Accept, Ok(Found::Event(key))) => self.compare(&key),
+            (Expect::Handshake, Ok(Found::Handshake(answer))) => match &self.response {
+                Some(response) => response.compare(&answer),
+                None => Err("a handshake without a response to compare with".to_owned()),
+            },
             (Expect::Reject, Err(_)) => Ok(()),
-            (Expect::Accept, Err(refused)) => {
+            (Expect::Handshake, Err(refused)) if self.answered_with(refused.reject.row().status) => Ok(()),
+            (expected, Err(refused)) => {
                 let reason = refused.reject.row().reason;
-                Err(format!("expected accept, found {reason} ({})", refused.detail))
+                Err(format!("expected {expected}, found {reason} ({})", refused.detail))
             }
-            (Expect::Reject, Ok(_)) => Err("expected reject, found accept".to_owned()),
-            (Expect::Handshake, _) => Err("expected a handshake; the provider file has none".to_owned()),
+            (expected, Ok(Found::Event(_))) => Err(format!("expected {expected}, found accept")),
+            (expected, Ok(Found::Handshake(answer))) => {
+                Err(format!("expected {expected}, found the handshake {}", answer.name))
+            }
         }
+    }
+
+    /// Whether the vector wants this status: some challenges are to be refused.
+    fn answered_with(&self, status: u16) -> bool {
+        self.response.as_ref().is_some_and(|response| response.status.is(status))
     }
 
     fn verifier(&self, catalog: &Catalog) -> Result<Verifier, String> {
@@ -163,15 +201,25 @@ impl Vector {
         Ok(Verifier::new(Arc::new(scheme), keys))
     }
 
-    fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<EventKey, Refused> {
-        if !verifier.scheme().methods.contains(&delivery.method) {
+    fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<Found, Refused> {
+        let scheme = verifier.scheme();
+        if !scheme.takes(&delivery.method) {
             return Err(Reject::MethodNotAllowed.into());
+        }
+        if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
+            return Ok(Found::Handshake(answer));
         }
         let verified = verifier.verify(delivery, now)?;
         if let (Some(signed_at), Some(rule)) = (verified.signed_at(), &verified.scheme().timestamp) {
             freshness::judge(signed_at, now, Tolerance { past: rule.past, future: rule.future })?;
         }
-        Ok(EventKey::derive("vector", &verified))
+        if let Some(answer) = scheme.handshakes.verified(&verified)? {
+            return Ok(Found::Handshake(answer));
+        }
+        if !scheme.sends(&verified.delivery().method) {
+            return Err(Reject::MethodNotAllowed.into());
+        }
+        Ok(Found::Event(EventKey::derive("vector", &verified)))
     }
 
     fn compare(&self, key: &EventKey) -> Result<(), String> {
@@ -188,6 +236,59 @@ impl Vector {
         }
         Ok(())
     }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Handshake => "a handshake",
+        })
+    }
+}
+
+impl Status {
+    fn is(&self, found: u16) -> bool {
+        match self {
+            Self::One(status) => *status == found,
+            Self::Class(class) => *class == format!("{}xx", found / 100),
+        }
+    }
+}
+
+impl Response {
+    /// # Errors
+    /// What differs in the answer that was found.
+    fn compare(&self, found: &HandshakeAnswer) -> Result<(), String> {
+        if !self.status.is(found.status) {
+            return Err(format!("expected status {:?}, found {}", self.status, found.status));
+        }
+        let header = |name: &str| {
+            let named = found.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.as_str())
+        };
+        for (name, value) in &self.headers {
+            if header(name) != Some(value) {
+                return Err(format!("expected {name}: {value}, found {:?}", header(name)));
+            }
+        }
+        if let Some(name) = self.forbid_headers.iter().find(|name| header(name).is_some()) {
+            return Err(format!("found the header {name}"));
+        }
+        match &self.body {
+            Some(body) if *body != found.body && !same_json(body, &found.body) => {
+                Err(format!("expected the body {body:?}, found {:?}", found.body))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether both are JSON of one meaning: the order of an object's keys has none.
+fn same_json(one: &str, other: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    parse(one).is_some_and(|one| parse(other) == Some(one))
 }
 
 impl Request {

@@ -5,12 +5,14 @@
 
 mod catalog;
 mod definition;
+mod handshake;
 mod scheme;
 pub mod secret;
 mod template;
 
 pub use catalog::{Catalog, CatalogError};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition};
+pub use handshake::{HandshakeAnswer, Handshakes};
 pub use scheme::{
     Algorithm, Encoding, Identity, KeyForm, Problem, Scheme, SignatureRule, TimeSource, TimeUnit,
     TimestampRule,

@@ -9,6 +9,7 @@ use super::definition::{
     Definition, EmptyBody, EventDefinition, Grammar, Repeated, SchemeDefinition, SettingDefinition,
     SignatureDefinition, TimestampDefinition,
 };
+use super::handshake::Handshakes;
 use super::template::{Piece, Template};
 use crate::extract::{Pick, Pointer};
 
@@ -162,6 +163,8 @@ pub struct Scheme {
     pub forward: Vec<String>,
     /// How long the provider retries.
     pub retries: Option<Duration>,
+    /// What is answered without an event.
+    pub handshakes: Handshakes,
 }
 
 impl Scheme {
@@ -179,7 +182,20 @@ impl Scheme {
         let filled = Filler::new(&definition.settings, &raw.settings, settings, &mut check);
         let scheme = filled.scheme(raw, definition);
         let built = check.scheme(definition, &scheme);
+        let fill = |text: &str, escape: fn(&str) -> String| filled.fill(text, escape);
+        let handshakes = Handshakes::build(definition, &raw.handshakes, &fill, &mut check.problems);
+        let built = built.map(|scheme| Self { handshakes, ..scheme });
         if check.problems.is_empty() { built.ok_or_else(Vec::new) } else { Err(check.problems) }
+    }
+
+    /// Whether a request of this method can be an event or a handshake.
+    pub fn takes(&self, method: &str) -> bool {
+        self.sends(method) || self.handshakes.take(method)
+    }
+
+    /// Whether the provider sends its events with this method.
+    pub fn sends(&self, method: &str) -> bool {
+        self.methods.iter().any(|known| known == method)
     }
 
     /// Whether the body's bytes are proved, and not only the sender.
@@ -362,6 +378,7 @@ impl Check {
             volatile,
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             retries: definition.sender.retries.map(|span| span.duration()),
+            handshakes: Handshakes::default(),
         })
     }
 
