@@ -248,6 +248,15 @@ impl fmt::Display for Expect {
     }
 }
 
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(status) => write!(f, "{status}"),
+            Self::Class(class) => f.write_str(class),
+        }
+    }
+}
+
 impl Status {
     fn is(&self, found: u16) -> bool {
         match self {
@@ -262,7 +271,7 @@ impl Response {
     /// What differs in the answer that was found.
     fn compare(&self, found: &HandshakeAnswer) -> Result<(), String> {
         if !self.status.is(found.status) {
-            return Err(format!("expected status {:?}, found {}", self.status, found.status));
+            return Err(format!("expected status {}, found {}", self.status, found.status));
         }
         let header = |name: &str| {
             let named = found.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
