@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
@@ -189,6 +191,7 @@ fn probes_and_challenges_without_a_signature_are_answered_where_the_file_declare
 name = "probe"
 verify = false
 match = { methods = ["HEAD"] }
+answer = { text = "up" }
 [[handshakes]]
 name = "subscribe"
 verify = false
@@ -201,8 +204,13 @@ match = { methods = ["OPTIONS"] }
 answer = { headers = { WebHook-Allowed-Origin = "{header:WebHook-Request-Origin}", WebHook-Allowed-Rate = "*" } }
 "#;
     let gateway = own_provider(file, "settings = { verify_token = \"tok-1\" }");
-    let head = call(&gateway, "HEAD", "/in/acme", &[]);
-    assert_eq!((head.status, head.body.len()), (200, 0));
+    let mut stream = TcpStream::connect(gateway.ingress()).unwrap();
+    let request = |last: &str| format!("HEAD /in/acme HTTP/1.1\r\nhost: gateway\r\n{last}\r\n");
+    stream.write_all(format!("{}{}", request(""), request("connection: close\r\n")).as_bytes()).unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    assert_eq!((told.matches("HTTP/1.1 200").count(), told.matches("content-length: 2").count()), (2, 2));
+    assert!(!told.contains("up") && told.ends_with("\r\n\r\n"), "a HEAD is answered without a body: {told}");
     let get = |query: &str| call(&gateway, "GET", &format!("/in/acme?{query}"), &[]);
     let answer = get("hub.mode=subscribe&hub.challenge=%3Cb%3E1%3C%2Fb%3E&hub.verify_token=tok-1");
     assert_eq!((answer.status, answer.text().as_str()), (200, "<b>1</b>"));
@@ -222,7 +230,7 @@ answer = { headers = { WebHook-Allowed-Origin = "{header:WebHook-Request-Origin}
     assert_eq!((answer.status, answer.header("webhook-allowed-origin")), (200, "grid.example"));
     assert_eq!(answer.header("webhook-allowed-rate"), "*");
     assert_eq!(call(&gateway, "PUT", "/in/acme", &[]).status, 405);
-    assert_eq!(handshakes(&gateway, "acme"), 3.0);
+    assert_eq!(handshakes(&gateway, "acme"), 4.0);
 
     let signed = generic("acme", b"").header("x-signature");
     let answer = call(&gateway, "GET", "/in/acme", &[("x-signature", &signed)]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::answer::ECHO_BYTES_MAX;
 use crate::clock::Timestamp;
@@ -210,5 +211,26 @@ fn a_file_that_would_answer_too_much_is_refused_with_what_is_allowed() {
     ] {
         let error = build(file, &[]).unwrap_err();
         assert!(error.contains(part), "{file}:\n{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_text_is_asked_comes_back_as_it_is(text in "\\PC{1,40}|[\\x00-\\x7f]{1,40}") {
+        let file = "verify = false\nmatch = { present = [\"json:/c\"] }\nanswer = { text = \"<{json:/c}>\" }";
+        let json = "verify = false\nmatch = { present = [\"json:/c\"] }\nanswer = { json = { c = \"{json:/c}\" } }";
+        let body = serde_json::json!({ "c": &text }).to_string();
+        let answered = |file: &str| answer(&build(file, &[]).unwrap(), &request("POST", "/", &[], &body));
+        prop_assert_eq!(answered(file).unwrap().unwrap().2, format!("<{text}>"));
+        prop_assert_eq!(answered(json).unwrap().unwrap().2, body.clone());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..80), query in "[ -~]{0,40}") {
+        let file = "verify = false\nmatch = { equal = { \"json:/a/0\" = [1, true, \"x\"], \"form:b\" = \"c\" } }\n\
+                    answer = { text = \"{query:d}{header:e}\" }";
+        let mut delivery = request("POST", &format!("/?{query}"), &[("e", "f")], "");
+        delivery.body = body.into();
+        prop_assert_eq!(answer(&build(file, &[]).unwrap(), &delivery), Ok(None));
     }
 }
