@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::answer::{AnswerRule, HandshakeAnswer};
 use super::check::{Fill, handshake};
 use super::conditions::Conditions;
-use super::definition::HandshakeDefinition;
 use crate::delivery::Delivery;
-use crate::provider::{Definition, Problem};
+use crate::provider::Problem;
+use crate::provider::definition::{Definition, SchemeDefinition};
 use crate::reject::Refused;
 use crate::verify::Verified;
 
@@ -32,12 +32,13 @@ impl Handshakes {
     /// setting which the source does not have is left out, so that no condition on it is.
     pub(in crate::provider) fn build(
         definition: &Definition,
-        own: &[HandshakeDefinition],
+        scheme: &SchemeDefinition,
         fill: Fill<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let all = own.iter().chain(&definition.handshakes);
-        Self { list: all.filter_map(|raw| handshake(raw, &definition.methods, fill, problems)).collect() }
+        let sent = scheme.methods.as_ref().unwrap_or(&definition.methods);
+        let all = scheme.handshakes.iter().chain(&definition.handshakes);
+        Self { list: all.filter_map(|raw| handshake(raw, sent, fill, problems)).collect() }
     }
 
     /// Whether a handshake comes with this method.
