@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use crate::gateway::*;
@@ -262,6 +263,34 @@ answer = { status = 204, headers = { content-type = "application/json" } }
     assert_eq!(gateway.deliver(&unsigned).status, 401);
     assert_eq!(gateway.deliver(&generic("acme", br#"{"type":2}"#)).outcome(), "accepted");
     assert_eq!(gateway.drain("acme", 1).len(), 1);
+}
+
+#[test]
+fn discords_pings_are_answered_under_its_key_alone() {
+    let (own, other) = (Ed25519KeyPair::generate().unwrap(), Ed25519KeyPair::generate().unwrap());
+    let keys = "secrets = [{ env = \"APP_KEY\", label = \"app\" }]";
+    let gateway = Setup::new()
+        .env("APP_KEY", &hex::encode(own.public_key().as_ref()))
+        .source("app", "discord", keys)
+        .source("news", "discord", &format!("{keys}\nscheme = \"webhook-events-ed25519\""))
+        .start();
+    let sent = |source: &str, key: &Ed25519KeyPair, body: &[u8]| {
+        let time = now().to_string();
+        let proof = hex::encode(key.sign(&[time.as_bytes(), body].concat()).as_ref());
+        let signed = generic(source, body).without("x-signature");
+        gateway.deliver(&signed.with("x-signature-timestamp", &time).with("x-signature-ed25519", &proof))
+    };
+    let ping = sent("app", &own, br#"{"id":"1","type":1}"#);
+    assert_eq!((ping.status, ping.text().as_str()), (200, r#"{"type":1}"#));
+    assert_eq!(ping.header("content-type"), "application/json");
+    let ping = sent("news", &own, br#"{"version":1,"type":0}"#);
+    assert_eq!((ping.status, ping.body.len(), ping.header("content-type")), (204, 0, "application/json"));
+    for (source, body) in [("app", &br#"{"type":1}"#[..]), ("news", br#"{"type":0}"#)] {
+        assert_eq!(sent(source, &other, body).status, 401, "{source}");
+    }
+    assert_eq!(sent("news", &own, br#"{"version":1,"type":1,"event":{}}"#).outcome(), "accepted");
+    assert_eq!(sent("app", &own, br#"{"id":"2","type":2}"#).outcome(), "accepted");
+    assert_eq!((gateway.drain("news", 1).len(), gateway.drain("app", 1).len()), (1, 1));
 }
 
 #[test]
