@@ -12,7 +12,7 @@
 //!
 //! # The way in (pure stages, no I/O)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
-//! - [`provider`]: a sending service's scheme as data.
+//! - [`provider`]: a sending service's scheme as data, and the handshakes that it answers.
 //! - [`verify`]: proof that the sender knows the secret, over the exact bytes; mints `Verified`.
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.

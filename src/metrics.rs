@@ -274,6 +274,7 @@ impl Metrics {
             accepted: outcome("accepted"),
             duplicate: outcome("duplicate"),
             filtered: outcome("filtered"),
+            handshake: outcome("handshake"),
             invalid: self.invalid.get_or_create(&BySource { source: source.to_owned() }).clone(),
             rejected: outcome("rejected"),
             fault: outcome("fault"),
@@ -343,6 +344,7 @@ pub struct SourceMetrics {
     accepted: Counter,
     duplicate: Counter,
     filtered: Counter,
+    handshake: Counter,
     invalid: Counter,
     rejected: Counter,
     fault: Counter,
@@ -372,6 +374,11 @@ impl SourceMetrics {
     /// An event of a type that the source does not want.
     pub fn filtered(&self) {
         self.filtered.inc();
+    }
+
+    /// A handshake was answered.
+    pub fn handshake(&self) {
+        self.handshake.inc();
     }
 
     /// A payload that is not valid by its schema, whatever became of it.

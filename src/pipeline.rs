@@ -1,7 +1,8 @@
 //! The way in, on one page: the stages that a delivery passes, in order, and nothing else.
 //!
 //! Each stage takes the proof that the one before it made: a wrong order does not compile, and there is no
-//! answer without a [`Receipt`](crate::journal::Receipt) but for an event type that the source filters out.
+//! answer without a [`Receipt`](crate::journal::Receipt) but for a handshake, which is no event, and for an event
+//! type that the source filters out.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::event::{Digest, Event};
 use crate::freshness;
+use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
 use crate::schema::Verdict;
 use crate::source::{OnInvalid, Source};
@@ -20,7 +22,7 @@ use crate::verify::Verified;
 const CLOCK_SLACK_MS: i64 = 60_000;
 
 /// What a delivery that was not refused turned out to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Answer {
     /// Its event is on disk.
     Kept {
@@ -31,6 +33,8 @@ pub enum Answer {
     },
     /// Verified, and of a type that the source does not want.
     Filtered,
+    /// A question about the endpoint; there is no event.
+    Handshake(HandshakeAnswer),
 }
 
 /// The stages, and what they share.
@@ -52,12 +56,22 @@ impl Pipeline {
     /// The first refusal or fault.
     pub async fn receive(&self, source: &Source, delivery: Delivery) -> Result<Answer, Refused> {
         let now = self.honest_time(delivery.received_at)?;
+        let scheme = source.verifier.scheme();
+        if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
+            return Ok(Answer::Handshake(answer));
+        }
         let verified = source.verifier.verify(delivery, now)?;
         if let Some(signed_at) = verified.signed_at() {
             source.metrics.signed(now.millis_since(signed_at));
             freshness::judge(signed_at, now, source.tolerance)?;
         }
         source.metrics.verified(verified.secret());
+        if let Some(answer) = scheme.handshakes.verified(&verified)? {
+            return Ok(Answer::Handshake(answer));
+        }
+        if !scheme.sends(&verified.delivery().method) {
+            return Err(Reject::MethodNotAllowed.because("this method is for handshakes alone"));
+        }
         within_limit(source)?;
         let key = EventKey::derive(&source.name, &verified);
         if !wanted(source, key.event_type()) {

@@ -48,6 +48,8 @@ pub enum Reject {
     FormMalformed,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
+    /// A handshake's challenge is longer than what is echoed, or not text that its answer can hold.
+    ChallengeRefused,
     /// The payload is not valid by its schema, and the source refuses such.
     SchemaInvalid,
     /// More than the source's own rate, and the source refuses such.
@@ -89,7 +91,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -110,6 +112,7 @@ impl Reject {
         Self::BodyDigestMismatch,
         Self::FormMalformed,
         Self::NoActiveSecret,
+        Self::ChallengeRefused,
         Self::SchemaInvalid,
         Self::RateLimited,
         Self::JournalFull,
@@ -142,6 +145,7 @@ impl Reject {
             Self::BodyDigestMismatch => refuse(401, "signature_invalid", "body_digest_mismatch"),
             Self::FormMalformed => refuse(401, "signature_invalid", "form_malformed"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
+            Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
             Self::RateLimited => Row {
                 status: 429,

@@ -2,7 +2,10 @@
 //!
 //! So anybody can prove a provider file of their own. The format is described in `tests/vectors/README.md`.
 
+mod response;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +17,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use self::response::Response;
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::{Delivery, Headers};
 use crate::freshness::{self, Tolerance};
-use crate::provider::{Catalog, Definition, Scheme};
+use crate::provider::{Catalog, Definition, HandshakeAnswer, Scheme};
 use crate::reject::{Refused, Reject};
 use crate::verify::{Key, Verifier};
 
@@ -37,13 +41,12 @@ struct Vector {
     request: Request,
     event_id: Option<String>,
     event_type: Option<String>,
+    /// The provider's answer; compared where it is a handshake's.
+    response: Option<Response>,
     #[serde(default)]
     policy_sensitive: bool,
     #[serde(default)]
     divergent: bool,
-    /// The provider's answer; compared where it is a handshake's.
-    #[serde(rename = "response")]
-    _response: Option<IgnoredAny>,
     #[serde(rename = "reject_reason")]
     _reject_reason: Option<IgnoredAny>,
     #[serde(rename = "note")]
@@ -122,6 +125,12 @@ struct Request {
     body_base64: Option<String>,
 }
 
+/// What a request turned out to be.
+enum Found {
+    Event(EventKey),
+    Handshake(HandshakeAnswer),
+}
+
 /// The key of a vector's `config` that is the gateway's and no setting of a source.
 const PUBLIC_URL: &str = "public_url";
 
@@ -198,15 +207,27 @@ impl Vector {
         let now = Timestamp::from_seconds(self.now);
         let delivery = self.request.delivery(now)?;
         match (self.expect, self.receive(&verifier, delivery, now)) {
-            (Expect::Accept, Ok(key)) => self.compare(&key),
+            (Expect::Accept, Ok(Found::Event(key))) => self.compare(&key),
+            (Expect::Handshake, Ok(Found::Handshake(answer))) => match &self.response {
+                Some(response) => response.compare(&answer),
+                None => Err("a handshake without a response to compare with".to_owned()),
+            },
             (Expect::Reject, Err(_)) => Ok(()),
-            (Expect::Accept, Err(refused)) => {
+            (Expect::Handshake, Err(refused)) if self.answered_with(refused.reject.row().status) => Ok(()),
+            (expected, Err(refused)) => {
                 let reason = refused.reject.row().reason;
-                Err(format!("expected accept, found {reason} ({})", refused.detail))
+                Err(format!("expected {expected}, found {reason} ({})", refused.detail))
             }
-            (Expect::Reject, Ok(_)) => Err("expected reject, found accept".to_owned()),
-            (Expect::Handshake, _) => Err("expected a handshake; the provider file has none".to_owned()),
+            (expected, Ok(Found::Event(_))) => Err(format!("expected {expected}, found accept")),
+            (expected, Ok(Found::Handshake(answer))) => {
+                Err(format!("expected {expected}, found the handshake {}", answer.name))
+            }
         }
+    }
+
+    /// Whether the vector wants this status: some challenges are to be refused.
+    fn answered_with(&self, status: u16) -> bool {
+        self.response.as_ref().is_some_and(|response| response.has(status))
     }
 
     fn verifier(&self, catalog: &Catalog) -> Result<Verifier, String> {
@@ -240,15 +261,25 @@ impl Vector {
         }
     }
 
-    fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<EventKey, Refused> {
-        if !verifier.scheme().methods.contains(&delivery.method) {
+    fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<Found, Refused> {
+        let scheme = verifier.scheme();
+        if !scheme.takes(&delivery.method) {
             return Err(Reject::MethodNotAllowed.into());
+        }
+        if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
+            return Ok(Found::Handshake(answer));
         }
         let verified = verifier.verify(delivery, now)?;
         if let (Some(signed_at), Some(rule)) = (verified.signed_at(), &verified.scheme().timestamp) {
             freshness::judge(signed_at, now, Tolerance { past: rule.past, future: rule.future })?;
         }
-        Ok(EventKey::derive("vector", &verified))
+        if let Some(answer) = scheme.handshakes.verified(&verified)? {
+            return Ok(Found::Handshake(answer));
+        }
+        if !scheme.sends(&verified.delivery().method) {
+            return Err(Reject::MethodNotAllowed.into());
+        }
+        Ok(Found::Event(EventKey::derive("vector", &verified)))
     }
 
     fn compare(&self, key: &EventKey) -> Result<(), String> {
@@ -264,6 +295,16 @@ impl Vector {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Handshake => "a handshake",
+        })
     }
 }
 

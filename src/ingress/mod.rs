@@ -4,6 +4,7 @@
 //! time. The only room beside `admin` that knows actix.
 
 mod body;
+mod handshake;
 mod peer;
 mod respond;
 mod server;

@@ -4,30 +4,30 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
+use super::handshake;
 use crate::metrics::Outcome;
 use crate::pipeline::Answer;
 use crate::reject::Reject;
 use crate::source::{Source, Statuses};
 
-/// The 2xx of a delivery that was kept or filtered.
+/// The 2xx of a delivery that was kept, filtered, or a handshake.
 pub(super) fn accepted(answer: &Answer, statuses: Statuses) -> HttpResponse {
-    let (status, outcome) = match answer {
-        Answer::Kept { accepted, .. } => match accepted.outcome {
-            Outcome::Duplicate => (statuses.duplicate, "duplicate"),
-            Outcome::New | Outcome::Twin | Outcome::Held => (statuses.accepted, "accepted"),
+    let (status, outcome, message_id) = match answer {
+        Answer::Kept { accepted, message_id } => match accepted.outcome {
+            Outcome::Duplicate => (statuses.duplicate, "duplicate", Some(message_id)),
+            Outcome::New | Outcome::Twin | Outcome::Held => (statuses.accepted, "accepted", Some(message_id)),
         },
-        Answer::Filtered => (statuses.accepted, "filtered"),
+        Answer::Filtered => (statuses.accepted, "filtered", None),
+        Answer::Handshake(answer) => return handshake::answered(answer),
     };
     let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
     if status == StatusCode::NO_CONTENT {
         return response.finish();
     }
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-    match answer {
-        Answer::Kept { message_id, .. } => {
-            response.body(format!(r#"{{"outcome":"{outcome}","message_id":"{message_id}"}}"#))
-        }
-        Answer::Filtered => response.body(format!(r#"{{"outcome":"{outcome}"}}"#)),
+    match message_id {
+        Some(id) => response.body(format!(r#"{{"outcome":"{outcome}","message_id":"{id}"}}"#)),
+        None => response.body(format!(r#"{{"outcome":"{outcome}"}}"#)),
     }
 }
 

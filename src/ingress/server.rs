@@ -96,13 +96,7 @@ impl Gate {
             Err(refused) => Err(refused),
         };
         let response = match answer {
-            Ok(answer) => {
-                match &answer {
-                    Answer::Kept { accepted, .. } => source.metrics.kept(accepted.outcome),
-                    Answer::Filtered => source.metrics.filtered(),
-                }
-                respond::accepted(&answer, source.statuses)
-            }
+            Ok(answer) => self.accept(request, source, &answer),
             Err(refused) => self.refuse(request, Some(source), &refused),
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
@@ -115,7 +109,7 @@ impl Gate {
         payload: &mut Payload,
         source: &Source,
     ) -> Result<Delivery, Refused> {
-        if !source.methods.iter().any(|method| method == request.method().as_str()) {
+        if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
         if request.headers().contains_key(UPGRADE) {
@@ -140,6 +134,27 @@ impl Gate {
         let method = request.method().as_str().to_owned();
         let received_at = self.pipeline.clock().now();
         Ok(Delivery { method, target, headers, body, received_at })
+    }
+
+    fn accept(&self, request: &HttpRequest, source: &Source, answer: &Answer) -> HttpResponse {
+        match answer {
+            Answer::Kept { accepted, .. } => source.metrics.kept(accepted.outcome),
+            Answer::Filtered => source.metrics.filtered(),
+            Answer::Handshake(answered) => {
+                source.metrics.handshake();
+                if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
+                    let (source, caller) = (&*source.name, self.caller(request));
+                    tracing::info!(
+                        source,
+                        handshake = &*answered.name,
+                        caller,
+                        left_out,
+                        "answered a handshake"
+                    );
+                }
+            }
+        }
+        respond::accepted(answer, source.statuses)
     }
 
     /// Who called, for the log.

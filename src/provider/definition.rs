@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::handshake::HandshakeDefinition;
 use crate::units::{ByteSize, Span};
 
 /// A provider file.
@@ -36,6 +37,9 @@ pub struct Definition {
     pub forward: ForwardDefinition,
     /// Its schemes; the first is the default.
     pub schemes: Vec<SchemeDefinition>,
+    /// Handshakes that all its schemes have.
+    #[serde(default)]
+    pub handshakes: Vec<HandshakeDefinition>,
     /// How `hookgate send` makes a sample.
     pub sample: Option<SampleDefinition>,
 }
@@ -172,6 +176,9 @@ pub struct SchemeDefinition {
     pub timestamp: Option<TimestampDefinition>,
     /// Where this scheme has id and type elsewhere than the provider's other schemes.
     pub event: Option<EventDefinition>,
+    /// Handshakes that only this scheme has; they are tried first.
+    #[serde(default)]
+    pub handshakes: Vec<HandshakeDefinition>,
     /// Settings that only this scheme has.
     #[serde(default)]
     pub settings: BTreeMap<String, SettingDefinition>,

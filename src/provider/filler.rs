@@ -48,7 +48,7 @@ impl Filler {
     }
 
     /// `text` with its settings; `None` where it is nothing but an unset one.
-    fn fill(&self, text: &str, escape: fn(&str) -> String) -> Option<String> {
+    pub(super) fn fill(&self, text: &str, escape: fn(&str) -> String) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {

@@ -7,6 +7,7 @@ mod catalog;
 mod definition;
 mod event;
 mod filler;
+mod handshake;
 mod origin;
 mod scheme;
 pub mod secret;
@@ -15,6 +16,7 @@ mod template;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition};
 pub use event::{EventPlace, EventPlaces, Named};
+pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};
 pub use scheme::{
     Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, Problem, Scheme, SignatureRule, TimeSource,

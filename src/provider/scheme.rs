@@ -11,6 +11,7 @@ use super::definition::{
 };
 use super::event::{EventPlace, EventPlaces};
 use super::filler::Filler;
+use super::handshake::Handshakes;
 use super::origin::Origin;
 use super::template::{Piece, Template};
 use crate::extract::{Pick, Pointer};
@@ -182,6 +183,8 @@ pub struct Scheme {
     pub forward: Vec<String>,
     /// How long the provider retries.
     pub retries: Option<Duration>,
+    /// What is answered without an event.
+    pub handshakes: Handshakes,
 }
 
 impl Scheme {
@@ -199,7 +202,20 @@ impl Scheme {
         let filled = Filler::new(&definition.settings, &raw.settings, settings, &mut check);
         let scheme = filled.scheme(raw, definition);
         let built = check.scheme(definition, &scheme);
+        let fill = |text: &str, escape: fn(&str) -> String| filled.fill(text, escape);
+        let handshakes = Handshakes::build(definition, raw, &fill, &mut check.problems);
+        let built = built.map(|scheme| Self { handshakes, ..scheme });
         if check.problems.is_empty() { built.ok_or_else(Vec::new) } else { Err(check.problems) }
+    }
+
+    /// Whether a request of this method can be an event or a handshake.
+    pub fn takes(&self, method: &str) -> bool {
+        self.sends(method) || self.handshakes.take(method)
+    }
+
+    /// Whether the provider sends its events with this method.
+    pub fn sends(&self, method: &str) -> bool {
+        self.methods.iter().any(|known| known == method)
     }
 
     /// The same for a source that senders reach under `public_url`.
@@ -323,6 +339,7 @@ impl Check {
             volatile,
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             retries: definition.sender.retries.map(|span| span.duration()),
+            handshakes: Handshakes::default(),
         })
     }
 

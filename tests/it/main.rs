@@ -14,6 +14,7 @@ mod cli;
 mod config_reports;
 mod crash;
 mod dedup;
+mod handshake;
 mod hostile;
 mod inbox;
 mod ingress;

@@ -170,7 +170,8 @@ fn kept(gateway: &Gateway) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
     (files, counted.map(str::to_owned).collect())
 }
 
-fn read_files(folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+/// Every file below a folder, with its bytes.
+pub fn read_files(folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -1,13 +1,16 @@
-"""Stripe's, GitHub's and Shopify's own libraries at both ends of a gateway.
+"""The providers' own libraries at both ends of a gateway.
 
 What is posted was signed by the library; what came out of RabbitMQ is verified by it, with the body and the
 headers of the message and nothing else. Ends with `N passed, M failed`.
 """
 
 import argparse
+import collections
 import contextlib
+import http.client
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,8 @@ from pathlib import Path
 import pika
 import stripe
 
-from services import Gateway, RabbitMq
+import signers
+from services import Gateway, RabbitMq, Source
 
 SECRETS = {
     "stripe": "whsec_sdk_3f9c2ab17d5e48c09a61",
@@ -40,7 +44,7 @@ class Libraries:
             ["node", "sdk.mjs"], cwd=node_folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def _ask(self, **request):
+    def ask(self, **request):
         self.node.stdin.write(json.dumps(request) + "\n")
         self.node.stdin.flush()
         line = self.node.stdout.readline()
@@ -55,7 +59,7 @@ class Libraries:
         secret = SECRETS[provider]
         if provider == "stripe":
             return {"stripe-signature": stripe.WebhookSignature.generate_signature_header(body, secret)}
-        return self._ask(op="sign", provider=provider, secret=secret, body=body)["headers"]
+        return self.ask(op="sign", provider=provider, secret=secret, body=body)["headers"]
 
     def verify(self, provider, body, headers):
         secret = SECRETS[provider]
@@ -65,7 +69,7 @@ class Libraries:
                 return True
             except stripe.SignatureVerificationError:
                 return False
-        return self._ask(op="verify", provider=provider, secret=secret, body=body, headers=headers)["valid"]
+        return self.ask(op="verify", provider=provider, secret=secret, body=body, headers=headers)["valid"]
 
     def stop(self):
         self.node.stdin.close()
@@ -152,15 +156,77 @@ def check_provider(provider, url, amqp_url, libraries, account):
     messages = drain(amqp_url, f"webhooks.{provider}", len(bodies))
     account.check(f"{provider}: messages", len(messages), len(bodies))
     for properties, body in messages:
-        carried = {
-            name.removeprefix("http-"): value
-            for name, value in (properties.headers or {}).items()
-            if name.startswith("http-")
-        }
+        carried = carried_headers(properties)
         text = body.decode()
         account.check(f"{provider}: a message has the bytes that were sent", text in bodies, True)
         account.check(f"{provider}: its library verifies the message", libraries.verify(provider, text, carried), True)
         account.check(f"{provider}: and would have seen a change", libraries.verify(provider, text + " ", carried), False)
+
+
+class Wire:
+    """One connection to the gateway, which sends a request as it is."""
+
+    def __init__(self, url):
+        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+
+    def send(self, request):
+        self.connection.request(request.method, request.target, request.body or None, request.headers)
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+
+def check_signer(signer, url, amqp_url, account, rng, events):
+    """Random events, each also with one byte changed here and there: what the library refuses, the gateway does."""
+    wire, sent = Wire(url), {}
+    for number in range(events):
+        request = signer.make(rng, number, url)
+        what = f"{signer.name} {number}"
+        for part, changed in signer.broken(rng, request):
+            account.check(f"{what}: its library refuses a changed {part}", signer.verdict(changed, url), False)
+            account.check(f"{what}: so does the gateway, {part}", wire.send(changed)[0], 401)
+        account.check(f"{what}: its library agrees", signer.verdict(request, url), True)
+        account.check(f"{what}: accepted", wire.send(request)[0], 200)
+        sent[request.headers[signer.signature]] = request
+    messages = drain(amqp_url, f"webhooks.{signer.name}", events)
+    found = collections.Counter(body for _, body in messages)
+    account.check(f"{signer.name}: messages", len(messages), events)
+    wanted = collections.Counter(request.body for request in sent.values())
+    account.check(f"{signer.name}: byte for byte", (found - wanted, wanted - found), ({}, {}))
+    for properties, body in messages:
+        carried = carried_headers(properties)
+        request = sent.get(carried.get(signer.signature))
+        account.check(f"{signer.name}: a message carries its proof", request is not None, True)
+        if request:
+            proof = signers.Request(request.method, request.target, carried, body)
+            account.check(f"{signer.name}: its library verifies the message", signer.verdict(proof, url), True)
+
+
+def check_handshakes(slack, discord, url, account):
+    wire = Wire(url)
+    asked = [
+        (slack.signed(b'{"type":"url_verification","challenge":"3eZbrw1aBm2r"}', "application/json"), b"3eZbrw1aBm2r"),
+        (discord.signed(b'{"type":1}'), b'{"type":1}'),
+    ]
+    for request, answer in asked:
+        account.check(f"{request.target}: a handshake is answered", wire.send(request), (200, answer))
+        forged = signers.replace(request, body=request.body.replace(b"1", b"2", 1))
+        account.check(f"{request.target}: a forged one is not", wire.send(forged)[0], 401)
+
+
+def carried_headers(properties):
+    """The delivery's own headers that a message has."""
+    sent = (properties.headers or {}).items()
+    return {name.removeprefix("http-"): value for name, value in sent if name.startswith("http-")}
+
+
+def check_libraries(signer, account, rng, events):
+    """The library against itself: what a gateway then has to agree with."""
+    url = "http://hooks.example.com:8080"
+    for number in range(events):
+        request = signer.make(rng, number, url)
+        account.check(f"{signer.name} {number}: signs and verifies", signer.verdict(request, url), True)
+        for part, changed in signer.broken(rng, request):
+            account.check(f"{signer.name} {number}: sees a changed {part}", signer.verdict(changed, url), False)
 
 
 def main():
@@ -168,24 +234,39 @@ def main():
     arguments.add_argument("--hookgate", required=True, help="the release binary")
     arguments.add_argument("--node", required=True, help="the folder that holds node_modules")
     arguments.add_argument("--libraries-only", action="store_true", help="check only that the libraries agree with themselves")
+    arguments.add_argument("--events", type=int, default=200, help="random events of each signer")
+    arguments.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run that is to be repeated")
     options = arguments.parse_args()
+    rng = random.Random(options.seed)
+    print(f"{options.events} random events of each signer, seed {options.seed}")
     account = Account()
     with contextlib.ExitStack() as stack:
         libraries = Libraries(options.node)
         stack.callback(libraries.stop)
+        slack, discord = signers.Slack(), signers.Discord(libraries)
+        random_ones = [slack, signers.TwilioForm(), signers.TwilioJson(), signers.StandardWebhooks()]
+        random_ones += [signers.Asymmetric(libraries), signers.Svix(), discord]
         for provider in SECRETS:
             for body in payloads(provider):
                 sent = headers(provider) | libraries.sign(provider, body)
                 account.check(f"{provider}: signs and verifies", libraries.verify(provider, body, sent), True)
                 account.check(f"{provider}: sees a change", libraries.verify(provider, body + " ", sent), False)
-        if not options.libraries_only:
+        if options.libraries_only:
+            for signer in random_ones:
+                check_libraries(signer, account, rng, options.events)
+        else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             broker = RabbitMq(folder / "rabbitmq")
             stack.callback(broker.stop)
-            gateway = Gateway(os.path.abspath(options.hookgate), folder / "hookgate", broker.url, SECRETS)
+            sources = [Source(name, name, secret) for name, secret in SECRETS.items()]
+            sources += [Source(each.name, each.provider, each.secret, each.scheme) for each in random_ones]
+            gateway = Gateway(os.path.abspath(options.hookgate), folder / "hookgate", broker.url, sources)
             stack.callback(gateway.stop)
             for provider in SECRETS:
                 check_provider(provider, f"{gateway.url}/in/{provider}", broker.url, libraries, account)
+            for signer in random_ones:
+                check_signer(signer, gateway.url, broker.url, account, rng, options.events)
+            check_handshakes(slack, discord, gateway.url, account)
     print(f"{account.passed} passed, {account.failed} failed")
     return 1 if account.failed or not account.passed else 0
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -107,25 +108,42 @@ class RabbitMq:
         self.epmd.stop()
 
 
-class Gateway:
-    """hookgate with one source per secret, RabbitMQ as its sink."""
+@dataclass
+class Source:
+    """A source of the gateway; its path is `/in/` and its name."""
 
-    def __init__(self, binary, folder: Path, amqp_url, secrets):
+    name: str
+    provider: str
+    secret: str
+    scheme: str | None = None
+
+    @property
+    def variable(self):
+        return f"SDK_{self.name.upper()}_SECRET"
+
+    def table(self):
+        scheme = f'scheme = "{self.scheme}"\n' if self.scheme else ""
+        return (
+            f'[sources.{self.name}]\nprovider = "{self.provider}"\nschema = false\n{scheme}'
+            f'secrets = [{{ env = "{self.variable}", label = "sdk" }}]\n'
+        )
+
+
+class Gateway:
+    """hookgate with the sources given, RabbitMQ as its sink."""
+
+    def __init__(self, binary, folder: Path, amqp_url, sources):
         folder.mkdir()
         ingress, admin = free_ports(2)
         self.url = f"http://127.0.0.1:{ingress}"
-        sources = "".join(
-            f'[sources.{name}]\nprovider = "{name}"\nschema = false\n'
-            f'secrets = [{{ env = "SDK_{name.upper()}_SECRET", label = "sdk" }}]\n'
-            for name in secrets
-        )
+        tables = "".join(source.table() for source in sources)
         config = folder / "hookgate.toml"
         config.write_text(
             f'[ingress]\nlisten = "127.0.0.1:{ingress}"\npublic_url = "{self.url}"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin}"\n[journal]\ndir = "{folder}/journal"\n'
-            f'[sink]\nkind = "rabbitmq"\nurl = {{ env = "SDK_AMQP_URL" }}\n{sources}'
+            f'[sink]\nkind = "rabbitmq"\nurl = {{ env = "SDK_AMQP_URL" }}\n{tables}'
         )
-        environment = {f"SDK_{name.upper()}_SECRET": secret for name, secret in secrets.items()}
+        environment = {source.variable: source.secret for source in sources}
         environment["SDK_AMQP_URL"] = amqp_url
         command = [binary, "serve", "--config", str(config)]
         self.process = Process("hookgate", command, folder / "log", ingress, environment)

@@ -1,0 +1,236 @@
+//! Provider files with handshakes of every shape: which deliveries they answer, with what, and which files are refused.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::answer::ECHO_BYTES_MAX;
+use crate::clock::Timestamp;
+use crate::delivery::{Delivery, Headers};
+use crate::provider::{Definition, Scheme};
+use crate::reject::Reject;
+
+const SCHEME: &str = r#"
+[[schemes]]
+name = "default"
+algorithm = "hmac-sha256"
+signed = ["{body}"]
+signature = { from = "header:X-Signature", encoding = "hex" }
+"#;
+
+fn build(handshake: &str, settings: &[(&str, &str)]) -> Result<Scheme, String> {
+    let file = format!(
+        "name = \"acme\"\ntitle = \"Acme\"\n[settings.token]\nhelp = \"the token\"\n[settings.mode]\nhelp = \"a mode\"\n\
+         {SCHEME}[[handshakes]]\nname = \"hello\"\n{handshake}"
+    );
+    let definition: Definition = toml::from_str(&file).map_err(|error| error.to_string())?;
+    let settings: BTreeMap<String, String> =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Scheme::build(&definition, None, &settings)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Delivery {
+    let mut lines = Headers::default();
+    headers.iter().for_each(|(name, value)| lines.push(name, value.as_bytes()));
+    Delivery {
+        method: method.into(),
+        target: target.into(),
+        headers: lines,
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        received_at: Timestamp::from_seconds(1_800_000_000),
+    }
+}
+
+/// Status, headers in one line, body; nothing where no handshake is met.
+fn answer(scheme: &Scheme, delivery: &Delivery) -> Result<Option<(u16, String, String)>, Reject> {
+    let answered = scheme.handshakes.unverified(delivery).map_err(|refused| refused.reject)?;
+    Ok(answered.map(|answer| {
+        let headers: Vec<String> =
+            answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        (answer.status, headers.join("; "), answer.body)
+    }))
+}
+
+const NOSNIFF: &str = "x-content-type-options: nosniff";
+
+fn some(status: u16, headers: &str, body: &str) -> Result<Option<(u16, String, String)>, Reject> {
+    let separator = if headers.is_empty() { "" } else { "; " };
+    Ok(Some((status, format!("{headers}{separator}{NOSNIFF}"), body.to_owned())))
+}
+
+#[test]
+fn each_shape_of_question_gets_its_shape_of_answer() {
+    let post =
+        |body: &str| request("POST", "/", &[("Content-Type", "application/json; charset=utf-8")], body);
+    let cases = [
+        (
+            r#"match = { methods = ["GET"], equal = { "query:hub.mode" = ["subscribe", "unsubscribe"] } }
+               answer = { text = "{query:hub.challenge}" }"#,
+            request("GET", "/?hub.mode=unsubscribe&hub.challenge=a%20%C3%A9", &[], ""),
+            some(200, "content-type: text/plain", "a é"),
+        ),
+        (
+            r#"match = { content_type = "application/json", equal = { "json:/type" = "url" } }
+               answer = { json = { "hub.challenge" = "{json:/challenge}", ok = true, n = [1] } }"#,
+            post(r#"{"type":"url","challenge":"<b>\"x\""}"#),
+            some(200, "content-type: application/json", r#"{"hub.challenge":"<b>\"x\"","n":[1],"ok":true}"#),
+        ),
+        (
+            r#"match = { equal = { "json:/type" = 0 } }
+               answer = { status = 204, headers = { Content-Type = "application/json" } }"#,
+            post(r#"{"type":0}"#),
+            some(204, "content-type: application/json", ""),
+        ),
+        (
+            r#"match = { methods = ["OPTIONS"] }
+               answer = { headers = { "WebHook-Allowed-Origin" = "{header:WebHook-Request-Origin}", "WebHook-Allowed-Rate" = "*" } }"#,
+            request("OPTIONS", "/", &[("webhook-request-origin", "grid.example")], ""),
+            some(200, "webhook-allowed-origin: grid.example; webhook-allowed-rate: *", ""),
+        ),
+        (
+            r#"match = { empty_body = true, present = ["query:token"] }
+               answer = { text = "{{{query:token}}}" }"#,
+            request("POST", "/?token=t", &[], ""),
+            some(200, "content-type: text/plain", "{t}"),
+        ),
+        (r#"match = { methods = ["HEAD", "GET"] }"#, request("HEAD", "/", &[], ""), some(200, "", "")),
+    ];
+    for (file, delivery, wanted) in cases {
+        let scheme = build(&format!("verify = false\n{file}"), &[]).unwrap();
+        assert_eq!(answer(&scheme, &delivery), wanted, "{file}");
+    }
+}
+
+#[test]
+fn what_misses_one_condition_is_no_handshake() {
+    let file = r#"
+verify = false
+match = { content_type = "application/json", equal = { "json:/type" = 1, "header:X-Kind" = "ping" }, present = ["json:/id"] }
+answer = { text = "{json:/challenge}" }"#;
+    let scheme = build(file, &[]).unwrap();
+    let send = |method: &str, content_type: &str, kind: &str, body: &str| {
+        let headers = [("content-type", content_type), ("x-kind", kind)];
+        answer(&scheme, &request(method, "/", &headers, body)).unwrap().is_some()
+    };
+    let body = r#"{"type":1,"id":"i","challenge":"c"}"#;
+    assert!(send("POST", "Application/JSON;charset=utf-8", "ping", body));
+    for (method, content_type, kind, body) in [
+        ("GET", "application/json", "ping", body),
+        ("POST", "text/json", "ping", body),
+        ("POST", "application/json", "pong", body),
+        ("POST", "application/json", "ping", r#"{"type":"1","id":"i","challenge":"c"}"#),
+        ("POST", "application/json", "ping", r#"{"type":1.0,"id":"i","challenge":"c"}"#),
+        ("POST", "application/json", "ping", r#"{"type":1,"id":"","challenge":"c"}"#),
+        ("POST", "application/json", "ping", r#"{"type":1,"id":null,"challenge":"c"}"#),
+        ("POST", "application/json", "ping", r#"{"type":1,"id":"i","challenge":{"c":1}}"#),
+        ("POST", "application/json", "ping", r#"{"type":1,"id":"i"}"#),
+        ("POST", "application/json", "ping", r#"{"type":1,"id":"i","challenge":"c"} x"#),
+        ("POST", "application/json", "ping", ""),
+    ] {
+        assert!(!send(method, content_type, kind, body), "{method} {content_type} {kind} {body}");
+    }
+}
+
+#[test]
+fn a_handshake_is_verified_unless_the_file_says_otherwise() {
+    let scheme = build("match = { equal = { \"json:/type\" = 1 } }", &[]).unwrap();
+    assert_eq!(answer(&scheme, &request("POST", "/", &[], r#"{"type":1}"#)), Ok(None));
+    assert!(scheme.takes("POST") && !scheme.takes("GET"));
+    let scheme = build("verify = false\nmatch = { methods = [\"GET\"] }", &[]).unwrap();
+    assert!(scheme.takes("GET") && !scheme.sends("GET") && scheme.sends("POST"));
+}
+
+#[test]
+fn a_token_that_the_source_does_not_have_opens_nothing() {
+    let file = "verify = false\nmatch = { methods = [\"GET\"], equal = { \"query:token\" = \"${token}\" } }\n\
+                answer = { text = \"{query:challenge}\" }";
+    let asked = |token: &str| request("GET", &format!("/?token={token}&challenge=c"), &[], "");
+    let with = build(file, &[("token", "s3cret")]).unwrap();
+    assert!(answer(&with, &asked("s3cret")).unwrap().is_some());
+    for wrong in ["s3cre", "s3crett", "S3cret", "", "${token}"] {
+        assert_eq!(answer(&with, &asked(wrong)), Ok(None), "{wrong}");
+    }
+    for unset in [build(file, &[]).unwrap(), build(file, &[("token", "")]).unwrap()] {
+        for any in ["s3cret", "", "${token}"] {
+            assert_eq!(answer(&unset, &asked(any)), Ok(None), "{any}");
+        }
+        assert!(!unset.takes("GET"));
+    }
+}
+
+#[test]
+fn what_is_echoed_has_a_length_and_a_header_no_line_break() {
+    let file = "verify = false\nmatch = { methods = [\"GET\"] }\nanswer = { text = \"{query:c}\" }";
+    let scheme = build(file, &[]).unwrap();
+    let asked = |length: usize| request("GET", &format!("/?c={}", "x".repeat(length)), &[], "");
+    let answered = answer(&scheme, &asked(ECHO_BYTES_MAX)).unwrap().unwrap();
+    assert_eq!(answered.2.len(), ECHO_BYTES_MAX);
+    assert_eq!(answer(&scheme, &asked(ECHO_BYTES_MAX + 1)), Err(Reject::ChallengeRefused));
+    let file =
+        "verify = false\nmatch = { methods = [\"GET\"] }\nanswer = { headers = { X-Echo = \"{query:c}\" } }";
+    let scheme = build(file, &[]).unwrap();
+    for bad in ["a%0d%0aSet-Cookie:%20x", "a%00", "%C3%A9", "%20a"] {
+        let delivery = request("GET", &format!("/?c={bad}"), &[], "");
+        assert_eq!(answer(&scheme, &delivery), Err(Reject::ChallengeRefused), "{bad}");
+    }
+}
+
+#[test]
+fn a_file_that_would_answer_too_much_is_refused_with_what_is_allowed() {
+    for (file, part) in [
+        ("match = {}", "match: found what every event is"),
+        ("match = { content_type = \"application/json\" }", "match: found what every event is"),
+        ("match = { methods = [\"get\"] }", "match.methods: found [\"get\"]"),
+        ("match = { present = [\"cookie:x\"] }", "`cookie:x` names no place"),
+        ("match = { equal = { \"json:/a\" = [] } }", "match.equal: found an empty list"),
+        ("match = { equal = { \"json:/a\" = 1.5 } }", "text, a whole number, a boolean, or a list"),
+        ("match = { methods = [\"GET\"] }\nanswer = { status = 302 }", "answer.status: found 302"),
+        (
+            "match = { methods = [\"GET\"] }\nanswer = { status = 204, text = \"x\" }",
+            "a body with status 204",
+        ),
+        ("match = { methods = [\"GET\"] }\nanswer = { text = \"x\", json = 1 }", "`text` and `json`"),
+        ("match = { methods = [\"GET\"] }\nanswer = { json = 1.5 }", "answer.json: found float"),
+        ("match = { methods = [\"GET\"] }\nanswer = { text = \"{body}\" }", "such as {json:/challenge}"),
+        (
+            "match = { methods = [\"GET\"] }\nanswer = { headers = { Set-Cookie = \"a=b\" } }",
+            "\"set-cookie\"",
+        ),
+        ("match = { methods = [\"GET\"] }\nanswer = { headers = { A = \"b\\n\" } }", "visible ASCII"),
+        (
+            "match = { methods = [\"GET\"] }\nanswer = { text = \"{query:c}\", headers = { content-type = \"text/html\" } }",
+            "text/plain, application/json",
+        ),
+        (
+            "match = { methods = [\"GET\"] }\nanswer = { headers = { content-type = \"{query:c}\" } }",
+            "text/plain, application/json",
+        ),
+        ("match = { path = \"/x\" }", "unknown field `path`"),
+    ] {
+        let error = build(file, &[]).unwrap_err();
+        assert!(error.contains(part), "{file}:\n{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_text_is_asked_comes_back_as_it_is(text in "\\PC{1,40}|[\\x00-\\x7f]{1,40}") {
+        let file = "verify = false\nmatch = { present = [\"json:/c\"] }\nanswer = { text = \"<{json:/c}>\" }";
+        let json = "verify = false\nmatch = { present = [\"json:/c\"] }\nanswer = { json = { c = \"{json:/c}\" } }";
+        let body = serde_json::json!({ "c": &text }).to_string();
+        let answered = |file: &str| answer(&build(file, &[]).unwrap(), &request("POST", "/", &[], &body));
+        prop_assert_eq!(answered(file).unwrap().unwrap().2, format!("<{text}>"));
+        prop_assert_eq!(answered(json).unwrap().unwrap().2, body.clone());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..80), query in "[ -~]{0,40}") {
+        let file = "verify = false\nmatch = { equal = { \"json:/a/0\" = [1, true, \"x\"], \"form:b\" = \"c\" } }\n\
+                    answer = { text = \"{query:d}{header:e}\" }";
+        let mut delivery = request("POST", &format!("/?{query}"), &[("e", "f")], "");
+        delivery.body = body.into();
+        prop_assert_eq!(answer(&build(file, &[]).unwrap(), &delivery), Ok(None));
+    }
+}
