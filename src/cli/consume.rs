@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::access::{self, Secret, reachable};
 use super::args::ConfigArgs;
 use super::http::{Client, Reply, Url};
+use super::output::{self, Output};
 use super::stop::Stop;
 use crate::exit;
 use crate::units::Span;
@@ -23,9 +24,6 @@ use crate::units::Span;
 const ADMIN_PORT: u16 = 9090;
 /// Pauses of `--follow` while the inbox is empty: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Marks of direction that make text read otherwise than it is.
-const DIRECTION: [std::ops::RangeInclusive<char>; 3] =
-    ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
 
 /// What is taken, and how it is shown.
 #[derive(Debug, Args)]
@@ -50,20 +48,8 @@ pub(super) struct ConsumeArgs {
     /// The environment variable with the admin token [default: the configured token, if any]
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
-    /// How events are printed
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-/// How events are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A line about each event, then its body, control characters escaped
-    Text,
-    /// A JSON object a line
-    Json,
 }
 
 fn span(text: &str) -> Result<Span, String> {
@@ -71,11 +57,11 @@ fn span(text: &str) -> Result<Span, String> {
 }
 
 /// Consumes; the exit code comes back.
-pub(super) fn run(args: ConsumeArgs) -> anyhow::Result<u8> {
-    Ok(consume(args).map_or_else(Stop::tell, |()| exit::OK))
+pub(super) fn run(args: ConsumeArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(consume(args, output).map_or_else(Stop::tell, |()| exit::OK))
 }
 
-fn consume(args: ConsumeArgs) -> Result<(), Stop> {
+fn consume(args: ConsumeArgs, output: Output) -> Result<(), Stop> {
     let (base, token) = access(args.from.as_deref(), args.token_env.as_deref(), args.config)?;
     let inbox = Inbox { client: Client::new(), base, source: args.source, token };
     let (mut taken, mut pause) = (0, PAUSE.0);
@@ -96,7 +82,7 @@ fn consume(args: ConsumeArgs) -> Result<(), Stop> {
         taken += events.len() as u64;
         events
             .into_iter()
-            .try_for_each(|event| print(&mut out, event, args.output))
+            .try_for_each(|event| print(&mut out, event, output))
             .and_then(|()| out.flush())
             .map_err(|error| {
                 Stop::failure(format!("cannot print, so nothing of this is acknowledged: {error}"))
@@ -194,10 +180,10 @@ fn path_segment(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
-fn print(out: &mut impl Write, mut event: Map<String, Value>, output: Output) -> io::Result<()> {
+fn print(out: &mut impl Write, mut event: Map<String, Value>, form: Output) -> io::Result<()> {
     event.remove("token");
-    match output {
-        Output::Json => writeln!(out, "{}", harmless_json(&Value::Object(event).to_string())),
+    match form {
+        Output::Json => output::json(out, &Value::Object(event)),
         Output::Text => {
             let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
             let encoded = event.get("body_base64").and_then(Value::as_str);
@@ -211,41 +197,9 @@ fn print(out: &mut impl Write, mut event: Map<String, Value>, output: Output) ->
                 _ => String::new(),
             };
             let head = format!("{} {} ({bytes} bytes{form}{attempt})", text("message_id"), text("type"));
-            writeln!(out, "{}\n{}", harmless(&head, false), harmless(body, true))
+            writeln!(out, "{}\n{}", output::line(&head), output::block(body))
         }
     }
-}
-
-/// Whether a terminal would obey it, or show what follows otherwise than it is.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || DIRECTION.iter().any(|range| range.contains(&c))
-}
-
-/// The same JSON: what a terminal would obey can only stand in its strings, where it is escaped.
-fn harmless_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_obeyed(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// `text` without what a terminal would obey; line breaks and tabs stay where it is a `body`.
-fn harmless(text: &str, body: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let kept = body && matches!(c, '\n' | '\t');
-        if !kept && is_obeyed(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -288,7 +242,7 @@ mod tests {
             back,
             json!({"message_id": "ab", "body": "\u{1b}\u{9b}\u{202e}\u{7f}é\n\"", "headers": {"n": 1}})
         );
-        assert!(!shown.trim_end().contains(is_obeyed), "{shown:?}");
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{shown:?}");
     }
 
     #[test]
