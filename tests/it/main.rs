@@ -27,3 +27,4 @@ mod secrets;
 mod sink;
 mod stdout;
 mod vectors;
+mod waiting;
