@@ -28,3 +28,4 @@ mod sink;
 mod stdout;
 mod vectors;
 mod waiting;
+mod workers;
