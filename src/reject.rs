@@ -42,6 +42,10 @@ pub enum Reject {
     Premature,
     /// The body is empty where the scheme forbids it.
     BodyEmpty,
+    /// What is signed names the digest of another body.
+    BodyDigestMismatch,
+    /// The fields of the body are signed, and it is no form that could have been.
+    FormMalformed,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
     /// The payload is not valid by its schema, and the source refuses such.
@@ -85,7 +89,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -103,6 +107,8 @@ impl Reject {
         Self::Stale,
         Self::Premature,
         Self::BodyEmpty,
+        Self::BodyDigestMismatch,
+        Self::FormMalformed,
         Self::NoActiveSecret,
         Self::SchemaInvalid,
         Self::RateLimited,
@@ -133,6 +139,8 @@ impl Reject {
             Self::Stale => refuse(401, "signature_invalid", "stale"),
             Self::Premature => refuse(401, "signature_invalid", "premature"),
             Self::BodyEmpty => refuse(401, "signature_invalid", "body_empty"),
+            Self::BodyDigestMismatch => refuse(401, "signature_invalid", "body_digest_mismatch"),
+            Self::FormMalformed => refuse(401, "signature_invalid", "form_malformed"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
             Self::RateLimited => Row {
@@ -198,7 +206,14 @@ mod tests {
     #[test]
     fn the_sender_cannot_tell_a_stale_signature_from_a_wrong_one() {
         let mismatch = Reject::SignatureMismatch.row();
-        for other in [Reject::Stale, Reject::Premature, Reject::NoActiveSecret] {
+        let others = [
+            Reject::Stale,
+            Reject::Premature,
+            Reject::NoActiveSecret,
+            Reject::BodyDigestMismatch,
+            Reject::FormMalformed,
+        ];
+        for other in others {
             assert_eq!((other.row().status, other.row().code), (mismatch.status, mismatch.code));
         }
     }

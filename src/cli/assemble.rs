@@ -110,6 +110,7 @@ impl Planner<'_> {
         };
         self.horizon(&scheme);
         self.events(&path, source, &scheme);
+        let scheme = self.origin(name, scheme);
         let keys = self.keys(&path, name, &scheme)?;
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
         let schemas = if source.schema { self.schemas(&definition.name) } else { None };
@@ -157,9 +158,25 @@ impl Planner<'_> {
         }
     }
 
+    /// A signed URL is the one that the provider calls, which no request can tell.
+    fn origin(&mut self, name: &str, scheme: Scheme) -> Scheme {
+        let public_url = self.loaded.settings.ingress.public_url.as_ref();
+        if public_url.is_none() && scheme.signs_url() && !self.report.tells_of(&"ingress.public_url".into()) {
+            let allowed = format!(
+                "the URL that providers call, such as \"https://hooks.example.com\": scheme {:?} of sources.{name} signs it",
+                scheme.name
+            );
+            self.report.missing("ingress.public_url", allowed);
+        }
+        match public_url {
+            Some(url) => scheme.at(url.as_str()),
+            None => scheme,
+        }
+    }
+
     /// Filtering by type needs a type.
     fn events(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
-        if !source.events.is_empty() && scheme.event_type.is_none() {
+        if !source.events.is_empty() && scheme.event.types().is_empty() {
             let allowed = "an empty list: this scheme tells no event type (generic: set settings.type)";
             self.report.error(path.key("events"), format!("{} type(s)", source.events.len()), allowed);
         }

@@ -59,6 +59,11 @@ impl Url {
         self.target == "/"
     }
 
+    /// Scheme, host and port.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Path and query.
     pub(super) fn target(&self) -> &str {
         &self.target

@@ -3,6 +3,8 @@
 //!
 //! No body is parsed and printed again: fresh values take the place of exactly the old values' bytes.
 
+mod edit;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -14,10 +16,12 @@ use super::stop::Stop;
 use super::tamper;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
-use crate::extract::{Pick, Pointer, find};
-use crate::provider::{Catalog, Definition, SampleDefinition, Scheme};
+use crate::extract::Pick;
+use crate::provider::{Catalog, Definition, SampleDefinition, SampleFile, Scheme};
 use crate::verify::sign;
 
+/// What a body of the sender's own is said to be.
+const JSON: &str = "application/json";
 /// Shortest run of hexadecimal digits that counts as a hash and not as a word.
 const HASH_DIGITS_MIN: usize = 16;
 
@@ -70,20 +74,28 @@ impl<'s> Sample<'s> {
         let none = SampleDefinition::default();
         let rules = definition.sample.as_ref().unwrap_or(&none);
         let event = wanted.event.unwrap_or_else(|| rules.event.clone());
+        let file = match wanted.data {
+            Some(_) => None,
+            None => Some(payload(definition, &event)?),
+        };
+        let content_type = file.as_ref().map_or(JSON, |file| file.content_type);
+        let places = id_places(rules, scheme)?;
         let id = match &wanted.id {
             Some(id) => id.clone(),
-            None => fresh_id(&rules.id_prefix).map_err(Stop::failure)?,
+            None => fresh_id(rules, &places, file.as_ref()).map_err(Stop::failure)?,
         };
         if let Some(text) = [&id, &event].into_iter().find(|text| text.chars().any(char::is_control)) {
             return Err(Stop::usage(format!("{text:?} has a control character, which no header can carry")));
         }
-        let body = match wanted.data {
-            Some(data) if wanted.id.is_some() => with_id(&data, rules, scheme, &id)?,
-            Some(data) => data,
-            None => refreshed(&with_id(&payload(definition, &event)?, rules, scheme, &id)?, rules, &id)?,
+        let chosen = wanted.id.is_some();
+        let body = match (wanted.data, file) {
+            (Some(data), _) if chosen => with_id(&data, &places, &id, chosen)?,
+            (Some(data), _) => data,
+            (None, Some(file)) => refreshed(&with_id(&file.body, &places, &id, chosen)?, rules, &id)?,
+            (None, None) => Vec::new(),
         };
-        let headers =
-            headers(rules, scheme, [("{id}", &id), ("{type}", &event), ("{now}", &now.to_string())]);
+        let values = [("{id}", &id), ("{type}", &event), ("{now}", &now.to_string())];
+        let headers = headers(rules, scheme, content_type, values);
         let method = scheme.methods.first().cloned().unwrap_or_else(|| "POST".to_owned());
         Ok(Self { scheme, method, headers, body: body.into(), event, id })
     }
@@ -126,7 +138,7 @@ impl<'s> Sample<'s> {
 }
 
 /// The provider's payload of that type.
-fn payload(definition: &Definition, event: &str) -> Result<Vec<u8>, Stop> {
+fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
     Catalog::sample(&definition.name, event).ok_or_else(|| {
         let mut known = Catalog::samples(&definition.name);
         known.sort();
@@ -138,23 +150,34 @@ fn payload(definition: &Definition, event: &str) -> Result<Vec<u8>, Stop> {
     })
 }
 
-/// `body` with `id` where the scheme or the sample's rules have the id in the body.
-fn with_id(body: &[u8], rules: &SampleDefinition, scheme: &Scheme, id: &str) -> Result<Vec<u8>, Stop> {
-    let pointer = match (&scheme.event_id, &rules.id) {
-        (Some(Pick::Json(pointer)), _) => pointer.clone(),
-        (Some(_), _) | (None, None) => return Ok(body.to_vec()),
-        (None, Some(text)) => Pointer::parse(text).map_err(Stop::data)?,
-    };
-    let [Some(found)] = &find(body, &[&pointer])[..] else {
-        return Err(Stop::data(format!("the body has no JSON value at {pointer}, where this event's id is")));
-    };
-    let number = body.get(found.span.start).is_some_and(u8::is_ascii_digit);
-    let value = match serde_json::to_string(id) {
-        _ if number && id.parse::<u64>().is_ok() => id.to_owned(),
-        Ok(text) => text,
-        Err(error) => return Err(Stop::failure(error)),
-    };
-    Ok(replaced(body, found.span.clone(), value.as_bytes()))
+/// A place in a sample's body: a JSON pointer, or as provider files write places.
+fn place(text: &str) -> Result<Pick, Stop> {
+    let text = if text.starts_with('/') { format!("json:{text}") } else { text.to_owned() };
+    Pick::parse(&text).map_err(Stop::data)
+}
+
+/// Where the scheme has the id in the body; else, where it has none in a header, where the sample's rules have it.
+fn id_places(rules: &SampleDefinition, scheme: &Scheme) -> Result<Vec<Pick>, Stop> {
+    let ids = scheme.event.ids().iter().map(|id| id.pick.clone());
+    let inside: Vec<Pick> = ids.filter(Pick::is_in_body).collect();
+    match &rules.id {
+        Some(text) if scheme.event.ids().is_empty() => place(text).map(|place| vec![place]),
+        _ => Ok(inside),
+    }
+}
+
+/// `body` with `id` in the first of the places that it has.
+fn with_id(body: &[u8], places: &[Pick], id: &str, chosen: bool) -> Result<Vec<u8>, Stop> {
+    let changed = places.iter().find_map(|place| edit::changed(body, place, &|_| Some(id.to_owned())));
+    match changed {
+        Some(changed) => Ok(changed),
+        None if places.is_empty() || !chosen => Ok(body.to_vec()),
+        None => {
+            let told: Vec<String> = places.iter().map(Pick::to_string).collect();
+            let told = told.join(", ");
+            Err(Stop::data(format!("the body has no value at {told}, where this event's id is")))
+        }
+    }
 }
 
 /// `body` with fresh values of the same form in the rules' places; they follow from `id`, so that the same id
@@ -162,53 +185,52 @@ fn with_id(body: &[u8], rules: &SampleDefinition, scheme: &Scheme, id: &str) -> 
 fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>, Stop> {
     let mut body = body.to_vec();
     for text in &rules.fresh {
-        let pointer = Pointer::parse(text).map_err(Stop::data)?;
-        let fresh = find(&body, &[&pointer]).pop().flatten().and_then(|found| {
-            let value = alike(found.text()?.as_ref(), &Sha256::digest(format!("{id}\n{text}")))?;
-            let quoted = body.get(found.span.start) == Some(&b'"');
-            Some((found.span, if quoted { format!("\"{value}\"") } else { value }))
-        });
-        if let Some((span, value)) = fresh {
-            body = replaced(&body, span, value.as_bytes());
+        let seed = Sha256::digest(format!("{id}\n{text}"));
+        if let Some(fresh) = edit::changed(&body, &place(text)?, &|old| alike(old, &seed)) {
+            body = fresh;
         }
     }
     Ok(body)
 }
 
-/// A value like `old`, digit for digit, made of `seed`; `None` where `old` is neither a number nor a hash.
+/// A value like `old`, digit for digit, made of `seed`; what stands before a hash, such as the `SM` of an id,
+/// stays. `None` where `old` neither is a number nor ends in a hash.
 fn alike(old: &str, seed: &[u8]) -> Option<String> {
     let decimal = !old.is_empty() && old.bytes().all(|byte| byte.is_ascii_digit());
-    let hexadecimal = old.len() >= HASH_DIGITS_MIN && old.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let base = match (decimal, hexadecimal) {
-        (true, _) => 9,
-        (false, true) => 16,
-        (false, false) => return None,
-    };
-    let digits = seed.iter().cycle().take(old.len()).map(|byte| u32::from(*byte) % base);
+    let head = if decimal { "" } else { old.trim_end_matches(|c: char| c.is_ascii_hexdigit()) };
+    let digits = old.len() - head.len();
+    if !decimal && digits < HASH_DIGITS_MIN {
+        return None;
+    }
+    let base = if decimal { 9 } else { 16 };
+    let fresh = seed.iter().cycle().take(digits).map(|byte| u32::from(*byte) % base);
     // Decimal digits are 1 to 9: a number does not begin with 0.
-    digits.map(|digit| char::from_digit(if decimal { digit + 1 } else { digit }, 16)).collect()
-}
-
-fn replaced(body: &[u8], span: std::ops::Range<usize>, value: &[u8]) -> Vec<u8> {
-    let (before, rest) = body.split_at(span.start);
-    [before, value, rest.get(span.len()..).unwrap_or_default()].concat()
+    let fresh: Option<String> =
+        fresh.map(|digit| char::from_digit(if decimal { digit + 1 } else { digit }, 16)).collect();
+    Some(format!("{head}{}", fresh?))
 }
 
 /// The headers beside the signature; id and type also where only the source's settings name a header for them.
-fn headers(rules: &SampleDefinition, scheme: &Scheme, values: [(&str, &String); 3]) -> Headers {
+fn headers(
+    rules: &SampleDefinition,
+    scheme: &Scheme,
+    content_type: &str,
+    values: [(&str, &String); 3],
+) -> Headers {
     let mut headers = Headers::default();
     for (name, template) in rules.schemes.get(&scheme.name).unwrap_or(&rules.headers) {
         let fill = |text: String, (mark, value): &(&str, &String)| text.replace(mark, value);
         headers.push(name, values.iter().fold(template.clone(), fill).as_bytes());
     }
     let [(_, id), (_, event), _] = values;
-    let places = [(&scheme.event_id, id.as_str()), (&scheme.event_type, event.as_str())];
-    for (place, value) in places {
-        if let Some(Pick::Header(name)) = place {
+    let ids = scheme.event.ids().iter().map(|place| (place, id.as_str()));
+    let types = scheme.event.types().iter().map(|place| (place, event.as_str()));
+    for (place, value) in ids.chain(types) {
+        if let Pick::Header(name) = &place.pick {
             push_missing(&mut headers, name, value);
         }
     }
-    push_missing(&mut headers, "content-type", "application/json");
+    push_missing(&mut headers, "content-type", content_type);
     headers
 }
 
@@ -218,11 +240,20 @@ fn push_missing(headers: &mut Headers, name: &str, value: &str) {
     }
 }
 
-/// An id that no event had: after `prefix`, or in the form of a UUID where there is no prefix.
-fn fresh_id(prefix: &str) -> io::Result<String> {
-    let digits = hex::encode(random()?);
-    if !prefix.is_empty() {
-        return Ok(format!("{prefix}{}", &digits[..24]));
+/// An id that no event had: after the rules' prefix; else as many digits as the sample's own id has, where it
+/// is a number; else in the form of a UUID.
+fn fresh_id(rules: &SampleDefinition, places: &[Pick], file: Option<&SampleFile>) -> io::Result<String> {
+    let seed = random()?;
+    let digits = hex::encode(seed);
+    if !rules.id_prefix.is_empty() {
+        return Ok(format!("{}{}", rules.id_prefix, &digits[..24]));
+    }
+    let own = file.and_then(|file| {
+        let old = places.iter().find_map(|place| edit::text(&file.body, place))?;
+        alike(&old, &seed).filter(|_| old.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    if let Some(own) = own {
+        return Ok(own);
     }
     let parts =
         [&digits[..8], &digits[8..12], &format!("4{}", &digits[13..16]), &format!("a{}", &digits[17..20])];

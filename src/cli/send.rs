@@ -84,12 +84,18 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let catalog = catalog(loaded.as_ref())?;
     let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
     let scheme = target.scheme()?;
-    let secret = given.or_else(|| target.secret()).ok_or_else(|| target.needs_secret(&args.name))?;
+    let secret = match given {
+        Some(secret) => secret,
+        None if scheme.has_public_keys() => return Err(Target::needs_private_key(&scheme)),
+        None => target.secret().ok_or_else(|| target.needs_secret(&args.name))?,
+    };
     let to = match to {
         Some(url) if !url.is_bare() => url,
         Some(url) => url.with_path(&target.path()),
         None => target.url().map_err(Stop::failure)?,
     };
+    // Without a configuration the URL that is called is the one that the sender knows.
+    let scheme = if scheme.origin.is_none() { scheme.at(to.base()) } else { scheme };
     let read =
         |path: &PathBuf| fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())));
     let data = args.data.as_ref().map(read).transpose()?;

@@ -56,13 +56,19 @@ pub(super) fn signature(scheme: &Scheme, headers: &Headers) -> Result<Headers, S
 /// A time at which a signature made now would be stale.
 ///
 /// # Errors
-/// Where the scheme has no time.
+/// Where the scheme has no time, or takes any.
 pub(super) fn long_ago(scheme: &Scheme, now: Timestamp) -> Result<Timestamp, Stop> {
     let Some(rule) = &scheme.timestamp else {
         let name = &scheme.name;
         return Err(Stop::usage(format!("scheme {name} signs no time: no signature of it is ever stale")));
     };
-    Ok(now.minus(LONG_AGO + rule.past.unwrap_or_default()))
+    let Some(past) = rule.past else {
+        let name = &scheme.name;
+        return Err(Stop::usage(format!(
+            "scheme {name} takes any age: set the source's tolerance, such as {{ past = \"5m\" }}"
+        )));
+    };
+    Ok(now.minus(LONG_AGO + past))
 }
 
 /// Another character of the same kind, hexadecimal digits staying such.

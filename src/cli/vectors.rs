@@ -13,18 +13,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::{Delivery, Headers};
 use crate::freshness::{self, Tolerance};
-use crate::provider::{Catalog, Scheme};
+use crate::provider::{Catalog, Definition, Scheme};
 use crate::reject::{Refused, Reject};
 use crate::verify::{Key, Verifier};
 
-/// A request and the verdict that it must get. Keys that only people read are not listed.
+/// A request and the verdict that it must get.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Vector {
     id: String,
     provider: String,
@@ -41,6 +43,17 @@ struct Vector {
     policy_sensitive: bool,
     #[serde(default)]
     divergent: bool,
+    /// The provider's answer; compared where it is a handshake's.
+    #[serde(rename = "response")]
+    _response: Option<IgnoredAny>,
+    #[serde(rename = "reject_reason")]
+    _reject_reason: Option<IgnoredAny>,
+    #[serde(rename = "note")]
+    _note: Option<IgnoredAny>,
+    #[serde(rename = "origin")]
+    _origin: Option<IgnoredAny>,
+    #[serde(rename = "verified_by")]
+    _verified_by: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -52,11 +65,57 @@ enum Expect {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct VectorSecret {
     value: String,
+    kind: SecretKind,
+    #[serde(default)]
+    encoding: String,
+    /// Which of several keys it is, where a scheme selects by that.
+    #[serde(rename = "kid")]
+    _kid: Option<IgnoredAny>,
+    #[serde(rename = "slot")]
+    _slot: Option<IgnoredAny>,
+    #[serde(rename = "cert_url")]
+    _cert_url: Option<IgnoredAny>,
 }
 
+/// What a vector says that its secret is; what a source makes of it, the provider file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SecretKind {
+    Shared,
+    Token,
+    Basic,
+    Bearer,
+    #[serde(
+        rename = "public_key",
+        alias = "ed25519-public-key",
+        alias = "rsa-public-key",
+        alias = "ecdsa-p256-public-key"
+    )]
+    PublicKey,
+    Certificate,
+    Jwk,
+}
+
+/// The encodings that vectors name.
+const ENCODINGS: [&str; 11] = [
+    "utf8",
+    "hex",
+    "base64",
+    "whsec_ + base64",
+    "whpk",
+    "pem",
+    "pem-oneline",
+    "x509-pem",
+    "jwk",
+    "PEM SPKI",
+    "base64 SPKI DER",
+];
+
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Request {
     method: String,
     url: String,
@@ -64,6 +123,9 @@ struct Request {
     body: Option<String>,
     body_base64: Option<String>,
 }
+
+/// The key of a vector's `config` that is the gateway's and no setting of a source.
+const PUBLIC_URL: &str = "public_url";
 
 /// How many vectors held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +182,8 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
     let mut tally = Tally::default();
     for path in files(paths)? {
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        let vectors: Vec<Vector> = serde_json::from_slice(&text)
+        let mut text = serde_json::Deserializer::from_slice(&text);
+        let vectors: Vec<Vector> = serde_path_to_error::deserialize(&mut text)
             .with_context(|| format!("{}: not a vector file (a JSON array of vectors)", path.display()))?;
         for vector in vectors {
             match vector.judge(catalog) {
@@ -180,17 +243,31 @@ impl Vector {
         let definition = catalog
             .get(&self.provider)
             .ok_or_else(|| format!("there is no provider file for {:?}", self.provider))?;
+        let scheme = self.scheme(definition)?;
+        let keys: Result<Vec<Key>, _> =
+            self.secrets.iter().enumerate().map(|(at, secret)| secret.key(at, &scheme)).collect();
+        Ok(Verifier::new(Arc::new(scheme), keys?))
+    }
+
+    /// The scheme under the vector's settings, as a source has it whose public URL the vector says: `public_url`
+    /// in its `config`, where that is no setting of the provider, else the request's own.
+    fn scheme(&self, definition: &Definition) -> Result<Scheme, String> {
         let text =
             |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let settings = self.config.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        let mut settings: BTreeMap<String, String> =
+            self.config.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        let public_url =
+            if definition.settings.contains_key(PUBLIC_URL) { None } else { settings.remove(PUBLIC_URL) };
         let scheme = Scheme::build(definition, Some(&self.scheme), &settings)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let key = |(index, secret): (usize, &VectorSecret)| {
-            Key::new(&scheme, &format!("secret-{}", index + 1), secret.value.as_bytes())
-        };
-        let keys: Result<Vec<Key>, _> = self.secrets.iter().enumerate().map(key).collect();
-        let keys = keys.map_err(|error| error.to_string())?;
-        Ok(Verifier::new(Arc::new(scheme), keys))
+        let url = public_url.as_deref().unwrap_or(&self.request.url);
+        let (base, _) = split(url);
+        let (path, _) = self.request.target().split_once('?').unwrap_or((self.request.target(), ""));
+        match url.split_once('?').map_or(url, |(url, _)| url).strip_suffix(path) {
+            Some(base) => Ok(scheme.at(base)),
+            None if public_url.is_none() => Ok(scheme.at(base)),
+            None => Err(format!("config.public_url {url:?} does not end with the request's path {path:?}")),
+        }
     }
 
     fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<EventKey, Refused> {
@@ -220,7 +297,43 @@ impl Vector {
     }
 }
 
+impl VectorSecret {
+    /// # Errors
+    /// Where the value is not what the scheme wants, or the vector says of it what nobody knows.
+    fn key(&self, at: usize, scheme: &Scheme) -> Result<Key, String> {
+        if !self.encoding.is_empty() && !ENCODINGS.contains(&self.encoding.as_str()) {
+            return Err(format!(
+                "encoding {:?} of a secret; allowed: {}",
+                self.encoding,
+                ENCODINGS.join(", ")
+            ));
+        }
+        let public = matches!(self.kind, SecretKind::PublicKey);
+        if public != scheme.has_public_keys() {
+            let wants = if public { "no public keys" } else { "public keys" };
+            return Err(format!("a secret is {:?}, and scheme {} has {wants}", self.kind, scheme.name));
+        }
+        Key::new(scheme, &format!("secret-{}", at + 1), self.value.as_bytes())
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// A URL's scheme and authority, and the rest of it.
+fn split(url: &str) -> (&str, &str) {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(start..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| start + at);
+    url.split_at(end)
+}
+
 impl Request {
+    /// Path and query.
+    fn target(&self) -> &str {
+        match split(&self.url) {
+            (_, "") => "/",
+            (_, target) => target,
+        }
+    }
+
     /// # Errors
     /// Where `body_base64` is not base64.
     fn delivery(&self, now: Timestamp) -> Result<Delivery, String> {
@@ -235,8 +348,7 @@ impl Request {
             }
             (None, None) => Vec::new(),
         };
-        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
-        let target = rest.find('/').and_then(|start| rest.get(start..)).unwrap_or("/").to_owned();
+        let target = self.target().to_owned();
         let received_at = now;
         let method = self.method.clone();
         Ok(Delivery { method, target, headers, body: Bytes::from(body), received_at })

@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::delivery::Delivery;
 use crate::event::{Digest, Keys};
-use crate::extract::{self, Pick};
-use crate::provider::{Identity, Scheme};
+use crate::extract;
+use crate::provider::{Scheme, Template, UrlPort};
 use crate::verify::Verified;
 
 /// An event's identity, with the id and type that the provider gave it.
@@ -25,25 +26,19 @@ impl EventKey {
     pub fn derive(source: &str, verified: &Verified) -> Self {
         let scheme = verified.scheme();
         let delivery = verified.delivery();
-        let mut named =
-            Pick::read_all(&[scheme.event_id.as_ref(), scheme.event_type.as_ref()], delivery).into_iter();
-        let event_id = named.next().flatten().unwrap_or_default();
-        let event_type = named.next().flatten().unwrap_or_default();
+        let found = scheme.event.read(delivery);
+        let (event_id, event_type) = (found.id, found.event_type);
         let named = |kind: &str| Parts::new(source, &scheme.name, kind);
-        let keys = match &scheme.identity {
-            Identity::SignedId(_) | Identity::Declared if !event_id.is_empty() => {
-                Keys { message_id: named("id").add(event_id.as_bytes()).finish(), content: None }
-            }
-            Identity::Declared => {
-                let digest = body_digest(scheme, &delivery.body);
-                Keys { message_id: named("body").add(&digest).finish(), content: None }
-            }
-            Identity::SignedId(_) | Identity::Content => {
-                let digest = body_digest(scheme, &delivery.body);
-                let unsigned = [event_id.as_bytes(), event_type.as_bytes()];
-                let event = unsigned.iter().fold(named("event").add(&digest), |parts, part| parts.add(part));
-                Keys { message_id: event.finish(), content: Some(named("content").add(&digest).finish()) }
-            }
+        let keys = if scheme.covers_body() && !found.id_signed {
+            let digest = content_digest(scheme, delivery);
+            let unsigned = [event_id.as_bytes(), event_type.as_bytes()];
+            let event = unsigned.iter().fold(named("event").add(&digest), |parts, part| parts.add(part));
+            Keys { message_id: event.finish(), content: Some(named("content").add(&digest).finish()) }
+        } else if event_id.is_empty() {
+            let digest = body_digest(scheme, &delivery.body);
+            Keys { message_id: named("body").add(&digest).finish(), content: None }
+        } else {
+            Keys { message_id: named("id").add(event_id.as_bytes()).finish(), content: None }
         };
         Self { keys, event_id: event_id.into_owned(), event_type: event_type.into_owned() }
     }
@@ -85,6 +80,20 @@ impl Parts {
 
     fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
+    }
+}
+
+/// The digest of what the signature covers: the body, or the fields of its form, and the URL where that is signed
+/// too. The URL is the configured one with the path and query as received, whichever of its forms was signed.
+fn content_digest(scheme: &Scheme, delivery: &Delivery) -> [u8; 32] {
+    let form = scheme.covers_form_alone().then(|| extract::form_sorted(&delivery.body)).flatten();
+    let digest = form.map_or_else(|| body_digest(scheme, &delivery.body), |form| Sha256::digest(form).into());
+    match &scheme.origin {
+        Some(origin) if scheme.signed.iter().all(Template::covers_url) => {
+            let url = [origin.text(UrlPort::Configured), &delivery.target].concat();
+            Parts(Sha256::new()).add(url.as_bytes()).add(&digest).finish().0
+        }
+        _ => digest,
     }
 }
 

@@ -17,7 +17,21 @@ struct BuiltIn;
 #[derive(RustEmbed)]
 #[folder = "providers/samples/"]
 #[include = "*.json"]
+#[include = "*.form"]
 struct Samples;
+
+/// A sample payload that comes with the binary.
+#[derive(Clone, Debug)]
+pub struct SampleFile {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// The Content-Type that its provider sends such a body with.
+    pub content_type: &'static str,
+}
+
+/// Sample files by their extension.
+const SAMPLE_FORMS: [(&str, &str); 2] =
+    [(".json", "application/json"), (".form", "application/x-www-form-urlencoded")];
 
 /// A provider file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +63,11 @@ fn plain(definition: &Definition) -> Result<(), String> {
     if !is_name(&definition.name) {
         return Err(format!("name = {:?}; allowed: 1 to 64 of a-z, 0-9 and _", definition.name));
     }
+    let methods = definition.schemes.iter().filter_map(|scheme| scheme.methods.as_ref()).flatten();
     if definition
         .methods
         .iter()
+        .chain(methods)
         .any(|method| method.is_empty() || method.bytes().any(|b| !b.is_ascii_uppercase()))
     {
         return Err(format!(
@@ -138,15 +154,19 @@ impl Catalog {
     }
 
     /// The sample payload of an event type, where one comes with the binary.
-    pub fn sample(provider: &str, event_type: &str) -> Option<Vec<u8>> {
-        Samples::get(&format!("{provider}/{event_type}.json")).map(|file| file.data.into_owned())
+    pub fn sample(provider: &str, event_type: &str) -> Option<SampleFile> {
+        SAMPLE_FORMS.iter().find_map(|(extension, content_type)| {
+            let file = Samples::get(&format!("{provider}/{event_type}{extension}"))?;
+            Some(SampleFile { body: file.data.into_owned(), content_type })
+        })
     }
 
     /// The event types that have a sample.
     pub fn samples(provider: &str) -> Vec<String> {
         let prefix = format!("{provider}/");
-        Samples::iter()
-            .filter_map(|name| Some(name.strip_prefix(&prefix)?.strip_suffix(".json")?.to_owned()))
-            .collect()
+        let event_type = |name: &str| {
+            SAMPLE_FORMS.iter().find_map(|(extension, _)| Some(name.strip_suffix(extension)?.to_owned()))
+        };
+        Samples::iter().filter_map(|name| event_type(name.strip_prefix(&prefix)?)).collect()
     }
 }

@@ -76,14 +76,60 @@ pub struct SettingDefinition {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventDefinition {
-    /// A place such as `json:/id` or `header:X-Request-Id`.
-    pub id: Option<String>,
-    /// A place, likewise.
-    #[serde(rename = "type")]
-    pub event_type: Option<String>,
+    /// A place such as `json:/id` or `header:X-Request-Id`, or several: the first that holds a value counts.
+    #[serde(default)]
+    pub id: Places,
+    /// A place or several, likewise.
+    #[serde(default, rename = "type")]
+    pub event_type: Places,
     /// JSON pointers to values that differ between deliveries of one event, left out of the body's digest.
     #[serde(default)]
     pub volatile: Vec<String>,
+}
+
+/// Places of which the first that holds a value counts: one as text, or a list.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "PlacesForm")]
+pub struct Places(pub Vec<PlaceDefinition>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a place such as \"json:/id\", or a list of places")]
+enum PlacesForm {
+    One(String),
+    Several(Vec<PlaceForm>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a place such as \"json:/id\", or { when = \"PLACE\", text = \"VALUE\" }")]
+enum PlaceForm {
+    Value(String),
+    Fixed(PlaceDefinition),
+}
+
+impl From<PlacesForm> for Places {
+    fn from(form: PlacesForm) -> Self {
+        let value = |place: String| PlaceDefinition { when: place, text: None };
+        match form {
+            PlacesForm::One(place) => Self(vec![value(place)]),
+            PlacesForm::Several(several) => {
+                let each = |form| match form {
+                    PlaceForm::Value(place) => value(place),
+                    PlaceForm::Fixed(fixed) => fixed,
+                };
+                Self(several.into_iter().map(each).collect())
+            }
+        }
+    }
+}
+
+/// A place whose value counts, or that says by having one that `text` does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceDefinition {
+    /// The place.
+    pub when: String,
+    /// What it stands for, where not for its own value.
+    pub text: Option<String>,
 }
 
 /// What goes on to the workers beside the body.
@@ -101,9 +147,10 @@ pub struct ForwardDefinition {
 pub struct SchemeDefinition {
     /// Its name within the provider.
     pub name: String,
-    /// `hmac-sha1`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512`, or `token` (the secret itself is sent).
+    /// `hmac-sha1`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512`, `ed25519` (the secret is a public key), or
+    /// `token` (the secret itself is sent).
     pub algorithm: String,
-    /// How the key is made from the secret's text: `utf8`, `hex`, `base64`, `whsec`.
+    /// How the key is made from the secret's text: `utf8`, `hex`, `base64`, `whsec`, `whpk`, `spki`.
     #[serde(default = "utf8")]
     pub secret: String,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
@@ -115,6 +162,10 @@ pub struct SchemeDefinition {
     /// Whether an empty body may be signed.
     #[serde(default)]
     pub empty_body: EmptyBody,
+    /// A digest of the body inside what is signed, which proves the body.
+    pub body_digest: Option<BodyDigestDefinition>,
+    /// Methods, where this scheme has others than the provider.
+    pub methods: Option<Vec<String>>,
     /// Where the signature is and how it is written.
     pub signature: SignatureDefinition,
     /// Where the time of signing is.
@@ -139,6 +190,18 @@ pub enum EmptyBody {
     Accept,
     /// Refused, as the provider's own SDK does.
     Refuse,
+}
+
+/// A digest of the body inside what is signed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BodyDigestDefinition {
+    /// Its place, which must be signed.
+    pub from: String,
+    /// `sha1`, `sha256` or `sha512`.
+    pub algorithm: String,
+    /// `hex` (lower case only), `hex-any-case` or `base64`.
+    pub encoding: String,
 }
 
 /// Where the signature is and how it is written.
@@ -227,12 +290,12 @@ pub struct TimestampDefinition {
 pub struct SampleDefinition {
     /// Type of the event that is sent when none is named.
     pub event: String,
-    /// JSON pointer in the sample's body that gets a fresh id; absent where the id is in a header.
+    /// JSON pointer or place in the sample's body that gets a fresh id; absent where the id is in a header.
     pub id: Option<String>,
     /// What a fresh id begins with.
     #[serde(default)]
     pub id_prefix: String,
-    /// JSON pointers to numbers or hexadecimal text that differ between events; those that a sample has are
+    /// JSON pointers to or places of numbers or hexadecimal text that differ between events; those that a sample has are
     /// made anew with its id, so that two samples are never the same content under two ids.
     #[serde(default)]
     pub fresh: Vec<String>,

@@ -5,14 +5,19 @@
 
 mod catalog;
 mod definition;
+mod event;
+mod filler;
+mod origin;
 mod scheme;
 pub mod secret;
 mod template;
 
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition};
+pub use event::{EventPlace, EventPlaces, Named};
+pub use origin::{Origin, UrlPort};
 pub use scheme::{
-    Algorithm, Encoding, Identity, KeyForm, Problem, Scheme, SignatureRule, TimeSource, TimeUnit,
-    TimestampRule,
+    Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, Problem, Scheme, SignatureRule, TimeSource,
+    TimeUnit, TimestampRule,
 };
 pub use template::{Piece, Template};

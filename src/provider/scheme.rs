@@ -6,9 +6,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::definition::{
-    Definition, EmptyBody, EventDefinition, Grammar, Repeated, SchemeDefinition, SettingDefinition,
+    BodyDigestDefinition, Definition, EmptyBody, Grammar, Places, Repeated, SchemeDefinition,
     SignatureDefinition, TimestampDefinition,
 };
+use super::event::{EventPlace, EventPlaces};
+use super::filler::Filler;
+use super::origin::Origin;
 use super::template::{Piece, Template};
 use crate::extract::{Pick, Pointer};
 
@@ -40,8 +43,21 @@ pub enum Algorithm {
     HmacSha384,
     /// HMAC with SHA-512.
     HmacSha512,
+    /// Ed25519: a source's secrets are public keys.
+    Ed25519,
     /// No signature: the sender shows the secret itself.
     Token,
+}
+
+/// A hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
 }
 
 /// How a signature is written.
@@ -68,6 +84,21 @@ pub enum KeyForm {
     Base64,
     /// Base64 after an optional `whsec_`, padding optional.
     Whsec,
+    /// A public key in base64 after an optional `whpk_`; the private one after `whsk_`.
+    Whpk,
+    /// A public key as SubjectPublicKeyInfo, the private one as PKCS #8: PEM, or DER in base64.
+    Spki,
+}
+
+/// A digest of the body inside what is signed: it proves the body.
+#[derive(Clone, Debug)]
+pub struct BodyDigestRule {
+    /// The place, which every template covers.
+    pub from: Pick,
+    /// Of which hash.
+    pub digest: Digest,
+    /// How it is written.
+    pub encoding: Encoding,
 }
 
 /// Where the signature is and how it is written.
@@ -116,17 +147,6 @@ pub struct TimestampRule {
     pub future: Option<Duration>,
 }
 
-/// What makes two deliveries of this scheme one event; computed from what the signature covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// An id inside the signed bytes.
-    SignedId(Pick),
-    /// The signed body's digest, with an id and a type that are not signed beside it.
-    Content,
-    /// The body is not signed: the id that the authenticated sender declares, else the body's digest.
-    Declared,
-}
-
 /// A scheme, ready to verify with.
 #[derive(Clone, Debug)]
 pub struct Scheme {
@@ -150,12 +170,12 @@ pub struct Scheme {
     pub signature: SignatureRule,
     /// The time of signing.
     pub timestamp: Option<TimestampRule>,
-    /// What makes two deliveries one event.
-    pub identity: Identity,
-    /// Where the event's id is, signed or not.
-    pub event_id: Option<Pick>,
-    /// Where the event's type is.
-    pub event_type: Option<Pick>,
+    /// A digest of the body beside the signature.
+    pub body_digest: Option<BodyDigestRule>,
+    /// The public URL, where a source has one; needed where the URL is signed.
+    pub origin: Option<Origin>,
+    /// Where the event's id and type are.
+    pub event: EventPlaces,
     /// Values left out of the body's digest.
     pub volatile: Vec<Pointer>,
     /// Headers kept and forwarded, lower case.
@@ -182,9 +202,34 @@ impl Scheme {
         if check.problems.is_empty() { built.ok_or_else(Vec::new) } else { Err(check.problems) }
     }
 
-    /// Whether the body's bytes are proved, and not only the sender.
+    /// The same for a source that senders reach under `public_url`.
+    pub fn at(self, public_url: &str) -> Self {
+        Self { origin: Some(Origin::new(public_url)), ..self }
+    }
+
+    /// Whether the body is proved, and not only the sender.
     pub fn covers_body(&self) -> bool {
-        !self.signed.is_empty() && self.signed.iter().all(Template::covers_body)
+        let covers = |template: &Template| template.covers_body() || template.covers_form();
+        self.body_digest.is_some() || self.all_templates(covers)
+    }
+
+    /// Whether the body is proved as the fields of a form and no further.
+    pub fn covers_form_alone(&self) -> bool {
+        self.body_digest.is_none() && !self.all_templates(Template::covers_body) && self.covers_body()
+    }
+
+    /// Whether the URL is signed, so that the public one must be known.
+    pub fn signs_url(&self) -> bool {
+        self.signed.iter().any(Template::covers_url)
+    }
+
+    /// Whether the secrets of a source are public keys, which cannot sign.
+    pub fn has_public_keys(&self) -> bool {
+        self.algorithm == Algorithm::Ed25519
+    }
+
+    fn all_templates(&self, holds: impl Fn(&Template) -> bool) -> bool {
+        !self.signed.is_empty() && self.signed.iter().all(holds)
     }
 }
 
@@ -204,105 +249,14 @@ fn select<'d>(
     found
 }
 
-/// Puts a source's settings in the place of `${name}`.
-struct Filler {
-    values: BTreeMap<String, Option<String>>,
-}
-
-impl Filler {
-    fn new(
-        common: &BTreeMap<String, SettingDefinition>,
-        own: &BTreeMap<String, SettingDefinition>,
-        given: &BTreeMap<String, String>,
-        check: &mut Check,
-    ) -> Self {
-        let declared: BTreeMap<&String, &SettingDefinition> = common.iter().chain(own).collect();
-        for name in given.keys().filter(|name| !declared.contains_key(name)) {
-            let names: Vec<&str> = declared.keys().map(|name| name.as_str()).collect();
-            let allowed = if names.is_empty() { "no settings".to_owned() } else { names.join(", ") };
-            check.add(&format!("settings.{name}"), "an unknown setting", &allowed);
-        }
-        let mut values = BTreeMap::new();
-        for (name, setting) in declared {
-            let value = given.get(name).or(setting.default.as_ref()).cloned();
-            match &value {
-                Some(value) if !setting.allowed.is_empty() && !setting.allowed.contains(value) => {
-                    check.add(
-                        &format!("settings.{name}"),
-                        &format!("{value:?}"),
-                        &setting.allowed.join(", "),
-                    );
-                }
-                None if setting.required => {
-                    check.add(&format!("settings.{name}"), "nothing", &setting.help);
-                }
-                _ => {}
-            }
-            values.insert(name.clone(), value);
-        }
-        Self { values }
-    }
-
-    /// `text` with its settings; `None` where it is nothing but an unset one.
-    fn fill(&self, text: &str, escape: fn(&str) -> String) -> Option<String> {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, after)) = after.split_once('}') else { break };
-            out.push_str(before);
-            match self.values.get(name) {
-                Some(Some(value)) => out.push_str(&escape(value)),
-                Some(None) if before.is_empty() && after.is_empty() && out.is_empty() => return None,
-                Some(None) => {}
-                None => out.push_str(&format!("${{{name}}}")),
-            }
-            rest = after;
-        }
-        out.push_str(rest);
-        Some(out)
-    }
-
-    fn text(&self, text: &str) -> String {
-        self.fill(text, str::to_owned).unwrap_or_default()
-    }
-
-    fn event(&self, event: &EventDefinition) -> EventDefinition {
-        let place = |text: &Option<String>| text.as_ref().and_then(|text| self.fill(text, str::to_owned));
-        EventDefinition {
-            id: place(&event.id),
-            event_type: place(&event.event_type),
-            volatile: event.volatile.iter().map(|pointer| self.text(pointer)).collect(),
-        }
-    }
-
-    fn scheme(&self, raw: &SchemeDefinition, definition: &Definition) -> SchemeDefinition {
-        let mut scheme = raw.clone();
-        scheme.algorithm = self.text(&raw.algorithm);
-        scheme.secret = self.text(&raw.secret);
-        scheme.signed =
-            raw.signed.iter().map(|text| self.fill(text, Template::escape).unwrap_or_default()).collect();
-        scheme.require = raw.require.iter().map(|text| self.text(text)).collect();
-        scheme.signature.from = self.text(&raw.signature.from);
-        scheme.signature.encoding = self.text(&raw.signature.encoding);
-        if let Grammar::Plain { prefix, .. } = &mut scheme.signature.grammar {
-            *prefix = self.text(prefix);
-        }
-        if let Some(timestamp) = &mut scheme.timestamp {
-            timestamp.from = self.text(&timestamp.from);
-        }
-        scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
-        scheme
-    }
-}
-
 /// Collects the problems while the parts are read.
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     problems: Vec<Problem>,
 }
 
 impl Check {
-    fn add(&mut self, key: &str, found: &str, allowed: &str) {
+    pub(super) fn add(&mut self, key: &str, found: &str, allowed: &str) {
         self.problems.push(Problem {
             key: key.to_owned(),
             found: found.to_owned(),
@@ -335,34 +289,88 @@ impl Check {
         let require = raw.require.iter().filter_map(|text| self.place("require", text)).collect();
         let signature = self.signature(&raw.signature);
         let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
+        let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
         let event = raw.event.clone().unwrap_or_default();
-        let event_id = event.id.as_ref().and_then(|text| self.place("event.id", text));
-        let event_type = event.event_type.as_ref().and_then(|text| self.place("event.type", text));
+        let covered = |pick: &Pick| match &raw.body_digest {
+            Some(_) if pick.is_in_body() => true,
+            _ => !signed.is_empty() && signed.iter().all(|template| template.covers(pick)),
+        };
+        let ids = self.places("event.id", &event.id, &covered);
+        self.signed_first(&ids);
+        let types = self.places("event.type", &event.event_type, &covered);
         let volatile = event
             .volatile
             .iter()
             .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
             .collect();
-        let algorithm = algorithm?;
+        let (algorithm, key_form) = (algorithm?, key_form?);
+        self.key_form(algorithm, key_form, &raw.secret);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
         Some(Scheme {
             provider: definition.name.clone(),
             name: raw.name.clone(),
-            methods: definition.methods.clone(),
+            methods: raw.methods.as_ref().unwrap_or(&definition.methods).clone(),
             algorithm,
-            key_form: key_form?,
-            identity: identity(&signed, event_id.as_ref()),
+            key_form,
             signed,
             require,
             empty_body: raw.empty_body,
             signature: signature?,
             timestamp: timestamp.flatten(),
-            event_id,
-            event_type,
+            body_digest: body_digest.flatten(),
+            origin: None,
+            event: EventPlaces::new(ids, types),
             volatile,
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             retries: definition.sender.retries.map(|span| span.duration()),
         })
+    }
+
+    fn places(&mut self, key: &str, places: &Places, covered: &dyn Fn(&Pick) -> bool) -> Vec<EventPlace> {
+        let mut read = Vec::with_capacity(places.0.len());
+        for place in &places.0 {
+            if let Some(pick) = self.place(key, &place.when) {
+                read.push(EventPlace { signed: covered(&pick), pick, text: place.text.clone() });
+            }
+        }
+        read
+    }
+
+    /// Whoever can add an unsigned value before a signed one would choose which of them is the identity.
+    fn signed_first(&mut self, ids: &[EventPlace]) {
+        let late = ids.iter().skip_while(|place| place.signed).find(|place| place.signed);
+        if let Some(late) = late {
+            let found = format!("{} after a place that is not signed", late.pick);
+            self.add("event.id", &found, "signed places first");
+        }
+    }
+
+    fn body_digest(&mut self, raw: &BodyDigestDefinition, signed: &[Template]) -> Option<BodyDigestRule> {
+        let from = self.place("body_digest.from", &raw.from);
+        let digest = self.one_of("body_digest.algorithm", &raw.algorithm, &DIGESTS);
+        let encoding = self.one_of("body_digest.encoding", &raw.encoding, &ENCODINGS[..3]);
+        let covered = |pick: &Pick| !signed.is_empty() && signed.iter().all(|template| template.covers(pick));
+        if from.as_ref().is_some_and(|from| !covered(from)) {
+            let allowed = "a place that every template of `signed` covers";
+            self.add("body_digest.from", &format!("{:?}, which is not signed", raw.from), allowed);
+        }
+        Some(BodyDigestRule { from: from?, digest: digest?, encoding: encoding? })
+    }
+
+    /// Public keys come in forms of their own.
+    fn key_form(&mut self, algorithm: Algorithm, form: KeyForm, found: &str) {
+        let fits = match form {
+            KeyForm::Utf8 | KeyForm::Whsec => algorithm != Algorithm::Ed25519,
+            KeyForm::Whpk | KeyForm::Spki => algorithm == Algorithm::Ed25519,
+            KeyForm::Hex | KeyForm::Base64 => true,
+        };
+        if !fits {
+            let allowed = match algorithm {
+                Algorithm::Ed25519 => "hex, base64, whpk, spki, with the algorithm `ed25519`",
+                _ => "utf8, hex, base64, whsec, with an algorithm that has no public keys",
+            };
+            self.add("secret", &format!("{found:?}"), allowed);
+        }
     }
 
     fn signature(&mut self, raw: &SignatureDefinition) -> Option<SignatureRule> {
@@ -443,30 +451,30 @@ impl Check {
     }
 }
 
-fn identity(signed: &[Template], event_id: Option<&Pick>) -> Identity {
-    let covered = |pick: &Pick| !signed.is_empty() && signed.iter().all(|template| template.covers(pick));
-    match event_id {
-        Some(pick) if covered(pick) => Identity::SignedId(pick.clone()),
-        _ if !signed.is_empty() && signed.iter().all(Template::covers_body) => Identity::Content,
-        _ => Identity::Declared,
-    }
-}
-
-const ALGORITHMS: [(&str, Algorithm); 5] = [
+const ALGORITHMS: [(&str, Algorithm); 6] = [
     ("hmac-sha1", Algorithm::HmacSha1),
     ("hmac-sha256", Algorithm::HmacSha256),
     ("hmac-sha384", Algorithm::HmacSha384),
     ("hmac-sha512", Algorithm::HmacSha512),
+    ("ed25519", Algorithm::Ed25519),
     ("token", Algorithm::Token),
 ];
+const DIGESTS: [(&str, Digest); 3] =
+    [("sha1", Digest::Sha1), ("sha256", Digest::Sha256), ("sha512", Digest::Sha512)];
 const ENCODINGS: [(&str, Encoding); 4] = [
     ("hex", Encoding::Hex),
     ("hex-any-case", Encoding::HexAnyCase),
     ("base64", Encoding::Base64),
     ("text", Encoding::Text),
 ];
-const KEY_FORMS: [(&str, KeyForm); 4] =
-    [("utf8", KeyForm::Utf8), ("hex", KeyForm::Hex), ("base64", KeyForm::Base64), ("whsec", KeyForm::Whsec)];
+const KEY_FORMS: [(&str, KeyForm); 6] = [
+    ("utf8", KeyForm::Utf8),
+    ("hex", KeyForm::Hex),
+    ("base64", KeyForm::Base64),
+    ("whsec", KeyForm::Whsec),
+    ("whpk", KeyForm::Whpk),
+    ("spki", KeyForm::Spki),
+];
 const TIME_UNITS: [(&str, TimeUnit); 3] = [
     ("seconds", TimeUnit::Seconds),
     ("milliseconds", TimeUnit::Milliseconds),

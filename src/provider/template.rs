@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::origin::UrlPort;
 use crate::extract::Pick;
 
 /// One piece of the signed bytes.
@@ -15,6 +16,10 @@ pub enum Piece {
     Body,
     /// The request's method in upper case.
     Method,
+    /// The public URL, then path and query exactly as received.
+    Url(UrlPort),
+    /// Every field of the urlencoded body, sorted, name and value one after the other.
+    FormSorted,
     /// A value of the delivery; without it there is nothing that could have been signed.
     Value(Pick),
 }
@@ -65,17 +70,30 @@ impl Template {
         text.replace('{', "{{").replace('}', "}}")
     }
 
-    /// Whether the body's bytes are signed.
+    /// Whether the body's bytes are signed as they are.
     pub fn covers_body(&self) -> bool {
         self.pieces.contains(&Piece::Body)
     }
 
-    /// Whether the value at `pick` is signed: by itself, or as a part of the body.
+    /// Whether all fields of the form are signed. That proves them together only: `a=bc` and `ab=c` read alike.
+    pub fn covers_form(&self) -> bool {
+        self.pieces.contains(&Piece::FormSorted)
+    }
+
+    /// Whether the URL is signed, path and query included.
+    pub fn covers_url(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Url(_)))
+    }
+
+    /// Whether the value at `pick` is signed: by itself, or as a part of the body or the URL.
     pub fn covers(&self, pick: &Pick) -> bool {
         let itself = self.pieces.iter().any(|piece| matches!(piece, Piece::Value(value) if value == pick));
         match pick {
-            Pick::Json(_) | Pick::Form(_) => itself || self.covers_body(),
-            Pick::Header(_) | Pick::Query(_) => itself,
+            _ if itself => true,
+            Pick::Json(_) | Pick::Form(_) => self.covers_body(),
+            Pick::Header(_) => false,
+            Pick::Query(_) => self.covers_url(),
+            Pick::Inside(outer, _) => self.covers(outer),
         }
     }
 }
@@ -85,10 +103,15 @@ fn piece(name: &str) -> Result<Piece, String> {
         "timestamp" => Ok(Piece::Timestamp),
         "body" => Ok(Piece::Body),
         "method" => Ok(Piece::Method),
+        "url" => Ok(Piece::Url(UrlPort::Configured)),
+        "url:no_port" => Ok(Piece::Url(UrlPort::Left)),
+        "url:std_port" => Ok(Piece::Url(UrlPort::Named)),
+        "form_sorted" => Ok(Piece::FormSorted),
         _ => Pick::parse(name).map(Piece::Value).map_err(|_| {
             format!(
-                "`{{{name}}}` is no piece; allowed: {{timestamp}}, {{body}}, {{method}}, {{header:NAME}}, \
-                 {{json:/pointer}}, {{form:NAME}}, {{query:NAME}}"
+                "`{{{name}}}` is no piece; allowed: {{timestamp}}, {{body}}, {{method}}, {{url}}, \
+                 {{url:no_port}}, {{url:std_port}}, {{form_sorted}}, {{header:NAME}}, {{json:/pointer}}, \
+                 {{form:NAME}}, {{query:NAME}}"
             )
         }),
     }
@@ -102,6 +125,10 @@ impl fmt::Display for Template {
                 Piece::Timestamp => f.write_str("{timestamp}")?,
                 Piece::Body => f.write_str("{body}")?,
                 Piece::Method => f.write_str("{method}")?,
+                Piece::Url(UrlPort::Configured) => f.write_str("{url}")?,
+                Piece::Url(UrlPort::Left) => f.write_str("{url:no_port}")?,
+                Piece::Url(UrlPort::Named) => f.write_str("{url:std_port}")?,
+                Piece::FormSorted => f.write_str("{form_sorted}")?,
                 Piece::Value(pick) => write!(f, "{{{pick}}}")?,
             }
         }
@@ -115,9 +142,13 @@ mod tests {
 
     #[test]
     fn a_template_prints_as_it_was_read() {
-        for text in
-            ["{timestamp}.{body}", "v0:{header:x-id}:{body}", "a{{b}}{method}{query:q}{json:/a/b}", ""]
-        {
+        for text in [
+            "{timestamp}.{body}",
+            "v0:{header:x-id}:{body}",
+            "a{{b}}{method}{query:q}{json:/a/b}",
+            "{url}{url:no_port}{url:std_port}{form_sorted}{form:p > json:/a}",
+            "",
+        ] {
             assert_eq!(Template::parse(text).unwrap().to_string(), text);
         }
     }
@@ -137,5 +168,16 @@ mod tests {
         for (pick, covered) in [("json:/id", true), ("header:x-id", true), ("header:x-other", false)] {
             assert_eq!(template.covers(&Pick::parse(pick).unwrap()), covered, "{pick}");
         }
+    }
+
+    #[test]
+    fn a_signed_url_proves_its_query_and_a_sorted_form_no_single_field() {
+        let template = Template::parse("{url}{form_sorted}").unwrap();
+        for (pick, covered) in
+            [("query:a", true), ("query:a > json:/b", true), ("form:a", false), ("json:/a", false)]
+        {
+            assert_eq!(template.covers(&Pick::parse(pick).unwrap()), covered, "{pick}");
+        }
+        assert!(template.covers_form() && template.covers_url() && !template.covers_body());
     }
 }

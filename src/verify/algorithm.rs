@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::provider::{Algorithm, Encoding};
+use crate::provider::{Algorithm, Digest, Encoding};
 
 /// A MAC that has its key and waits for bytes; cloned for each delivery, so the key is set up once.
 #[derive(Clone)]
@@ -21,14 +21,14 @@ pub(super) enum Mac {
 }
 
 impl Mac {
-    /// Sets up the key; `None` for the algorithm that has no MAC.
+    /// Sets up the key; `None` for algorithms that have no MAC.
     pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Option<Self> {
         match algorithm {
             Algorithm::HmacSha1 => Hmac::new_from_slice(key).ok().map(Self::Sha1),
             Algorithm::HmacSha256 => Hmac::new_from_slice(key).ok().map(Self::Sha256),
             Algorithm::HmacSha384 => Hmac::new_from_slice(key).ok().map(Self::Sha384),
             Algorithm::HmacSha512 => Hmac::new_from_slice(key).ok().map(Self::Sha512),
-            Algorithm::Token => None,
+            Algorithm::Ed25519 | Algorithm::Token => None,
         }
     }
 
@@ -57,10 +57,10 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// Longest MAC, in bytes.
+/// Longest MAC, digest or signature, in bytes.
 const OUTPUT_MAX: usize = 64;
 
-/// A MAC's bytes, zero-padded; compared in constant time only.
+/// Bytes of a MAC, digest or signature, zero-padded; compared in constant time only.
 #[derive(Clone, Copy)]
 pub(super) struct Output {
     bytes: [u8; OUTPUT_MAX],
@@ -68,13 +68,22 @@ pub(super) struct Output {
 }
 
 impl Output {
-    fn from_bytes(bytes: &[u8]) -> Self {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let mut output = Self { bytes: [0; OUTPUT_MAX], len: 0 };
         for (to, from) in output.bytes.iter_mut().zip(bytes) {
             *to = *from;
             output.len += 1;
         }
         output
+    }
+
+    /// The digest of `bytes`.
+    pub(super) fn of_digest(digest: Digest, bytes: &[u8]) -> Self {
+        match digest {
+            Digest::Sha1 => Self::from_bytes(&Sha1::digest(bytes)),
+            Digest::Sha256 => Self::from_bytes(&Sha256::digest(bytes)),
+            Digest::Sha512 => Self::from_bytes(&Sha512::digest(bytes)),
+        }
     }
 
     /// What stands for a token of any length, so that comparing tells nothing of the secret's.
@@ -98,18 +107,23 @@ const fn length(algorithm: Algorithm) -> usize {
         Algorithm::HmacSha1 => 20,
         Algorithm::HmacSha256 => 32,
         Algorithm::HmacSha384 => 48,
-        Algorithm::HmacSha512 => 64,
+        Algorithm::HmacSha512 | Algorithm::Ed25519 => 64,
         Algorithm::Token => 0,
     }
 }
 
-/// A candidate's bytes; `None` where it is not strictly in that encoding, or too long or short for the MAC.
+/// A candidate's bytes; `None` where it is not strictly in that encoding, or too long or short for a signature.
 pub(super) fn decode(algorithm: Algorithm, encoding: Encoding, text: &str) -> Option<Output> {
     if algorithm == Algorithm::Token {
         return token(encoding, text).map(|token| Output::of_token(&token));
     }
+    decode_bytes(encoding, text, length(algorithm))
+}
+
+/// Exactly `len` bytes; `None` where the text is not strictly these in that encoding.
+pub(super) fn decode_bytes(encoding: Encoding, text: &str, len: usize) -> Option<Output> {
     let mut bytes = [0_u8; OUTPUT_MAX];
-    let space = bytes.get_mut(..length(algorithm))?;
+    let space = bytes.get_mut(..len)?;
     match encoding {
         Encoding::Hex if text.bytes().any(|byte| byte.is_ascii_uppercase()) => return None,
         Encoding::Hex | Encoding::HexAnyCase => hex::decode_to_slice(text, space).ok()?,
@@ -132,7 +146,7 @@ fn token(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// A MAC's text in that encoding.
+/// The text of a signature or digest in that encoding.
 pub(super) fn encode(encoding: Encoding, bytes: &[u8]) -> String {
     match encoding {
         Encoding::Hex | Encoding::HexAnyCase => hex::encode(bytes),

@@ -7,21 +7,36 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use aws_lc_rs::signature::ParsedPublicKey;
+
 use super::algorithm::{Mac, Output};
+use super::ed25519;
 use crate::clock::Timestamp;
 use crate::provider::{Algorithm, KeyForm, Scheme};
 
 /// Base64 as secrets come: with or without padding.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// A secret whose text is not in the form that its scheme wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret is not in the form {wanted}")]
+#[error("the secret is not in the form {wanted}{hint}")]
 pub struct KeyError {
     wanted: &'static str,
+    hint: &'static str,
+}
+
+impl KeyError {
+    pub(super) fn new(wanted: &'static str) -> Self {
+        Self::hinted(wanted, "")
+    }
+
+    /// With what the text is instead.
+    pub(super) fn hinted(wanted: &'static str, hint: &'static str) -> Self {
+        Self { wanted, hint }
+    }
 }
 
 /// A secret of a source, ready to verify with.
@@ -40,6 +55,8 @@ pub(super) enum Material {
     Mac(Box<Mac>),
     /// What a token is compared with.
     Token(Output),
+    /// A public key.
+    Public(Box<ParsedPublicKey>),
 }
 
 impl std::fmt::Debug for Material {
@@ -54,10 +71,14 @@ impl Key {
     /// # Errors
     /// Where the text is not in the scheme's key form, such as hexadecimal digits.
     pub fn new(scheme: &Scheme, label: &str, secret: &[u8]) -> Result<Self, KeyError> {
-        let bytes = decode(scheme.key_form, secret)?;
-        let material = match Mac::new(scheme.algorithm, &bytes) {
-            Some(mac) => Material::Mac(Box::new(mac)),
-            None => Material::Token(Output::of_token(&bytes)),
+        let material = if scheme.algorithm == Algorithm::Ed25519 {
+            Material::Public(Box::new(ed25519::public_key(scheme.key_form, secret)?))
+        } else {
+            let bytes = decode(scheme.key_form, secret)?;
+            match Mac::new(scheme.algorithm, &bytes) {
+                Some(mac) => Material::Mac(Box::new(mac)),
+                None => Material::Token(Output::of_token(&bytes)),
+            }
         };
         Ok(Self { label: label.into(), material, not_before: None, not_after: None })
     }
@@ -83,12 +104,13 @@ impl Key {
     }
 }
 
-/// The key's bytes, wiped when dropped.
+/// The bytes of a key that is shared, wiped when dropped.
 pub(super) fn decode(form: KeyForm, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let bytes = match form {
         KeyForm::Utf8 => Some(secret.to_vec()),
         KeyForm::Hex => hex::decode(secret).ok(),
         KeyForm::Base64 => LENIENT.decode(secret).ok(),
+        KeyForm::Whpk | KeyForm::Spki => None,
         KeyForm::Whsec => LENIENT.decode(secret.strip_prefix(b"whsec_").unwrap_or(secret)).ok(),
     };
     let wanted = match form {
@@ -96,11 +118,7 @@ pub(super) fn decode(form: KeyForm, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>,
         KeyForm::Hex => "hexadecimal digits",
         KeyForm::Base64 => "base64",
         KeyForm::Whsec => "whsec_ and base64",
+        KeyForm::Whpk | KeyForm::Spki => "of a shared key",
     };
-    bytes.map(Zeroizing::new).ok_or(KeyError { wanted })
-}
-
-/// Whether `algorithm` shows the secret instead of signing with it.
-pub(super) fn is_token(algorithm: Algorithm) -> bool {
-    algorithm == Algorithm::Token
+    bytes.map(Zeroizing::new).ok_or(KeyError::new(wanted))
 }

@@ -4,6 +4,8 @@
 
 mod algorithm;
 mod content;
+mod digest;
+mod ed25519;
 mod header;
 mod key;
 mod sign;

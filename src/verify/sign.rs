@@ -1,12 +1,14 @@
 //! Signing by the rules that verify: what `send`, `sign` and tests put on a delivery.
 
 use super::algorithm::{Mac, encode};
-use super::content;
-use super::key::{KeyError, decode, is_token};
+use super::content::Content;
+use super::key::{KeyError, decode};
+use super::{digest, ed25519};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::Pick;
-use crate::provider::{Grammar, Scheme, TimeSource, TimeUnit};
+use crate::provider::{Algorithm, Grammar, Scheme, TimeSource, TimeUnit};
+use crate::reject::Refused;
 
 /// Why a delivery cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,8 @@ pub enum SignError {
     Missing(String),
 }
 
-/// Puts the scheme's signature (and time, `now`) on `delivery`.
+/// Puts the scheme's signature (and time, `now`) on `delivery`. `secret` is what the sender has: where a source
+/// has public keys, the private one.
 ///
 /// # Errors
 /// Where the secret or the delivery does not fit the scheme.
@@ -42,6 +45,9 @@ pub fn sign(
     {
         put(delivery, place, time)?;
     }
+    if let Some(rule) = &scheme.body_digest {
+        put(delivery, &rule.from, &digest::written(rule, &delivery.body))?;
+    }
     let signature = signature(scheme, secret, delivery, time.as_deref())?;
     let value = render(scheme, &signature, time.as_deref());
     put(delivery, &scheme.signature.from, &value)
@@ -53,15 +59,20 @@ fn signature(
     delivery: &Delivery,
     time: Option<&str>,
 ) -> Result<String, SignError> {
-    let key = decode(scheme.key_form, secret)?;
-    if is_token(scheme.algorithm) {
-        return Ok(encode(scheme.signature.encoding, &key));
+    let missing = |refused: Refused| SignError::Missing(refused.detail.into_owned());
+    let content = Content::new(scheme, delivery, time).map_err(missing)?;
+    let template =
+        || scheme.signed.first().ok_or_else(|| SignError::Place("nothing that is signed".to_owned()));
+    if scheme.algorithm == Algorithm::Ed25519 {
+        let pair = ed25519::key_pair(scheme.key_form, secret)?;
+        let whole = content.whole(template()?).map_err(missing)?;
+        return Ok(encode(scheme.signature.encoding, pair.sign(&whole).as_ref()));
     }
-    let (Some(mut mac), Some(template)) = (Mac::new(scheme.algorithm, &key), scheme.signed.first()) else {
-        return Err(SignError::Place("nothing that is signed".to_owned()));
+    let key = decode(scheme.key_form, secret)?;
+    let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
+        return Ok(encode(scheme.signature.encoding, &key));
     };
-    content::feed(template, delivery, time, &mut |bytes| mac.update(bytes))
-        .map_err(|refused| SignError::Missing(refused.detail.into_owned()))?;
+    content.feed(template()?, &mut |bytes| mac.update(bytes)).map_err(missing)?;
     Ok(encode(scheme.signature.encoding, mac.finish().as_bytes()))
 }
 
@@ -96,6 +107,6 @@ fn put(delivery: &mut Delivery, place: &Pick, value: &str) -> Result<(), SignErr
             delivery.target.push_str(&pair);
             Ok(())
         }
-        Pick::Json(_) | Pick::Form(_) => Err(SignError::Place(place.to_string())),
+        Pick::Json(_) | Pick::Form(_) | Pick::Inside(..) => Err(SignError::Place(place.to_string())),
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::algorithm;
-use super::content;
+use super::content::Content;
+use super::digest;
 use super::header::{self, Candidates};
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Scheme, TimeSource, TimeUnit, TimestampRule};
+use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
 use crate::reject::{Refused, Reject};
 
 /// A source's scheme with its keys, made once at load.
@@ -93,8 +94,18 @@ impl Verifier {
         if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
             return Err(Reject::BodyEmpty.into());
         }
+        let digest = self
+            .scheme
+            .body_digest
+            .as_ref()
+            .map(|rule| Ok::<_, Refused>((rule, digest::named(rule, delivery)?)));
+        let digest = digest.transpose()?;
         let time = self.time(delivery, &candidates)?;
-        let secret = self.matching(delivery, &candidates, time.as_ref().map(|time| &*time.text), now)?;
+        let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
+        let secret = self.matching(&content, &candidates, now)?;
+        if let Some((rule, text)) = digest {
+            digest::check(rule, &text, &delivery.body)?;
+        }
         Ok((secret, time.map(|time| time.at)))
     }
 
@@ -118,9 +129,8 @@ impl Verifier {
     /// The label of the first active secret that made one of the candidates over one of the templates.
     fn matching(
         &self,
-        delivery: &Delivery,
+        content: &Content<'_>,
         candidates: &Candidates<'_>,
-        time: Option<&str>,
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
         let decoded = candidates.decode(&self.scheme)?;
@@ -131,7 +141,7 @@ impl Verifier {
             );
         }
         for key in active {
-            if self.signed_by(key, delivery, &decoded, time)? {
+            if self.signed_by(key, content, &decoded)? {
                 return Ok(Arc::clone(key.label()));
             }
         }
@@ -145,20 +155,17 @@ impl Verifier {
     fn signed_by(
         &self,
         key: &Key,
-        delivery: &Delivery,
+        content: &Content<'_>,
         candidates: &[algorithm::Output],
-        time: Option<&str>,
     ) -> Result<bool, Refused> {
-        let keyed = match key.material() {
-            Material::Token(token) => return Ok(any_equal(candidates, token)),
-            Material::Mac(mac) => mac,
-        };
+        if let Material::Token(token) = key.material() {
+            return Ok(any_equal(candidates, token));
+        }
         let (mut tried, mut missing) = (false, None);
         for template in &self.scheme.signed {
-            let mut mac = (**keyed).clone();
-            match content::feed(template, delivery, time, &mut |bytes| mac.update(bytes)) {
-                Ok(()) if any_equal(candidates, &mac.finish()) => return Ok(true),
-                Ok(()) => tried = true,
+            match holds(key.material(), content, template, candidates) {
+                Ok(true) => return Ok(true),
+                Ok(false) => tried = true,
                 Err(refused) => missing = Some(refused),
             }
         }
@@ -170,6 +177,27 @@ impl Verifier {
 struct SignedTime<'d> {
     text: Cow<'d, str>,
     at: Timestamp,
+}
+
+/// Whether one of the candidates is the key's signature over the template.
+fn holds(
+    key: &Material,
+    content: &Content<'_>,
+    template: &Template,
+    candidates: &[algorithm::Output],
+) -> Result<bool, Refused> {
+    match key {
+        Material::Token(token) => Ok(any_equal(candidates, token)),
+        Material::Mac(keyed) => {
+            let mut mac = (**keyed).clone();
+            content.feed(template, &mut |bytes| mac.update(bytes))?;
+            Ok(any_equal(candidates, &mac.finish()))
+        }
+        Material::Public(public) => {
+            let whole = content.whole(template)?;
+            Ok(candidates.iter().any(|candidate| public.verify_sig(&whole, candidate.as_bytes()).is_ok()))
+        }
+    }
 }
 
 /// Looks at every candidate, whatever the earlier ones gave, and at every byte of each.

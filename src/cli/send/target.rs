@@ -67,9 +67,17 @@ impl<'t> Target<'t> {
             }
             None => (None, BTreeMap::new()),
         };
-        Scheme::build(self.definition, name, &settings).map_err(|problems| {
+        let mut scheme = Scheme::build(self.definition, name, &settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Stop { code: exit::CONFIG, why: lines.join("\n") }
+        })?;
+        let Some((_, source, loaded)) = self.source else { return Ok(scheme) };
+        if let (Some(rule), Some(past)) = (&mut scheme.timestamp, source.tolerance.past) {
+            rule.past = Some(past.duration());
+        }
+        Ok(match &loaded.settings.ingress.public_url {
+            Some(url) => scheme.at(url.as_str()),
+            None => scheme,
         })
     }
 
@@ -87,6 +95,15 @@ impl<'t> Target<'t> {
             None => format!("no configured source is named {name} or has this provider"),
         };
         Stop::usage(format!("{found}; give --config FILE, or --secret-env NAME (and --to URL)"))
+    }
+
+    /// What to do where the configuration can verify and not sign.
+    pub(super) fn needs_private_key(scheme: &Scheme) -> Stop {
+        Stop::usage(format!(
+            "scheme {} verifies with public keys, and a source has no other: give the sender's private key, \
+             --secret-env NAME",
+            scheme.name
+        ))
     }
 
     /// The path that deliveries go to.

@@ -1,0 +1,152 @@
+//! Urlencoded forms over raw bytes: a field by name, where its value lies, and all fields as one sorted text.
+//!
+//! A form is read where signed bytes want one, whatever its Content-Type says: that header is not signed, so
+//! nothing that identity or proof depend on may follow it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Fields that a form may have before its sorting is refused; senders have some dozens.
+const FIELDS_MAX: usize = 10_000;
+
+/// The first field `name` of a body, decoded. `None` where there is none, or the body is plainly no form: one
+/// that begins like JSON or XML has no fields, whatever `&` and `=` its texts have in them.
+pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
+    if is_other(body) { None } else { parameter(body, name) }
+}
+
+/// The first parameter `name` of a query, decoded.
+pub(super) fn parameter<'d>(text: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
+    form_urlencoded::parse(text).find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// Where the value of the first field `name` lies in a body, as it is written there.
+pub fn field_span(body: &[u8], name: &str) -> Option<Range<usize>> {
+    if is_other(body) {
+        return None;
+    }
+    let mut start = 0;
+    for pair in body.split(|byte| *byte == b'&') {
+        let end = start + pair.len();
+        let assign = pair.iter().position(|byte| *byte == b'=');
+        let key = pair.get(..assign.unwrap_or(pair.len())).unwrap_or_default();
+        if !pair.is_empty() && form_urlencoded::parse(key).next().is_some_and(|(key, _)| key == name) {
+            return Some(assign.map_or(end, |at| start + at + 1)..end);
+        }
+        start = end + 1;
+    }
+    None
+}
+
+/// `value` as it is written in a form.
+pub fn encoded(value: &str) -> String {
+    form_urlencoded::byte_serialize(value.as_bytes()).collect()
+}
+
+/// Every field's name and value, decoded, one after the other: sorted by name, then by value, in the order of
+/// UTF-16 code units; a pair that stands there twice counts once. `None` where the fields are not UTF-8, since
+/// two different bodies would then read alike, or more than anybody sends.
+pub fn sorted(body: &[u8]) -> Option<String> {
+    let mut fields = Vec::new();
+    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if fields.len() == FIELDS_MAX {
+            return None;
+        }
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let name = decoded(parts.next().unwrap_or_default())?;
+        fields.push((name, decoded(parts.next().unwrap_or_default())?));
+    }
+    let units = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
+    fields.sort_unstable_by(|a, b| units(&a.0, &b.0).then_with(|| units(&a.1, &b.1)));
+    fields.dedup();
+    Some(fields.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+}
+
+fn is_other(body: &[u8]) -> bool {
+    body.first().is_some_and(|first| b"{[<\" \t\r\n".contains(first))
+}
+
+/// `+` as a blank and `%XX` as its byte; a `%` without two digits stands for itself.
+fn decoded(text: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let escape = text.get(at + 1..at + 3).filter(|_| byte == b'%');
+        let mut value = [0];
+        if escape.is_some_and(|digits| hex::decode_to_slice(digits, &mut value).is_ok()) {
+            bytes.extend(value);
+            at += 3;
+        } else {
+            bytes.push(if byte == b'+' { b' ' } else { byte });
+            at += 1;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn fields_are_sorted_by_name_then_value_and_told_once() {
+        let cases = [
+            ("", ""),
+            ("b=2&a=1", "a1b2"),
+            ("a=2&a=1&a=2", "a1a2"),
+            ("B=1&a=1&A=1", "A1B1a1"),
+            ("a=x+y&b=%2B%2b", "ax yb++"),
+            ("a&b=&&=c", "cab"),
+            ("a=%zz%4", "a%zz%4"),
+            ("k=a=b", "ka=b"),
+            ("%F0%9F%98%80=1&%EF%BF%BD=2", "\u{1f600}1\u{fffd}2"),
+        ];
+        for (body, want) in cases {
+            assert_eq!(sorted(body.as_bytes()).as_deref(), Some(want), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_or_has_too_many_fields_is_not_sorted() {
+        assert_eq!(sorted(b"a=%FF"), None);
+        assert_eq!(sorted(b"a=\xff"), None);
+        assert!(sorted("a&".repeat(FIELDS_MAX).as_bytes()).is_some());
+        assert_eq!(sorted("a&".repeat(FIELDS_MAX + 1).as_bytes()), None);
+    }
+
+    #[test]
+    fn a_body_that_is_no_form_has_no_fields() {
+        for body in ["{\"text\":\"&id=1&\"}", "<a b=\"&id=1&\"/>", "[\"&id=1\"]", " &id=1", "\"&id=1&\""] {
+            assert_eq!(field(body.as_bytes(), "id"), None, "{body}");
+            assert_eq!(field_span(body.as_bytes(), "id"), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_where_it_lies() {
+        let body = b"&x&a%20b=1%2B1&id=&id=7";
+        assert_eq!(field(body, "a b").as_deref(), Some("1+1"));
+        assert_eq!(&body[field_span(body, "a b").unwrap()], b"1%2B1");
+        assert_eq!(&body[field_span(body, "id").unwrap()], b"");
+        assert_eq!(field_span(body, "x"), Some(2..2));
+        assert_eq!(field_span(body, "y"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_writing_and_reading(name in "\\PC{1,8}", value in "\\PC{0,12}") {
+            let body = format!("{}={}", encoded(&name), encoded(&value));
+            prop_assert_eq!(sorted(body.as_bytes()), Some(format!("{name}{value}")));
+            let found = parameter(body.as_bytes(), &name);
+            prop_assert_eq!(found.as_deref(), Some(&*value));
+        }
+
+        #[test]
+        fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            sorted(&body);
+            field(&body, "a");
+            field_span(&body, "a");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A source's settings put in the place of `${name}` in a provider file's texts.
+
+use std::collections::BTreeMap;
+
+use super::definition::{
+    Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
+};
+use super::scheme::Check;
+use super::template::Template;
+
+/// Puts a source's settings in the place of `${name}`.
+pub(super) struct Filler {
+    values: BTreeMap<String, Option<String>>,
+}
+
+impl Filler {
+    pub(super) fn new(
+        common: &BTreeMap<String, SettingDefinition>,
+        own: &BTreeMap<String, SettingDefinition>,
+        given: &BTreeMap<String, String>,
+        check: &mut Check,
+    ) -> Self {
+        let declared: BTreeMap<&String, &SettingDefinition> = common.iter().chain(own).collect();
+        for name in given.keys().filter(|name| !declared.contains_key(name)) {
+            let names: Vec<&str> = declared.keys().map(|name| name.as_str()).collect();
+            let allowed = if names.is_empty() { "no settings".to_owned() } else { names.join(", ") };
+            check.add(&format!("settings.{name}"), "an unknown setting", &allowed);
+        }
+        let mut values = BTreeMap::new();
+        for (name, setting) in declared {
+            let value = given.get(name).or(setting.default.as_ref()).cloned();
+            match &value {
+                Some(value) if !setting.allowed.is_empty() && !setting.allowed.contains(value) => {
+                    check.add(
+                        &format!("settings.{name}"),
+                        &format!("{value:?}"),
+                        &setting.allowed.join(", "),
+                    );
+                }
+                None if setting.required => {
+                    check.add(&format!("settings.{name}"), "nothing", &setting.help);
+                }
+                _ => {}
+            }
+            values.insert(name.clone(), value);
+        }
+        Self { values }
+    }
+
+    /// `text` with its settings; `None` where it is nothing but an unset one.
+    fn fill(&self, text: &str, escape: fn(&str) -> String) -> Option<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, after)) = after.split_once('}') else { break };
+            out.push_str(before);
+            match self.values.get(name) {
+                Some(Some(value)) => out.push_str(&escape(value)),
+                Some(None) if before.is_empty() && after.is_empty() && out.is_empty() => return None,
+                Some(None) => {}
+                None => out.push_str(&format!("${{{name}}}")),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+
+    fn text(&self, text: &str) -> String {
+        self.fill(text, str::to_owned).unwrap_or_default()
+    }
+
+    /// The places without those that are nothing but an unset setting.
+    fn places(&self, places: &Places) -> Places {
+        let place = |place: &PlaceDefinition| {
+            let when = self.fill(&place.when, str::to_owned)?;
+            Some(PlaceDefinition { when, text: place.text.clone() })
+        };
+        Places(places.0.iter().filter_map(place).collect())
+    }
+
+    fn event(&self, event: &EventDefinition) -> EventDefinition {
+        EventDefinition {
+            id: self.places(&event.id),
+            event_type: self.places(&event.event_type),
+            volatile: event.volatile.iter().map(|pointer| self.text(pointer)).collect(),
+        }
+    }
+
+    pub(super) fn scheme(&self, raw: &SchemeDefinition, definition: &Definition) -> SchemeDefinition {
+        let mut scheme = raw.clone();
+        scheme.algorithm = self.text(&raw.algorithm);
+        scheme.secret = self.text(&raw.secret);
+        scheme.signed =
+            raw.signed.iter().map(|text| self.fill(text, Template::escape).unwrap_or_default()).collect();
+        scheme.require = raw.require.iter().map(|text| self.text(text)).collect();
+        scheme.signature.from = self.text(&raw.signature.from);
+        scheme.signature.encoding = self.text(&raw.signature.encoding);
+        if let Grammar::Plain { prefix, .. } = &mut scheme.signature.grammar {
+            *prefix = self.text(prefix);
+        }
+        if let Some(timestamp) = &mut scheme.timestamp {
+            timestamp.from = self.text(&timestamp.from);
+        }
+        if let Some(digest) = &mut scheme.body_digest {
+            digest.from = self.text(&digest.from);
+        }
+        scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
+        scheme
+    }
+}
