@@ -98,6 +98,8 @@ struct Lane {
     pending: u64,
     held: u64,
     poisoned: u64,
+    /// Wakes one who waits for this lane alone.
+    arrived: Arc<Notify>,
 }
 
 impl Lane {
@@ -200,6 +202,7 @@ impl Lanes {
                 continue;
             }
             lane.pending += 1;
+            lane.arrived.notify_one();
             if lane.spilled.is_some() {
                 lane.skipped += 1;
             } else if lane.ready.len() >= READY_MAX {
@@ -216,6 +219,25 @@ impl Lanes {
     /// Resolves after the next push (at once if one happened since the last call), for one caller.
     pub async fn filled(&self) {
         self.filled.notified().await;
+    }
+
+    /// Wakes one waiter for each push to the lane of `source`, and for each entry put back there; a wake that
+    /// nobody waited for is kept for the next one.
+    pub fn arrivals(&self, source: &Arc<str>) -> Arc<Notify> {
+        Arc::clone(&self.table().lane(source).arrived)
+    }
+
+    /// When the lane of `source` is worth a look (monotonic): `now` where it has work, later where only time is
+    /// missing, never where nothing is there to be handed over.
+    pub fn next_look(&self, source: &Arc<str>, now: Duration) -> Option<Duration> {
+        let mut table = self.table();
+        let lane = table.lane(source);
+        if lane.has_work(now) {
+            return Some(now);
+        }
+        let aside = lane.aside.values().map(|(until, _)| *until).min();
+        let waits = !lane.ready.is_empty() || lane.spilled.is_some();
+        aside.into_iter().chain(waits.then_some(lane.paused_until)).min()
     }
 
     /// Takes up to `max` entries, `each` at most from one lane, round robin; `allow` is asked for every entry
@@ -335,6 +357,7 @@ impl Lanes {
                 lane.aside.insert(taken.entry.sequence, (at, taken.entry));
             }
         }
+        lane.arrived.notify_one();
     }
 
     /// Forgets an entry whose life has ended durably.

@@ -19,3 +19,8 @@ pub fn thread<T: Send + 'static>(
 pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(body)
 }
+
+/// Runs what blocks (a call, a file) beside the tasks of the current runtime.
+pub fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+    tokio::task::spawn_blocking(body)
+}

@@ -59,6 +59,7 @@ impl AdminParts {
 pub struct Admin {
     handle: ServerHandle,
     address: SocketAddr,
+    parts: Data<AdminParts>,
 }
 
 impl Admin {
@@ -68,12 +69,13 @@ impl Admin {
     /// Where the address cannot be bound.
     pub fn start(listen: SocketAddr, parts: AdminParts) -> io::Result<Self> {
         let parts = Data::new(parts);
+        let served = parts.clone();
         let json = || {
             JsonConfig::default().limit(BODY_BYTES_MAX).content_type(|_| true).content_type_required(false)
         };
         let app = move || {
             App::new()
-                .app_data(parts.clone())
+                .app_data(served.clone())
                 .app_data(json())
                 .route("/livez", get().to(livez))
                 .route("/readyz", get().to(readyz))
@@ -81,15 +83,18 @@ impl Admin {
                 .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
                 .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
                 .route("/v1/inbox/{source}/nack", post().to(inbox::nack))
+                .route("/v1/inbox/{source}/extend", post().to(inbox::extend))
                 .default_service(web::to(unknown))
         };
         let server = HttpServer::new(app).workers(1).shutdown_timeout(SHUTDOWN_SECONDS);
+        // A worker that hangs up while it waits is noticed by the end of its side.
+        let server = server.h1_allow_half_closed(false);
         let server = server.disable_signals().bind(listen)?;
         let address = server.addrs().first().copied().unwrap_or(listen);
         let server = server.run();
         let handle = server.handle();
         drop(tasks::task(server));
-        Ok(Self { handle, address })
+        Ok(Self { handle, address, parts })
     }
 
     /// Where it listens.
@@ -97,8 +102,11 @@ impl Admin {
         self.address
     }
 
-    /// Ends; open calls get a second.
+    /// Ends: workers that wait are sent away, open calls get a second.
     pub async fn stop(&self) {
+        if let Some(inbox) = &self.parts.inbox {
+            inbox.stop();
+        }
         self.handle.stop(true).await;
     }
 }
@@ -127,7 +135,7 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics and /v1/inbox/{source}/claim, /ack, /nack";
+    let detail = "here are /livez, /readyz, /metrics and /v1/inbox/{source}/claim, /ack, /nack, /extend";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

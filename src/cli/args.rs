@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::assemble::{self, Plan};
+use super::output::{self, Output};
 use super::{check, consume, demo, send, serve, vectors};
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -18,6 +19,9 @@ use crate::provider::secret::Environment;
 #[derive(Debug, Parser)]
 #[command(name = "hookgate", version, max_term_width = 100)]
 struct Cli {
+    /// How data on stdout is printed; what is only talk goes to stderr
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    output: Output,
     #[command(subcommand)]
     command: Command,
 }
@@ -117,13 +121,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::USAGE } else { exit::OK };
         }
     };
+    let output = cli.output;
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
-        Command::Check(args) => check::run(args),
-        Command::Send(args) => send::run(args),
-        Command::Vectors(args) => vectors_run(&args),
-        Command::Consume(args) => consume::run(args),
+        Command::Check(args) => check::run(args, output),
+        Command::Send(args) => send::run(args, output),
+        Command::Vectors(args) => vectors_run(&args, output),
+        Command::Consume(args) => consume::run(args, output),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hookgate: {error:#}");
@@ -131,7 +136,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
-fn vectors_run(args: &VectorsArgs) -> anyhow::Result<u8> {
+fn vectors_run(args: &VectorsArgs, output: Output) -> anyhow::Result<u8> {
     let mut catalog = Catalog::built_in()?;
     if let Some(dir) = &args.providers {
         catalog.add_folder(dir).map_err(|errors| {
@@ -140,9 +145,17 @@ fn vectors_run(args: &VectorsArgs) -> anyhow::Result<u8> {
     }
     // Whoever closes the pipe has read enough: the verdict is in the exit code.
     let mut out = std::io::stdout().lock();
-    let tally = vectors::run(&catalog, &args.paths, &mut |line| {
-        writeln!(out, "{line}").ok();
+    let tally = vectors::run(&catalog, &args.paths, &mut |judged| {
+        match output {
+            Output::Text => writeln!(out, "{judged}"),
+            Output::Json => output::json(&mut out, &judged.to_json()),
+        }
+        .ok();
     })?;
-    writeln!(std::io::stdout(), "{}", tally.line()).ok();
+    match output {
+        Output::Text => writeln!(out, "{}", tally.line()),
+        Output::Json => output::json(&mut out, &tally.to_json()),
+    }
+    .ok();
     Ok(if tally.failed == 0 { exit::OK } else { exit::FAILURE })
 }

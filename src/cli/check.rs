@@ -1,13 +1,17 @@
 //! `hookgate check`: what `serve` would say of the configuration, and with `--connect` of its services.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use super::args::ConfigArgs;
+use super::assemble::Plan;
 use super::gateway;
+use super::output::{self, Output};
 use crate::config::{Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
@@ -26,14 +30,35 @@ pub(super) struct CheckArgs {
 }
 
 /// Checks; the exit code comes back: 78 for errors, 69 for a service that cannot be reached.
-pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
+pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     let (loaded, plans) = match args.config.assemble() {
         Ok(assembled) => assembled,
         Err(code) => return Ok(code),
     };
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    if output == Output::Text {
+        tell_sources(&loaded, &plans);
+    }
+    let mut found =
+        json!({ "ok": true, "warnings": loaded.warnings, "sources": sources_json(&loaded, &plans) });
+    if args.connect {
+        let names = plans.into_iter().map(|plan| plan.name).collect();
+        let runtime =
+            Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        let services = runtime.block_on(connect(&loaded, names));
+        services.iter().for_each(|service| service.tell(output));
+        found["ok"] = services.iter().all(Service::is_ok).into();
+        found["services"] = services.iter().map(Service::to_json).collect();
+    }
+    if output == Output::Json {
+        output::json(&mut io::stdout(), &found)?;
+    }
+    Ok(if found["ok"] == true { exit::OK } else { exit::UNAVAILABLE })
+}
+
+fn tell_sources(loaded: &Loaded, plans: &[Plan]) {
     println!("configuration ok: {} source(s)", plans.len());
-    for plan in &plans {
+    for plan in plans {
         let (scheme, path) = (plan.verifier.scheme(), &loaded.settings.sources[&plan.name].path);
         let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();
         let (name, provider) = (&plan.name, &scheme.provider);
@@ -45,38 +70,66 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
             secrets.join(", ")
         );
     }
-    if !args.connect {
-        return Ok(exit::OK);
-    }
-    let names = plans.into_iter().map(|plan| plan.name).collect();
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    Ok(if runtime.block_on(connect(&loaded, names)) { exit::OK } else { exit::UNAVAILABLE })
 }
 
-async fn connect(loaded: &Loaded, sources: Vec<String>) -> bool {
-    let redis = tell("redis", tokio::time::timeout(PATIENCE, redis(loaded)).await);
-    let rabbitmq = tell("rabbitmq", tokio::time::timeout(PATIENCE, rabbitmq(loaded, sources)).await);
-    redis && rabbitmq
+fn sources_json(loaded: &Loaded, plans: &[Plan]) -> Value {
+    let source = |plan: &Plan| {
+        let scheme = plan.verifier.scheme();
+        let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();
+        json!({
+            "name": plan.name,
+            "provider": scheme.provider,
+            "scheme": scheme.name,
+            "methods": scheme.methods,
+            "path": loaded.settings.sources[&plan.name].path.as_str(),
+            "secrets": secrets,
+        })
+    };
+    plans.iter().map(source).collect()
+}
+
+/// A service that was called.
+struct Service {
+    name: &'static str,
+    /// What it said of itself, or why it could not be reached.
+    found: Result<String, String>,
+}
+
+impl Service {
+    fn is_ok(&self) -> bool {
+        self.found.is_ok()
+    }
+
+    fn tell(&self, output: Output) {
+        match (&self.found, output) {
+            (Ok(found), Output::Text) => println!("{} ok: {found}", self.name),
+            (Ok(_), Output::Json) => {}
+            (Err(error), _) => eprintln!("{}: {error}", self.name),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (found, error) = (self.found.as_ref().ok(), self.found.as_ref().err());
+        json!({ "name": self.name, "ok": self.is_ok(), "found": found, "error": error })
+    }
+}
+
+/// Calls the services that are configured.
+async fn connect(loaded: &Loaded, sources: Vec<String>) -> Vec<Service> {
+    let redis = called("redis", tokio::time::timeout(PATIENCE, redis(loaded)).await);
+    let rabbitmq = called("rabbitmq", tokio::time::timeout(PATIENCE, rabbitmq(loaded, sources)).await);
+    redis.into_iter().chain(rabbitmq).collect()
 }
 
 type Told = Result<anyhow::Result<Option<String>>, tokio::time::error::Elapsed>;
 
-fn tell(service: &str, outcome: Told) -> bool {
-    match outcome {
-        Ok(Ok(None)) => true,
-        Ok(Ok(Some(found))) => {
-            println!("{service} ok: {found}");
-            true
-        }
-        Ok(Err(error)) => {
-            eprintln!("{service}: {error:#}");
-            false
-        }
-        Err(_) => {
-            eprintln!("{service}: no answer within {} s", PATIENCE.as_secs());
-            false
-        }
-    }
+fn called(name: &'static str, outcome: Told) -> Option<Service> {
+    let found = match outcome {
+        Ok(Ok(found)) => Ok(found?),
+        Ok(Err(error)) => Err(format!("{error:#}")),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    };
+    Some(Service { name, found })
 }
 
 async fn redis(loaded: &Loaded) -> anyhow::Result<Option<String>> {

@@ -1,69 +1,103 @@
-//! `hookgate consume`: takes events of a source from the inbox over HTTP, prints them, and acknowledges what it printed.
-//!
-//! Bodies come from outside: text output escapes what a terminal would obey.
+//! `hookgate consume`: a worker. Takes events of a source, from the inbox or from its queue, and prints each, or runs
+//! a command for each; what was printed or done is acknowledged, the rest comes again.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+mod command;
+mod event;
+mod feed;
+mod inbox;
+mod work;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
+use anyhow::Context as _;
+use clap::Args;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
 
-use super::access::{self, Secret, reachable};
+use self::command::Command;
+use self::feed::{Feed, Taken};
+pub(super) use self::inbox::Inbox;
+use self::work::{Ending, Work};
+use super::access;
 use super::args::ConfigArgs;
-use super::http::{Client, Reply, Url};
+use super::http::Client;
+use super::output::Output;
 use super::stop::Stop;
 use crate::exit;
+use crate::sink::rabbitmq::{Consumer, Settings};
+use crate::tasks;
 use crate::units::Span;
 
-/// Where the admin listener is by default.
-const ADMIN_PORT: u16 = 9090;
-/// Pauses of `--follow` while the inbox is empty: the first, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Marks of direction that make text read otherwise than it is.
-const DIRECTION: [std::ops::RangeInclusive<char>; 3] =
-    ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+/// Pauses before asking again where nobody answered: the first, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Most commands side by side.
+const PARALLEL_MAX: u64 = 256;
 
-/// What is taken, and how it is shown.
+/// What is taken, and what is done with it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+With --exec, each event gets a process of its own: its body on stdin, and in its environment, where they are known,
+HOOKGATE_MESSAGE_ID (equal on every redelivery: the key for idempotent work), HOOKGATE_SOURCE, HOOKGATE_PROVIDER,
+HOOKGATE_EVENT_ID, HOOKGATE_EVENT_TYPE, HOOKGATE_RECEIVED_AT, HOOKGATE_SEQUENCE, HOOKGATE_SECRET_LABEL, HOOKGATE_DIGEST,
+HOOKGATE_TWIN_OF, HOOKGATE_INVALID, HOOKGATE_ROUTING_KEY, HOOKGATE_CONTENT_TYPE, HOOKGATE_ATTEMPT (from 1), and
+HOOKGATE_POSSIBLE_DUPLICATE=true where an earlier attempt may have done the work.
+Exit code 0 acknowledges; anything else gives the event back: in the inbox after --retry-delay, until sink.max_attempts
+make it poison; in RabbitMQ once, then to the dead letters. The first Ctrl-C lets what runs finish, the second ends it.
+
+Examples:
+  hookgate consume stripe
+  hookgate consume stripe --follow --exec ./handle-payment --parallel 4 --timeout 60s
+  hookgate consume github --follow --exec sh -- -c 'jq -r .action'
+  hookgate consume shop --from rabbitmq --url-env AMQP_URL --follow --output json")]
 pub(super) struct ConsumeArgs {
-    /// The source
+    /// The source; from RabbitMQ also `invalid` or `dead`
     source: String,
-    /// The admin listener [default: the configured one, else http://127.0.0.1:9090]
-    #[arg(long, value_name = "URL")]
+    /// `inbox`, `rabbitmq`, or the URL of an admin listener [default: the configured one, else http://127.0.0.1:9090]
+    #[arg(long, value_name = "WHERE")]
     from: Option<String>,
-    /// End after so many events [default: when the inbox is empty]
+    /// End after so many events [default: when there are none left]
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Wait for more when the inbox is empty
+    /// Wait for more when there are none left
     #[arg(long)]
     follow: bool,
-    /// Events taken at once
+    /// Events taken at once for printing
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     max: u64,
-    /// How long they are this worker's [default: the gateway's]
+    /// How long they are this worker's; kept up while a command runs [default: the gateway's]
     #[arg(long, value_name = "DURATION", value_parser = span)]
     lease: Option<Span>,
-    /// The environment variable with the admin token [default: the configured token, if any]
+    /// The environment variable with the admin or worker token [default: the configured token, if any]
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
-    /// How events are printed
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// The environment variable with RabbitMQ's URL [default: the configured sink.url]
+    #[arg(long, value_name = "NAME")]
+    url_env: Option<String>,
+    /// The exchange, after which the queue is named; with --url-env
+    #[arg(long, value_name = "NAME", default_value = "webhooks")]
+    exchange: String,
+    /// Run this program for each event, without a shell; its arguments follow after `--`
+    #[arg(long, value_name = "PROGRAM")]
+    exec: Option<OsString>,
+    /// Commands that run side by side
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "exec",
+        value_parser = clap::value_parser!(u64).range(1..=PARALLEL_MAX))]
+    parallel: u64,
+    /// End a command that takes longer, with all its processes
+    #[arg(long, value_name = "DURATION", requires = "exec", value_parser = span)]
+    timeout: Option<Span>,
+    /// How long an event waits in the inbox whose command failed
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = span)]
+    retry_delay: Span,
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-/// How events are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A line about each event, then its body, control characters escaped
-    Text,
-    /// A JSON object a line
-    Json,
+    /// Arguments of the program
+    #[arg(last = true, requires = "exec", value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
 }
 
 fn span(text: &str) -> Result<Span, String> {
@@ -71,228 +105,157 @@ fn span(text: &str) -> Result<Span, String> {
 }
 
 /// Consumes; the exit code comes back.
-pub(super) fn run(args: ConsumeArgs) -> anyhow::Result<u8> {
-    Ok(consume(args).map_or_else(Stop::tell, |()| exit::OK))
+pub(super) fn run(args: ConsumeArgs, output: Output) -> anyhow::Result<u8> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let code = runtime.block_on(consume(args, output));
+    // A call that still waits for an event ends with the process.
+    runtime.shutdown_background();
+    Ok(code.unwrap_or_else(Stop::tell))
 }
 
-fn consume(args: ConsumeArgs) -> Result<(), Stop> {
-    let (base, token) = access(args.from.as_deref(), args.token_env.as_deref(), args.config)?;
+async fn consume(mut args: ConsumeArgs, output: Output) -> Result<u8, Stop> {
+    let ending = signals()?;
+    let bounds = Bounds { count: args.count, follow: args.follow };
+    let command = args.exec.take().map(|program| Command {
+        program,
+        arguments: std::mem::take(&mut args.arguments),
+        timeout: args.timeout.map(Span::duration),
+        hidden: args.token_env.iter().chain(&args.url_env).cloned().collect(),
+        quiet: output == Output::Json,
+    });
+    let (max, parallel, retry_delay) = (args.max, args.parallel, args.retry_delay);
+    let feed = feed(args, if command.is_some() { parallel } else { max })?;
+    let ended = match command {
+        Some(command) => {
+            Work { feed: &feed, command, parallel, retry_delay, output }.run(bounds, ending).await
+        }
+        None => print(&feed, bounds, max, (output, ending)).await.map(|()| exit::OK),
+    };
+    feed.close().await;
+    ended
+}
+
+fn feed(args: ConsumeArgs, prefetch: u64) -> Result<Feed, Stop> {
+    if args.from.as_deref() == Some("rabbitmq") {
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
+        let source = args.source.clone();
+        return Ok(Feed::Queue(Box::new(Mutex::new(Consumer::new(broker(args)?, &source, prefetch)))));
+    }
+    let from = args.from.as_deref().filter(|from| *from != "inbox");
+    let (base, token) = inbox::access(from, args.token_env.as_deref(), args.config)?;
     let inbox = Inbox { client: Client::new(), base, source: args.source, token };
-    let (mut taken, mut pause) = (0, PAUSE.0);
-    let mut out = io::stdout().lock();
-    while args.count.is_none_or(|count| taken < count) {
-        let max = args.count.map_or(args.max, |count| args.max.min(count - taken));
-        let events = inbox.claim(max, args.lease)?;
-        if events.is_empty() && !args.follow {
-            break;
+    Ok(Feed::Inbox(Arc::new(inbox), args.lease))
+}
+
+/// The broker: by the command line alone, or as it is configured.
+fn broker(args: ConsumeArgs) -> Result<Settings, Stop> {
+    let settings = |url: &[u8], exchange: &str| {
+        let url = std::str::from_utf8(url).map_err(|_| Stop::usage("RabbitMQ's URL is not text"))?;
+        Settings::new(url, exchange, Vec::new()).map_err(|error| Stop::usage(error.to_string()))
+    };
+    if let Some(name) = &args.url_env {
+        return settings(&access::variable("--url-env", name)?, &args.exchange);
+    }
+    let loaded = args.config.load().map_err(|code| Stop {
+        code,
+        why: "or consume without a configuration: --url-env NAME, --exchange NAME".to_owned(),
+    })?;
+    let Some(url) = &loaded.secrets.sink_url else {
+        return Err(Stop::usage("no sink.url is configured; set it, or give --url-env NAME"));
+    };
+    settings(url.expose(), &loaded.settings.sink.exchange)
+}
+
+/// Follows SIGINT and SIGTERM.
+fn signals() -> Result<watch::Receiver<Ending>, Stop> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Stop::failure(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (ending, followed) = watch::channel(Ending::No);
+    drop(tasks::task(async move {
+        for next in [Ending::Soon, Ending::AtOnce] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            ending.send_replace(next);
         }
-        if events.is_empty() {
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE.1);
-            continue;
+        std::future::pending::<()>().await;
+    }));
+    Ok(followed)
+}
+
+/// When enough was taken.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    count: Option<u64>,
+    follow: bool,
+}
+
+impl Bounds {
+    fn left(self, taken: u64) -> u64 {
+        self.count.map_or(u64::MAX, |count| count.saturating_sub(taken))
+    }
+}
+
+/// When to ask again.
+#[derive(Debug, Default)]
+struct Pace {
+    /// How long to wait first.
+    pause: Duration,
+    /// Whether there is nothing left to ask for.
+    is_over: bool,
+    answered: bool,
+}
+
+impl Pace {
+    /// What was taken. Nobody there is an end the first time, and a pause once somebody was.
+    fn after(&mut self, taken: Result<Vec<Taken>, Stop>, follow: bool) -> Result<Vec<Taken>, Stop> {
+        match taken {
+            Ok(taken) => {
+                (self.answered, self.pause) = (true, Duration::ZERO);
+                self.is_over = taken.is_empty() && !follow;
+                Ok(taken)
+            }
+            Err(stop) if stop.code == exit::UNAVAILABLE && follow && self.answered => {
+                self.pause = (self.pause * 2).clamp(PAUSE.0, PAUSE.1);
+                eprintln!("hookgate: {}; trying again", stop.why);
+                Ok(Vec::new())
+            }
+            Err(stop) => Err(stop),
         }
-        pause = PAUSE.0;
-        let tokens: Vec<Value> = events.iter().filter_map(|event| event.get("token").cloned()).collect();
-        taken += events.len() as u64;
+    }
+}
+
+/// Prints events and acknowledges what was printed.
+async fn print(
+    feed: &Feed,
+    bounds: Bounds,
+    max: u64,
+    (output, mut ending): (Output, watch::Receiver<Ending>),
+) -> Result<(), Stop> {
+    let (mut printed, mut pace) = (0, Pace::default());
+    while bounds.left(printed) > 0 && !pace.is_over {
+        let ask = async {
+            tokio::time::sleep(pace.pause).await;
+            feed.take(max.min(bounds.left(printed)), bounds.follow).await
+        };
+        let taken = tokio::select! {
+            taken = ask => pace.after(taken, bounds.follow)?,
+            _ = ending.changed() => return Ok(()),
+        };
+        printed += taken.len() as u64;
+        let (events, rights): (Vec<_>, Vec<_>) = taken.into_iter().map(|one| (one.event, one.right)).unzip();
+        let mut out = io::stdout().lock();
         events
             .into_iter()
-            .try_for_each(|event| print(&mut out, event, args.output))
+            .try_for_each(|event| event.print(&mut out, output))
             .and_then(|()| out.flush())
             .map_err(|error| {
                 Stop::failure(format!("cannot print, so nothing of this is acknowledged: {error}"))
             })?;
-        inbox.ack(&tokens)?;
+        drop(out);
+        feed.done(rights).await?;
     }
     Ok(())
-}
-
-/// The admin listener and its token: what the command line says, then the configuration, then the defaults. A
-/// configuration that nobody named may be missing or broken: a worker's machine lacks the sources' secrets.
-fn access(
-    from: Option<&str>,
-    token: Option<&str>,
-    config: ConfigArgs,
-) -> Result<(Url, Option<Secret>), Stop> {
-    let token = token.map(|name| access::variable("--token-env", name)).transpose()?;
-    let loaded = match (config.is_given(), from) {
-        (true, _) => Some(config.load().map_err(Stop::told)?),
-        (false, None) => config.try_load().ok(),
-        (false, Some(_)) => None,
-    };
-    let listen =
-        loaded.as_ref().map(|loaded| loaded.settings.admin.listen).filter(|listen| listen.port() != 0);
-    let listen = listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), reachable);
-    let url = Url::parse(from.unwrap_or(&format!("http://{listen}"))).map_err(Stop::usage)?;
-    let configured = loaded.and_then(|loaded| loaded.secrets.worker_token.or(loaded.secrets.admin_token));
-    Ok((url, token.or(configured.map(|token| Zeroizing::new(token.expose().to_vec())))))
-}
-
-/// A source's inbox, over HTTP.
-pub(super) struct Inbox {
-    /// The client.
-    pub client: Client,
-    /// The admin listener.
-    pub base: Url,
-    /// The source.
-    pub source: String,
-    /// The admin token, if it wants one.
-    pub token: Option<Secret>,
-}
-
-impl Inbox {
-    /// Leases at most `max` events.
-    ///
-    /// # Errors
-    /// Where nobody answers, or the gateway refuses.
-    pub(super) fn claim(&self, max: u64, lease: Option<Span>) -> Result<Vec<Map<String, Value>>, Stop> {
-        let lease = lease.map(|lease| format!("&lease={lease}")).unwrap_or_default();
-        let reply = self.post(&format!("claim?max={max}{lease}"), "")?;
-        if !reply.is_success() {
-            return Err(self.refused("claim", &reply));
-        }
-        #[derive(serde::Deserialize)]
-        struct Claimed {
-            events: Vec<Map<String, Value>>,
-        }
-        let claimed: Claimed = serde_json::from_slice(&reply.body)
-            .map_err(|error| Stop::failure(format!("{}: not the answer of an inbox: {error}", self.base)))?;
-        Ok(claimed.events)
-    }
-
-    /// Acknowledges; the events are gone for good.
-    ///
-    /// # Errors
-    /// Where nobody answers, or a lease had run out.
-    pub(super) fn ack(&self, tokens: &[Value]) -> Result<(), Stop> {
-        let again = "the events printed last come again, marked as possible duplicates";
-        let body = json!({ "tokens": tokens }).to_string();
-        let reply =
-            self.post("ack", &body).map_err(|stop| Stop { why: format!("{}; {again}", stop.why), ..stop })?;
-        if reply.is_success() {
-            return Ok(());
-        }
-        let stop = self.refused("acknowledgement", &reply);
-        let lease = if reply.status == 409 { ": the lease had run out (--lease)" } else { "" };
-        Err(Stop { why: format!("{}{lease}; {again}", stop.why), ..stop })
-    }
-
-    fn post(&self, call: &str, body: &str) -> Result<Reply, Stop> {
-        let url = self.base.with_path(&format!("/v1/inbox/{}/{call}", path_segment(&self.source)));
-        let token = self.token.as_ref().map(|token| token.as_slice());
-        self.client.post(&url, token, body).map_err(|error| Stop::unreachable(error.to_string()))
-    }
-
-    fn refused(&self, what: &str, reply: &Reply) -> Stop {
-        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let (status, source) = (reply.status, &self.source);
-        Stop::failure(format!("{what} for {source} refused with {status}: {}", detail.escape_debug()))
-    }
-}
-
-/// `name` as one segment of a path.
-fn path_segment(name: &str) -> String {
-    form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
-}
-
-fn print(out: &mut impl Write, mut event: Map<String, Value>, output: Output) -> io::Result<()> {
-    event.remove("token");
-    match output {
-        Output::Json => writeln!(out, "{}", harmless_json(&Value::Object(event).to_string())),
-        Output::Text => {
-            let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-            let encoded = event.get("body_base64").and_then(Value::as_str);
-            let (bytes, body) = match encoded {
-                Some(encoded) => (STANDARD.decode(encoded).map_or(0, |bytes| bytes.len()), encoded),
-                None => (text("body").len(), text("body")),
-            };
-            let form = if encoded.is_some() { " in base64" } else { "" };
-            let attempt = match event.get("attempt").and_then(Value::as_u64) {
-                Some(attempt) if attempt > 1 => format!(", attempt {attempt}"),
-                _ => String::new(),
-            };
-            let head = format!("{} {} ({bytes} bytes{form}{attempt})", text("message_id"), text("type"));
-            writeln!(out, "{}\n{}", harmless(&head, false), harmless(body, true))
-        }
-    }
-}
-
-/// Whether a terminal would obey it, or show what follows otherwise than it is.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || DIRECTION.iter().any(|range| range.contains(&c))
-}
-
-/// The same JSON: what a terminal would obey can only stand in its strings, where it is escaped.
-fn harmless_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_obeyed(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// `text` without what a terminal would obey; line breaks and tabs stay where it is a `body`.
-fn harmless(text: &str, body: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let kept = body && matches!(c, '\n' | '\t');
-        if !kept && is_obeyed(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn printed(event: Value, output: Output) -> String {
-        let Value::Object(event) = event else { panic!("no event") };
-        let mut out = Vec::new();
-        print(&mut out, event, output).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn text_shows_a_line_and_the_body() {
-        let event = json!({"token": "1-a", "attempt": 1, "message_id": "ab", "type": "push", "body": "{\n\t\"a\":1}"});
-        assert_eq!(printed(event, Output::Text), "ab push (9 bytes)\n{\n\t\"a\":1}\n");
-        let event =
-            json!({"token": "1-a", "attempt": 2, "message_id": "ab", "type": "push", "body_base64": "/wA="});
-        assert_eq!(printed(event, Output::Text), "ab push (2 bytes in base64, attempt 2)\n/wA=\n");
-    }
-
-    #[test]
-    fn a_terminal_is_given_nothing_to_obey() {
-        let nasty = "\u{1b}[2J\u{9b}31m\r\u{7}\u{202e}\u{7f}";
-        let event = json!({"message_id": "ab", "type": format!("x\n{nasty}"), "body": nasty});
-        let shown = printed(event, Output::Text);
-        assert!(shown.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{shown:?}");
-        assert_eq!(shown.lines().count(), 2, "{shown:?}");
-        assert!(shown.contains("\\u{1b}[2J\\u{9b}31m\\u{d}"));
-    }
-
-    #[test]
-    fn json_is_the_event_without_its_token() {
-        let event = json!({"token": "1-a", "message_id": "ab", "body": "\u{1b}\u{9b}\u{202e}\u{7f}é\n\"", "headers": {"n": 1}});
-        let shown = printed(event, Output::Json);
-        assert_eq!(shown.lines().count(), 1);
-        let back: Value = serde_json::from_str(&shown).unwrap();
-        assert_eq!(
-            back,
-            json!({"message_id": "ab", "body": "\u{1b}\u{9b}\u{202e}\u{7f}é\n\"", "headers": {"n": 1}})
-        );
-        assert!(!shown.trim_end().contains(is_obeyed), "{shown:?}");
-    }
-
-    #[test]
-    fn a_source_is_one_segment() {
-        assert_eq!(path_segment("a/../b c"), "a%2F..%2Fb%20c");
-    }
 }

@@ -11,6 +11,7 @@ mod consume;
 mod demo;
 mod gateway;
 mod http;
+mod output;
 mod sample;
 mod send;
 mod serve;

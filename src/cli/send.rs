@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::target::Target;
@@ -16,6 +17,7 @@ use super::access::{self, Secret};
 use super::args::ConfigArgs;
 use super::assemble;
 use super::http::{Client, Reply, Url};
+use super::output::{self, Output};
 use super::sample::{Break, Sample, Wanted};
 use super::stop::Stop;
 use crate::clock::{Clock, System};
@@ -60,8 +62,8 @@ pub(super) struct SendArgs {
 }
 
 /// Sends; the exit code comes back.
-pub(super) fn run(args: SendArgs) -> anyhow::Result<u8> {
-    Ok(prepare(args).and_then(|letter| letter.send()).unwrap_or_else(Stop::tell))
+pub(super) fn run(args: SendArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(prepare(args).and_then(|letter| letter.send(output)).unwrap_or_else(Stop::tell))
 }
 
 /// Everything that is needed to send.
@@ -134,7 +136,7 @@ fn catalog(loaded: Option<&Loaded>) -> Result<Catalog, Stop> {
 }
 
 impl Letter {
-    fn send(self) -> Result<u8, Stop> {
+    fn send(self, output: Output) -> Result<u8, Stop> {
         let clock = System::new();
         let sample = Sample::new(&self.definition, &self.scheme, self.wanted, clock.now())?;
         let title = &self.definition.title;
@@ -152,8 +154,11 @@ impl Letter {
             let delivery = sample.sign(self.to.target(), &self.secret, clock.now(), self.broken)?;
             let reply =
                 client.deliver(&self.to, &delivery).map_err(|error| Stop::unreachable(error.to_string()))?;
-            writeln!(out, "{}", line(&reply))
-                .map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+            let shown = match output {
+                Output::Text => writeln!(out, "{}", line(&reply)),
+                Output::Json => output::json(&mut out, &to_json(&reply, &sample)),
+            };
+            shown.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
             all &= reply.is_success();
         }
         match (self.broken, all) {
@@ -163,6 +168,20 @@ impl Letter {
         }
         Ok(if all { exit::OK } else { exit::FAILURE })
     }
+}
+
+/// What a gateway answered, as data.
+fn to_json(reply: &Reply, sample: &Sample<'_>) -> Value {
+    json!({
+        "status": reply.status,
+        "milliseconds": reply.took.as_secs_f64() * 1000.0,
+        "accepted": reply.is_success(),
+        "outcome": reply.text("outcome"),
+        "code": reply.text("code"),
+        "message_id": reply.text("message_id"),
+        "event_id": sample.id,
+        "event_type": sample.event,
+    })
 }
 
 /// What a gateway answered, on one line.

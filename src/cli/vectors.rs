@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use self::response::Response;
 use crate::clock::Timestamp;
@@ -146,6 +147,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// As data.
+    pub fn to_json(self) -> serde_json::Value {
+        json!({ "passed": self.passed, "failed": self.failed, "differ": self.differ })
+    }
+
     /// The closing line.
     pub fn line(self) -> String {
         let differ = if self.differ > 0 { format!(", {} differ", self.differ) } else { String::new() };
@@ -153,11 +159,34 @@ impl Tally {
     }
 }
 
+/// A vector that did not hold.
+pub struct Judged<'v> {
+    id: &'v str,
+    /// Whether no rule of the provider decides it.
+    differs: bool,
+    found: &'v str,
+}
+
+impl Judged<'_> {
+    /// As data.
+    pub fn to_json(&self) -> serde_json::Value {
+        let verdict = if self.differs { "differs" } else { "failed" };
+        json!({ "id": self.id, "verdict": verdict, "found": self.found })
+    }
+}
+
+impl fmt::Display for Judged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.differs { "differ" } else { "FAILED" };
+        write!(f, "{word} {}: {}", self.id, self.found)
+    }
+}
+
 /// Runs all vectors in `paths` (files, or folders of `*.json`); each that does not hold goes to `tell`.
 ///
 /// # Errors
 /// Where a file cannot be read or is no vector file.
-pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(String)) -> anyhow::Result<Tally> {
+pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>)) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     for path in files(paths)? {
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -169,11 +198,11 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(String)) -
                 Ok(()) => tally.passed += 1,
                 Err(found) if vector.policy_sensitive || vector.divergent => {
                     tally.differ += 1;
-                    tell(format!("differ {}: {found}", vector.id));
+                    tell(Judged { id: &vector.id, differs: true, found: &found });
                 }
                 Err(found) => {
                     tally.failed += 1;
-                    tell(format!("FAILED {}: {found}", vector.id));
+                    tell(Judged { id: &vector.id, differs: false, found: &found });
                 }
             }
         }

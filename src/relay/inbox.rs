@@ -1,6 +1,6 @@
 //! The inbox: workers take events themselves, over HTTP, where there is no broker.
 //!
-//! A claim leases an event to a worker; an acknowledgement ends its life and is answered once the mark is
+//! A claim leases an event to a worker, at once or as soon as one arrives; an acknowledgement ends its life and is answered once the mark is
 //! durable. A lease that runs out brings the event back, marked: its worker may have done the work (W5).
 
 use std::collections::HashMap;
@@ -8,7 +8,10 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+
 use super::run::WATERMARK_STEP;
+use super::waiting::Waiting;
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -25,6 +28,11 @@ const LEASES_MAX: usize = 10_000;
 /// Bytes of bodies in one answer, beyond its first event.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
+/// Longest pause of one who waits before another look, whatever the lanes and leases say.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+/// Shortest one.
+const LOOK_MIN: Duration = Duration::from_millis(1);
+
 /// Why a call cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
@@ -34,6 +42,20 @@ pub enum InboxError {
     /// The gateway is ending: nothing was changed durably.
     #[error("the gateway is stopping")]
     Stopping,
+    /// As many workers wait as may wait.
+    #[error("too many workers wait already; ask again soon, or without wait")]
+    Crowded,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// So many events at most.
+    pub max: usize,
+    /// For so long they are its own.
+    pub lease: Duration,
+    /// So long it waits for the first one; zero: not at all.
+    pub wait: Duration,
 }
 
 /// An event out with a worker.
@@ -96,44 +118,93 @@ pub struct InboxParts<D: Disk> {
 pub struct Inbox<D: Disk> {
     parts: InboxParts<D>,
     out: Mutex<Out>,
+    waiting: Waiting,
 }
 
 impl<D: Disk> Inbox<D> {
     /// An inbox with no leases; an event is offered `max_attempts` times before it is poison.
     pub fn new(parts: InboxParts<D>, max_attempts: u32) -> Self {
         let out = Out { leases: Leases::new(LEASES_MAX, max_attempts), entries: HashMap::new() };
-        Self { parts, out: Mutex::new(out) }
+        Self { parts, out: Mutex::new(out), waiting: Waiting::new() }
     }
 
     fn out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leases up to `max` events of `source` for `lease`.
+    /// Leases events of `source`: what is there, or what comes first while the worker waits in line. Empty where
+    /// nothing came in time. Whoever does not wait stands in no line.
     ///
     /// # Errors
-    /// Where the journal cannot be read or the gateway is stopping; nothing is leased then.
-    pub async fn claim(
-        &self,
-        source: &Arc<str>,
-        max: usize,
-        lease: Duration,
-    ) -> Result<Vec<Leased>, InboxError> {
+    /// Where the journal cannot be read, the gateway is stopping, or too many wait; nothing is leased then.
+    pub async fn claim(&self, source: &Arc<str>, wanted: Wanted) -> Result<Vec<Leased>, InboxError> {
+        if self.waiting.is_stopping() {
+            return Err(InboxError::Stopping);
+        }
+        if wanted.wait.is_zero() {
+            return self.take(source, wanted).await.map(|(leased, _)| leased);
+        }
+        let _place = self.waiting.place().ok_or(InboxError::Crowded)?;
+        timeout(wanted.wait, self.wait_for(source, wanted)).await.unwrap_or(Ok(Vec::new()))
+    }
+
+    /// Stands in line, then looks whenever something may have come.
+    async fn wait_for(&self, source: &Arc<str>, wanted: Wanted) -> Result<Vec<Leased>, InboxError> {
+        let (line, arrived) = (self.waiting.line(source), self.parts.lanes.arrivals(source));
+        let _first = tokio::select! {
+            first = line.lock() => first,
+            () = self.waiting.stopped() => return Err(InboxError::Stopping),
+        };
+        loop {
+            let freed = self.waiting.freed.notified();
+            let (leased, look) = self.take(source, wanted).await?;
+            if !leased.is_empty() {
+                return Ok(leased);
+            }
+            tokio::select! {
+                () = arrived.notified() => {}
+                () = freed => {}
+                () = sleep(look) => {}
+                () = self.waiting.stopped() => return Err(InboxError::Stopping),
+            }
+        }
+    }
+
+    /// Leases what is there; and where that is nothing, how long until another look is worth it.
+    async fn take(&self, source: &Arc<str>, wanted: Wanted) -> Result<(Vec<Leased>, Duration), InboxError> {
         self.expire();
         let now = self.parts.clock.monotonic();
-        let max = max.min(self.out().leases.room());
+        let max = wanted.max.min(self.out().leases.room());
         let (mut bytes, limit) = (0, self.parts.limits.get(source));
+        let mut limited = Ok(());
         let mut allow = |_: &Arc<str>, entry: &Entry| {
             let fits = bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX;
-            let allowed = fits && limit.is_none_or(|limit| limit.take().is_ok());
             bytes += entry.bytes;
-            allowed
+            limited = if fits { limit.map_or(Ok(()), Limit::take) } else { Ok(()) };
+            fits && limited.is_ok()
         };
         let turn = Turn { max, each: max, only: Some(source), now };
         let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow)?;
         let mut held = Held { lanes: &self.parts.lanes, taken, now };
         self.raise(&held.taken).await?;
-        Ok(self.lease(mem::take(&mut held.taken), now + lease))
+        let leased = self.lease(mem::take(&mut held.taken), now + wanted.lease);
+        let look = match limited {
+            Err(pause) => pause,
+            Ok(()) => self.next_look(source, now, max == 0),
+        };
+        Ok((leased, look.clamp(LOOK_MIN, LOOK_MAX)))
+    }
+
+    /// How long until the lane of `source` may have an event; `full` where no lease could be granted for it.
+    fn next_look(&self, source: &Arc<str>, now: Duration, full: bool) -> Duration {
+        let lane = if full { None } else { self.parts.lanes.next_look(source, now) };
+        let next = lane.into_iter().chain(self.out().leases.next_end()).min();
+        next.map_or(LOOK_MAX, |at| at.saturating_sub(now))
+    }
+
+    /// Answers all who wait, and refuses who comes from here on.
+    pub fn stop(&self) {
+        self.waiting.stop();
     }
 
     /// What may be attempted from here on is durable before a worker sees it.
@@ -203,6 +274,7 @@ impl<D: Disk> Inbox<D> {
         if ended.is_empty() {
             return Ok(counted);
         }
+        self.waiting.freed.notify_waiters();
         let marks = ended.iter().map(|taken| (taken.entry.sequence, Mark::Confirmed)).collect();
         let (durable, lanes) = (self.parts.acceptor.mark(marks), Arc::clone(&self.parts.lanes));
         // A task of its own: the worker may hang up, and the marks are on their way all the same.
@@ -233,6 +305,31 @@ impl<D: Disk> Inbox<D> {
         counted
     }
 
+    /// Gives workers longer: each lease of `source` ends `lease` from now.
+    pub fn extend(&self, source: &str, tokens: &[Token], lease: Duration) -> Counted {
+        let now = self.parts.clock.monotonic();
+        let mut out = self.out();
+        let mut longer = |token: &Token| {
+            out.belongs(*token, source) && out.leases.extend(*token, now + lease, now).is_ok()
+        };
+        tokens.iter().map(&mut longer).collect()
+    }
+
+    /// Takes back what never left for its worker: the attempt does not count, and nothing is marked.
+    pub fn undo(&self, tokens: &[Token]) {
+        let now = self.parts.clock.monotonic();
+        for token in tokens {
+            let mut out = self.out();
+            let undone = out.leases.undo(*token, now).ok();
+            let taken = undone.and_then(|sequence| out.entries.remove(&sequence));
+            drop(out);
+            if let Some(taken) = taken {
+                self.parts.lanes.put_back(taken, Back::Retry(Duration::ZERO));
+            }
+        }
+        self.waiting.freed.notify_waiters();
+    }
+
     /// Brings back what workers have kept too long. Called before each claim and now and then.
     pub fn expire(&self) {
         let over = self.out().leases.expire(self.parts.clock.monotonic());
@@ -243,6 +340,7 @@ impl<D: Disk> Inbox<D> {
 
     /// `perhaps_done` where the worker never answered: it may have done the work.
     fn bring_back(&self, again: Again, perhaps_done: bool) {
+        self.waiting.freed.notify_waiters();
         match again {
             Again::Offer { sequence, attempt, not_before } => {
                 let Some(mut taken) = self.out().entries.remove(&sequence) else { return };

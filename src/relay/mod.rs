@@ -10,6 +10,7 @@ mod shared;
 mod step;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
-pub use inbox::{Inbox, InboxError, InboxParts, Leased};
+pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};
 pub use run::{Relay, RelayParts, RelaySettings};

@@ -192,6 +192,14 @@ impl Leases {
         Ok(self.again(token.sequence, lease.attempt, now.saturating_add(delay.min(DELAY_MAX))))
     }
 
+    /// The lease never reached a worker: it is as if it had not been granted.
+    ///
+    /// # Errors
+    /// [`Stale`], as for [`Leases::ack`].
+    pub fn undo(&mut self, token: Token, now: Duration) -> Result<Sequence, Stale> {
+        self.take(token, now).map(|_| token.sequence)
+    }
+
     /// The worker needs longer: the lease runs until `until` instead.
     ///
     /// # Errors

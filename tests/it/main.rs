@@ -28,3 +28,5 @@ mod secrets;
 mod sink;
 mod stdout;
 mod vectors;
+mod waiting;
+mod workers;

@@ -184,7 +184,7 @@ impl Scene<'_> {
         };
         let mut events = Vec::new();
         for _ in 0..LOOKS.0 {
-            events = inbox.claim(CLAIM_MAX, None).map_err(error)?;
+            events = inbox.claim(CLAIM_MAX, None, None).map_err(error)?;
             if !events.is_empty() {
                 break;
             }
@@ -192,7 +192,7 @@ impl Scene<'_> {
         }
         let tokens: Vec<_> = events.iter().filter_map(|event| event.get("token").cloned()).collect();
         inbox.ack(&tokens).map_err(error)?;
-        let left = inbox.claim(CLAIM_MAX, None).map_err(error)?.len();
+        let left = inbox.claim(CLAIM_MAX, None, None).map_err(error)?.len();
         let Some(event) = events.first() else { anyhow::bail!("{}: no event in the inbox", inbox.source) };
         let text = |key: &str| event.get(key).and_then(|value| value.as_str()).unwrap_or_default();
         let digest = event.get("headers").and_then(|headers| headers.get("hookgate-digest"));

@@ -5,6 +5,7 @@
 //! frames in two steps: from several tasks, confirms would be given to the wrong messages.
 
 mod confirms;
+mod consumer;
 mod dial;
 mod encode;
 mod health;
@@ -13,6 +14,7 @@ mod settings;
 mod supervisor;
 mod topology;
 
+pub use consumer::{Answer, Consumer, Handed};
 pub use settings::{Pace, Settings, SettingsError};
 pub use supervisor::{CheckError, Checked, ExchangeFound, RabbitMq};
 pub use topology::Names;

@@ -136,7 +136,7 @@ pub enum ExchangeFound {
     Missing,
 }
 
-/// Why a check could not be made.
+/// Why a check could not be made, or a queue not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CheckError {
     /// No connection, for now.
@@ -153,7 +153,7 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    fn of(trouble: Trouble) -> Self {
+    pub(super) fn of(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Passing(error) => Self::Unreachable(error),
             Trouble::Refused { code, reason } => Self::Refused { code, reason },
