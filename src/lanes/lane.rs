@@ -16,6 +16,9 @@ pub(super) const READY_MAX: usize = 2048;
 pub(super) const ASIDE_MAX: usize = 4096;
 /// How long those left to the journal wait at least: they are many, and each is read and tried again.
 const SET_BACK: Duration = Duration::from_secs(60);
+/// A lane gets no more than so many between two answers out of a shared window. RabbitMQ stops reading a whole
+/// connection once a quorum queue owes it 32 of them, and then the others wait with this one.
+const RUN_MAX: usize = 24;
 /// A lane that has something out, and has had no answer for so long, gets no more out of a shared window.
 const SILENT: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,8 @@ pub(super) struct Lane {
     /// Entries given out, and their bytes.
     out: usize,
     out_bytes: u64,
+    /// Entries given out since the last answer.
+    run: usize,
     /// When the last of those out was answered for, or the first of them given out (monotonic).
     answered_at: Duration,
     /// Something failed and nothing has been answered for since: one entry goes out at a time.
@@ -113,7 +118,7 @@ impl Lane {
     /// `n` lanes that give nothing back leave one part in `n + 1` of it.
     fn may_hold_more(&self, left: usize, left_bytes: u64, now: Duration) -> bool {
         let silent = now.saturating_sub(self.answered_at) >= SILENT;
-        let share = self.out < left && self.out_bytes < left_bytes;
+        let share = self.out < left && self.out_bytes < left_bytes && self.run < RUN_MAX;
         self.out == 0 || (share && !self.probing && !silent)
     }
 
@@ -131,6 +136,7 @@ impl Lane {
             self.answered_at = turn.now;
         }
         self.out += 1;
+        self.run += 1;
         self.out_bytes += first.get().bytes;
         Some(first.remove())
     }
@@ -139,6 +145,7 @@ impl Lane {
         self.out = self.out.saturating_sub(1);
         self.out_bytes = self.out_bytes.saturating_sub(entry.bytes);
         self.answered_at = self.answered_at.max(now);
+        self.run = 0;
     }
 
     /// Takes an entry back; `now` where the destination has said something about it.

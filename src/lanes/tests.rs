@@ -248,7 +248,7 @@ fn lanes_without_confirms_leave_room_in_the_window_for_the_others() {
         }
     }
     assert_eq!(through, 500, "{out} of {WINDOW} are taken by others");
-    assert!((100..=WINDOW * 3 / 4).contains(&out), "{out} of {WINDOW}");
+    assert!((40..=WINDOW * 3 / 4).contains(&out), "{out} of {WINDOW}");
 }
 
 #[test]
