@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::event::{Event, KeyEntry, Sequence};
 use crate::journal::{Journal, JournalError, Mark, Receipt, Room};
 use crate::lanes::Lanes;
-use crate::metrics::Outcome;
+use crate::metrics::{Ending, Outcome, Request};
 use crate::reject::Reject;
 
 /// Deliveries that may wait for the disk at once.
@@ -63,6 +63,8 @@ struct Offer {
     event: Event,
     policy: Policy,
     reply: Reply,
+    /// The request that brought it, to be counted with the commit.
+    request: Request,
 }
 
 /// What the next step has to do.
@@ -88,6 +90,20 @@ struct Queue {
     unready: bool,
     stopping: bool,
     failed: bool,
+}
+
+impl Queue {
+    /// Why an event of so many bytes cannot wait here, if so.
+    fn refusal(&self, bytes: usize) -> Option<Reject> {
+        let work = &self.work;
+        let full = work.offers.len() >= OFFERS_MAX || work.bytes.saturating_add(bytes) > OFFER_BYTES_MAX;
+        match (self.failed, self.stopping) {
+            (true, _) => Some(Reject::JournalFailed),
+            (_, true) => Some(Reject::Stopping),
+            _ if full && !work.offers.is_empty() => Some(Reject::Overloaded),
+            _ => None,
+        }
+    }
 }
 
 /// The way to the acceptance thread; cheap to clone.
@@ -154,7 +170,8 @@ impl Acceptor {
         added
     }
 
-    /// Asks for an event to be kept. The receiver yields once the disk has it, or why it has not.
+    /// Asks for an event to be kept. The receiver yields once the disk has it, or why it has not; the request is
+    /// counted at that moment, whether or not anybody still waits.
     ///
     /// # Errors
     /// `Overloaded`, `Stopping` or `JournalFailed`, at once.
@@ -162,26 +179,21 @@ impl Acceptor {
         &self,
         event: Event,
         policy: Policy,
+        request: Request,
     ) -> Result<oneshot::Receiver<Result<Accepted, Reject>>, Reject> {
         let (reply, answer) = oneshot::channel();
         let bytes = event.body().len();
-        self.put(|queue| {
-            if queue.failed {
-                return Err(Reject::JournalFailed);
+        let refused = self.put(|queue| {
+            if let Some(reject) = queue.refusal(bytes) {
+                return Some((reject, request));
             }
-            if queue.stopping {
-                return Err(Reject::Stopping);
-            }
-            let work = &mut queue.work;
-            let full = work.offers.len() >= OFFERS_MAX || work.bytes.saturating_add(bytes) > OFFER_BYTES_MAX;
-            if full && !work.offers.is_empty() {
-                return Err(Reject::Overloaded);
-            }
-            work.bytes += bytes;
-            work.offers.push(Offer { event, policy, reply });
-            Ok(())
-        })?;
-        Ok(answer)
+            queue.work.bytes += bytes;
+            queue.work.offers.push(Offer { event, policy, reply, request });
+            None
+        });
+        let Some((reject, request)) = refused else { return Ok(answer) };
+        request.end(Ending::Refused(reject));
+        Err(reject)
     }
 
     /// Writes marks; the receiver yields once they are durable, and fails if they never will be.
@@ -256,6 +268,7 @@ impl Acceptor {
                 let left = mem::take(&mut queue.work).offers;
                 drop(queue);
                 left.into_iter().for_each(|offer| {
+                    offer.request.end(Ending::Refused(Reject::JournalFailed));
                     offer.reply.send(Err(Reject::JournalFailed)).ok();
                 });
                 return Err(fault);
@@ -318,13 +331,25 @@ enum Decision {
     Refused(Reject),
 }
 
+impl Decision {
+    /// How its request is counted; `failed` where the commit did not hold.
+    fn ending(&self, failed: Option<Reject>) -> Ending {
+        match (failed, self) {
+            (Some(reject), _) => Ending::Refused(reject),
+            (None, Self::Refused(reject)) => Ending::Refused(*reject),
+            (None, Self::Staged(_, outcome)) => Ending::Kept(*outcome),
+            (None, Self::Known(_)) => Ending::Duplicate,
+        }
+    }
+}
+
 /// Claims, appends and commits; single-threaded, deterministic, without a clock of its own.
 pub struct Core<D: Disk> {
     journal: Journal<D>,
     index: Index<D>,
     lanes: Arc<Lanes>,
     /// Decided, to be answered after the next commit.
-    decided: Vec<(Reply, Decision)>,
+    decided: Vec<(Reply, Decision, Request)>,
     /// To be told once every staged mark and watermark is durable.
     waiters: Vec<oneshot::Sender<()>>,
 }
@@ -345,7 +370,7 @@ impl<D: Disk> Core<D> {
         work.raises.iter().for_each(|(source, through)| self.journal.raise(source, *through));
         self.waiters.extend(work.waiters);
         let (mut newest, mut fault) = (None, None);
-        for Offer { event, policy, reply } in work.offers {
+        for Offer { event, policy, reply, request } in work.offers {
             let received_at = event.envelope().received_at;
             let decision = self.decide(event, policy).unwrap_or_else(|error| {
                 fault.get_or_insert(error);
@@ -354,7 +379,7 @@ impl<D: Disk> Core<D> {
             if matches!(decision, Decision::Staged(..)) {
                 newest = newest.max(Some(received_at));
             }
-            self.decided.push((reply, decision));
+            self.decided.push((reply, decision, request));
         }
         self.commit()?;
         fault.map_or(Ok(newest), Err)
@@ -363,13 +388,22 @@ impl<D: Disk> Core<D> {
     /// Makes durable what is staged, and answers for it.
     fn commit(&mut self) -> Result<(), Fault> {
         let committed = self.journal.commit();
-        // First, so that a sender who has its answer finds the event in the inbox.
+        let decided = mem::take(&mut self.decided);
+        let (mut answers, mut counted) =
+            (Vec::with_capacity(decided.len()), Vec::with_capacity(decided.len()));
+        for (reply, decision, request) in decided {
+            let kept = committed.as_ref().map_err(|_| Reject::JournalFailed);
+            let answer = kept.and_then(|_| self.answer(&decision));
+            counted.push((request, decision.ending(answer.err())));
+            answers.push((reply, answer));
+        }
+        // An event is counted before anybody can end it, and in the inbox before its sender has the answer.
+        Request::end_all(counted);
         if let Ok(committed) = &committed {
             self.lanes.push(&committed.appended);
         }
-        for (reply, decision) in mem::take(&mut self.decided) {
-            let answer = committed.as_ref().map_err(|_| Reject::JournalFailed);
-            reply.send(answer.and_then(|_| self.answer(&decision))).ok();
+        for (reply, answer) in answers {
+            reply.send(answer).ok();
         }
         if committed?.deferred == 0 {
             mem::take(&mut self.waiters).into_iter().for_each(|waiter| {

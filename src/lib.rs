@@ -7,7 +7,8 @@
 //! - [`delivery`]: what arrived, untrusted, exact bytes.
 //! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
 //! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
-//! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric. [`telemetry`]: the
+//! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
+//!   deliveries and events. [`telemetry`]: the
 //!   log. [`exit`]: exit codes.
 //!
 //! # The way in (pure stages, no I/O)

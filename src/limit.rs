@@ -1,4 +1,5 @@
-//! A source's own rate, counted after verification, so that nobody without the secret can use it up.
+//! A source's own rate, counted after verification, so that nobody without the secret can use it up; and the
+//! pace at which its events go out, where more of them are kept than may go.
 //!
 //! One token bucket a source: its state is one number, whatever arrives.
 
@@ -25,10 +26,17 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-/// A token bucket over a source's verified deliveries.
+/// Parts of a token in a pace: as finely as that it tells how late somebody came.
+const PARTS: u32 = 16;
+/// Parts that may be made up for after coming late; by less than one event, so that a burst stays what it is.
+const LATE_PARTS: u32 = PARTS / 2;
+
+/// A token bucket: over a source's verified deliveries, or over its events on their way out.
 pub struct Limit {
     bucket: RateLimiter<NotKeyed, InMemoryState, Pace, NoOpMiddleware<Nanos>>,
     pace: Pace,
+    /// What one event costs in tokens of the bucket.
+    cost: NonZeroU32,
 }
 
 /// The crate's clock in governor's form.
@@ -46,13 +54,25 @@ impl PaceClock for Pace {
 impl Limit {
     /// A full bucket.
     pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
-        let every = rate.per.checked_div(rate.events.get()).unwrap_or(rate.per).max(Duration::from_nanos(1));
+        Self::of(rate, clock, 1, 0)
+    }
+
+    /// A full bucket for somebody who waits for the next token each time: coming late for it by up to half of
+    /// their distance delays none of those after it, so that the rate is kept exactly.
+    pub fn pace(rate: Rate, clock: Arc<dyn Clock>) -> Self {
+        Self::of(rate, clock, PARTS, LATE_PARTS)
+    }
+
+    fn of(rate: Rate, clock: Arc<dyn Clock>, parts: u32, late: u32) -> Self {
+        let cost = NonZeroU32::new(parts).unwrap_or(NonZeroU32::MIN);
+        let tokens = rate.events.saturating_mul(cost);
+        let every = rate.per.checked_div(tokens.get()).unwrap_or(rate.per).max(Duration::from_nanos(1));
         // The period is at least a nanosecond, so the quota exists.
         let quota = Quota::with_period(every)
-            .unwrap_or_else(|| Quota::per_second(rate.events))
-            .allow_burst(rate.burst);
+            .unwrap_or_else(|| Quota::per_second(tokens))
+            .allow_burst(rate.burst.saturating_mul(cost).saturating_add(late));
         let pace = Pace(clock);
-        Self { bucket: RateLimiter::direct_with_clock(quota, pace.clone()), pace }
+        Self { bucket: RateLimiter::direct_with_clock(quota, pace.clone()), pace, cost }
     }
 
     /// Takes a token.
@@ -60,7 +80,12 @@ impl Limit {
     /// # Errors
     /// How long until there is one.
     pub fn take(&self) -> Result<(), Duration> {
-        self.bucket.check().map_err(|until| until.wait_time_from(self.pace.now()))
+        match self.bucket.check_n(self.cost) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(until.wait_time_from(self.pace.now())),
+            // The bucket holds at least one burst, which is at least one event.
+            Err(_) => Err(Duration::MAX),
+        }
     }
 }
 
@@ -85,5 +110,51 @@ mod tests {
         assert_eq!(taken(), 2);
         clock.advance(Duration::from_secs(3600));
         assert_eq!(taken(), 5);
+    }
+
+    /// What a taker gets in half a minute who looks again at the time it is told, and comes late by so much.
+    fn taken_when_late_by(late: Duration, limit: &Limit, clock: &Manual) -> u32 {
+        let end = clock.monotonic() + Duration::from_secs(30);
+        let mut taken = 0;
+        while clock.monotonic() < end {
+            match limit.take() {
+                Ok(()) => taken += 1,
+                // Timers wait for whole milliseconds.
+                Err(wait) => clock.advance(Duration::from_millis(wait.as_millis() as u64 + 1) + late),
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn a_pace_is_exact_for_whoever_comes_late_and_a_plain_bucket_is_not() {
+        let clock = Arc::new(Manual::at(Timestamp::from_seconds(1000)));
+        let rate = Rate {
+            events: NonZeroU32::new(10).unwrap(),
+            per: Duration::from_secs(1),
+            burst: NonZeroU32::new(1).unwrap(),
+        };
+        for late in [0, 3, 20, 40] {
+            let late = Duration::from_millis(late);
+            let taken = taken_when_late_by(late, &Limit::pace(rate, clock.clone()), &clock);
+            assert!((299..=302).contains(&taken), "{taken} in 30 s, {late:?} late each time");
+        }
+        let late = Duration::from_millis(20);
+        assert!(taken_when_late_by(late, &Limit::new(rate, clock.clone()), &clock) < 260);
+    }
+
+    #[test]
+    fn a_pace_lets_no_larger_burst_pass() {
+        let clock = Arc::new(Manual::at(Timestamp::from_seconds(1000)));
+        let rate = Rate {
+            events: NonZeroU32::new(10).unwrap(),
+            per: Duration::from_secs(1),
+            burst: NonZeroU32::new(5).unwrap(),
+        };
+        let limit = Limit::pace(rate, clock.clone());
+        for _ in 0..3 {
+            assert_eq!((0..1000).take_while(|_| limit.take().is_ok()).count(), 5);
+            clock.advance(Duration::from_secs(60));
+        }
     }
 }

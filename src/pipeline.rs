@@ -12,6 +12,7 @@ use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::event::{Digest, Event};
 use crate::freshness;
+use crate::metrics::Request;
 use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
 use crate::schema::Verdict;
@@ -50,11 +51,17 @@ impl Pipeline {
         Self { acceptor, clock }
     }
 
-    /// Takes one delivery through all stages.
+    /// Takes one delivery through all stages. What is kept is counted by the acceptance thread, which takes
+    /// `request` over; any other outcome is the caller's to count.
     ///
     /// # Errors
     /// The first refusal or fault.
-    pub async fn receive(&self, source: &Source, delivery: Delivery) -> Result<Answer, Refused> {
+    pub async fn receive(
+        &self,
+        source: &Source,
+        delivery: Delivery,
+        request: &mut Request,
+    ) -> Result<Answer, Refused> {
         let now = self.honest_time(delivery.received_at)?;
         let scheme = source.verifier.scheme();
         if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
@@ -80,7 +87,7 @@ impl Pipeline {
         let (invalid, policy) = schema_verdict(source, &verified, &key);
         let message_id = key.keys().message_id;
         let event = Event::new(&source.name, verified, key, invalid);
-        let accepted = self.keep(event, policy).await?;
+        let accepted = self.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
     }
 
@@ -95,8 +102,8 @@ impl Pipeline {
         Ok(now)
     }
 
-    async fn keep(&self, event: Event, policy: Policy) -> Result<Accepted, Reject> {
-        self.acceptor.offer(event, policy)?.await.unwrap_or(Err(Reject::JournalFailed))
+    async fn keep(&self, event: Event, policy: Policy, request: Request) -> Result<Accepted, Reject> {
+        self.acceptor.offer(event, policy, request)?.await.unwrap_or(Err(Reject::JournalFailed))
     }
 
     /// The clock that dates deliveries.

@@ -1,6 +1,7 @@
 //! Health: alive, and ready. Ready means «can accept durably»: a broker that is away is degraded, not unready.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::accept::Acceptor;
 use crate::clock::{Clock, Timestamp};
@@ -73,7 +74,7 @@ impl Health {
         let now = self.clock.now();
         for (source, stats) in self.lanes.stats() {
             let age = stats.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
-            self.metrics.set_lane(&source, &stats, std::time::Duration::from_millis(age.unsigned_abs()));
+            self.metrics.set_oldest(&source, Duration::from_millis(age.unsigned_abs()));
         }
         let stores = self.acceptor.stores();
         self.metrics.set_stores(stores.journal_bytes, stores.unconfirmed_bytes, stores.dedup_keys);

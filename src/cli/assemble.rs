@@ -288,7 +288,7 @@ pub fn source(plan: Plan, source: &config::Source, metrics: &Metrics, clock: &Ar
 /// The limit on relaying a source's events, where it accepts beyond its rate.
 pub fn relay_limit(source: &config::Source, clock: &Arc<dyn Clock>) -> Option<Limit> {
     let limit = source.limit.filter(|_| source.on_limit == config::OnLimit::Accept)?;
-    Some(Limit::new(rate(&limit), Arc::clone(clock)))
+    Some(Limit::pace(rate(&limit), Arc::clone(clock)))
 }
 
 fn rate(limit: &config::Limit) -> Rate {

@@ -124,10 +124,11 @@ impl Gateway {
     /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from
     /// here on.
     pub(super) fn start(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             clock: Arc::new(System::new()),
-            metrics: Arc::new(Metrics::new()),
-            lanes: Arc::new(Lanes::new()),
+            lanes: Arc::new(Lanes::counted_in(metrics.account())),
+            metrics,
             acceptor: Acceptor::new(),
         };
         let stores = Stores::open(loaded, &shared)?;

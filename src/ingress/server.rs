@@ -15,7 +15,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use super::peer::TrustedProxies;
 use super::{body, respond};
 use crate::delivery::{Delivery, Headers};
-use crate::metrics::SourceMetrics;
+use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
@@ -89,15 +89,21 @@ impl Gate {
         let Some(source) =
             self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
         else {
-            return self.refuse(request, None, &Reject::UnknownPath.into());
+            let refused = Reject::UnknownPath;
+            self.strangers.begin().end(Ending::Refused(refused));
+            return self.refuse(request, None, &refused.into());
         };
+        let mut counted = source.metrics.begin();
         let answer = match self.delivery(request, payload, source).await {
-            Ok(delivery) => self.pipeline.receive(source, delivery).await,
+            Ok(delivery) => self.pipeline.receive(source, delivery, &mut counted).await,
             Err(refused) => Err(refused),
         };
         let response = match answer {
-            Ok(answer) => self.accept(request, source, &answer),
-            Err(refused) => self.refuse(request, Some(source), &refused),
+            Ok(answer) => self.accept(request, source, &answer, counted),
+            Err(refused) => {
+                counted.end(Ending::Refused(refused.reject));
+                self.refuse(request, Some(source), &refused)
+            }
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
         response
@@ -136,12 +142,19 @@ impl Gate {
         Ok(Delivery { method, target, headers, body, received_at })
     }
 
-    fn accept(&self, request: &HttpRequest, source: &Source, answer: &Answer) -> HttpResponse {
+    fn accept(
+        &self,
+        request: &HttpRequest,
+        source: &Source,
+        answer: &Answer,
+        counted: Request,
+    ) -> HttpResponse {
         match answer {
-            Answer::Kept { accepted, .. } => source.metrics.kept(accepted.outcome),
-            Answer::Filtered => source.metrics.filtered(),
+            // Counted with its commit.
+            Answer::Kept { .. } => {}
+            Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
-                source.metrics.handshake();
+                counted.end(Ending::Handshake);
                 if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
                     let (source, caller) = (&*source.name, self.caller(request));
                     tracing::info!(
@@ -167,7 +180,6 @@ impl Gate {
 
     fn refuse(&self, request: &HttpRequest, source: Option<&Source>, refused: &Refused) -> HttpResponse {
         let row = refused.reject.row();
-        source.map_or(&self.strangers, |source| &source.metrics).refused(refused.reject);
         if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
             let (source, caller) = (source.map_or("", |source| &*source.name), self.caller(request));
             let (reason, detail, status) = (row.reason, &*refused.detail, row.status);

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::event::{Event, Sequence};
 use crate::journal::{JournalError, Mark, Reader};
-use crate::lanes::{Back, Entry, Lanes, Taken, Turn};
+use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
 use crate::sink::inbox::{Again, Leases, Token};
 use crate::sink::{Attempt, Message};
@@ -82,7 +82,7 @@ struct Held<'l> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         for taken in self.taken.drain(..) {
-            self.lanes.put_back(taken, Back::Retry(self.now));
+            self.lanes.put_back(taken, Back::Untried, self.now);
         }
     }
 }
@@ -183,11 +183,11 @@ impl<D: Disk> Inbox<D> {
             limited = if fits { limit.map_or(Ok(()), Limit::take) } else { Ok(()) };
             fits && limited.is_ok()
         };
-        let turn = Turn { max, each: max, only: Some(source), now };
+        let turn = Turn { max, bytes: u64::MAX, shared: false, only: Some(source), now };
         let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow)?;
         let mut held = Held { lanes: &self.parts.lanes, taken, now };
         self.raise(&held.taken).await?;
-        let leased = self.lease(mem::take(&mut held.taken), now + wanted.lease);
+        let leased = self.lease(mem::take(&mut held.taken), now, wanted.lease);
         let look = match limited {
             Err(pause) => pause,
             Ok(()) => self.next_look(source, now, max == 0),
@@ -219,19 +219,20 @@ impl<D: Disk> Inbox<D> {
         Ok(())
     }
 
-    fn lease(&self, taken: Vec<Taken>, until: Duration) -> Vec<Leased> {
+    fn lease(&self, taken: Vec<Taken>, now: Duration, lease: Duration) -> Vec<Leased> {
+        let until = now + lease;
         let mut leased = Vec::with_capacity(taken.len());
         for taken in taken {
             let sequence = taken.entry.sequence;
             let event: Event = match self.parts.reader.read(sequence, taken.entry.position) {
                 Ok(Some(event)) => event,
                 Ok(None) => {
-                    self.parts.lanes.ended(&taken.source, sequence);
+                    self.parts.lanes.ended(&taken, Mark::Dropped, now);
                     continue;
                 }
                 Err(error) => {
                     tracing::error!(%error, %sequence, "a record cannot be read; it is put aside");
-                    self.parts.lanes.put_back(taken, Back::Aside(until));
+                    self.parts.lanes.put_back(taken, Back::Aside(until, Why::Delayed), now);
                     continue;
                 }
             };
@@ -248,7 +249,7 @@ impl<D: Disk> Inbox<D> {
                 }
                 Err(_) => {
                     drop(out);
-                    self.parts.lanes.put_back(taken, Back::Retry(Duration::ZERO));
+                    self.parts.lanes.put_back(taken, Back::Untried, now);
                 }
             }
         }
@@ -281,7 +282,7 @@ impl<D: Disk> Inbox<D> {
         let settled = tasks::task(async move {
             let durable = durable.await.is_ok();
             if durable {
-                ended.iter().for_each(|taken| lanes.ended(&taken.source, taken.entry.sequence));
+                ended.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, now));
             }
             durable
         });
@@ -324,7 +325,7 @@ impl<D: Disk> Inbox<D> {
             let taken = undone.and_then(|sequence| out.entries.remove(&sequence));
             drop(out);
             if let Some(taken) = taken {
-                self.parts.lanes.put_back(taken, Back::Retry(Duration::ZERO));
+                self.parts.lanes.put_back(taken, Back::Untried, now);
             }
         }
         self.waiting.freed.notify_waiters();
@@ -346,14 +347,15 @@ impl<D: Disk> Inbox<D> {
                 let Some(mut taken) = self.out().entries.remove(&sequence) else { return };
                 taken.entry.attempts = attempt.saturating_sub(1);
                 taken.entry.attempted |= perhaps_done;
-                self.parts.lanes.put_back(taken, Back::Aside(not_before));
+                let now = self.parts.clock.monotonic();
+                self.parts.lanes.put_back(taken, Back::Aside(not_before, Why::Delayed), now);
             }
             Again::Poison { sequence, attempts } => {
                 let Some(taken) = self.out().entries.remove(&sequence) else { return };
                 tracing::error!(source = %taken.source, %sequence, attempts,
                     "workers failed on this event each time: it is poison, kept and not offered");
                 drop(self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]));
-                self.parts.lanes.poisoned(&taken.source, sequence);
+                self.parts.lanes.ended(&taken, Mark::Poisoned, self.parts.clock.monotonic());
             }
         }
     }

@@ -5,9 +5,12 @@
 
 mod backoff;
 mod inbox;
+mod raise;
 mod run;
+mod settle;
 mod shared;
 mod step;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod waiting;

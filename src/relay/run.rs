@@ -1,24 +1,27 @@
 //! The relay: takes from the lanes, publishes in order, and lets a record go only by a durable mark.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{oneshot, watch};
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::watch;
 
-use super::backoff;
+use super::raise::{Raised, Raising};
+use super::settle::Marked;
 use super::shared::{Answer, Claims, Verdict};
-use super::step::{self, Next};
+use super::suspects::Suspects;
+use super::{backoff, step};
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::dedup::RedisClaims;
 use crate::disk::Disk;
-use crate::event::{Digest, Event, Sequence};
+use crate::event::{Digest, Event};
 use crate::journal::{JournalError, Mark, Reader};
-use crate::lanes::{Back, Entry, Lanes, Taken, Turn};
+use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
 use crate::metrics::RelayMetrics;
 use crate::sink::{Attempt, Confirmation, Message, Sink};
@@ -66,21 +69,24 @@ pub struct RelayParts<D: Disk> {
     pub metrics: RelayMetrics,
 }
 
-type Flight = FuturesUnordered<BoxFuture<'static, (Taken, Digest, Confirmation)>>;
-type Marking = FuturesUnordered<BoxFuture<'static, (Vec<Taken>, bool)>>;
+/// An attempt that has come to its end.
+pub(super) type Flown = (Taken, Digest, Confirmation);
+type Flight = FuturesUnordered<BoxFuture<'static, Flown>>;
+type Marking = FuturesUnordered<BoxFuture<'static, Marked>>;
 
 /// The loop from the journal to the sink.
 pub struct Relay<D: Disk> {
-    parts: RelayParts<D>,
+    pub(super) parts: RelayParts<D>,
     settings: RelaySettings,
-    flight: Flight,
-    marking: Marking,
+    pub(super) flight: Flight,
+    pub(super) marking: Marking,
+    raising: Raising,
     /// Published and not yet durably marked.
-    in_flight: usize,
-    bytes_in_flight: u64,
-    /// Events that were in flight when the broker closed the channel: tried one at a time.
-    suspects: usize,
-    claims: Option<Claims>,
+    pub(super) in_flight: usize,
+    pub(super) bytes_in_flight: u64,
+    pub(super) suspects: Suspects,
+    pub(super) claims: Option<Claims>,
+    pub(super) lags: HashMap<Arc<str>, Histogram>,
     /// When a source that is over its rate may go on (monotonic).
     limited_until: Option<Duration>,
     /// Nothing is taken before that time (monotonic), after a fault.
@@ -88,9 +94,9 @@ pub struct Relay<D: Disk> {
 }
 
 /// An entry with its event, ready to go.
-struct Loaded {
-    taken: Taken,
-    event: Event,
+pub(super) struct Loaded {
+    pub(super) taken: Taken,
+    pub(super) event: Event,
 }
 
 impl<D: Disk> Relay<D> {
@@ -103,10 +109,12 @@ impl<D: Disk> Relay<D> {
             settings,
             flight: Flight::new(),
             marking: Marking::new(),
+            raising: Raising::default(),
             in_flight: 0,
             bytes_in_flight: 0,
-            suspects: 0,
+            suspects: Suspects::default(),
             claims,
+            lags: HashMap::new(),
             limited_until: None,
             paused_until: Duration::ZERO,
         }
@@ -123,7 +131,8 @@ impl<D: Disk> Relay<D> {
             let wait = self.wait(looked);
             tokio::select! {
                 Some(outcome) = self.flight.next() => self.settle(outcome).await,
-                Some((ended, durable)) = self.marking.next() => self.marked(ended, durable),
+                Some(marked) = self.marking.next() => self.marked(marked),
+                Some(raised) = self.raising.next(&lanes) => self.publish_raised(raised).await,
                 () = tokio::task::yield_now(), if more => {}
                 () = lanes.filled(), if ready && self.has_room() => {}
                 () = sink.ready(), if !ready => {}
@@ -140,7 +149,7 @@ impl<D: Disk> Relay<D> {
             while self.in_flight > 0 {
                 tokio::select! {
                     Some(outcome) = self.flight.next() => self.settle(outcome).await,
-                    Some((ended, durable)) = self.marking.next() => self.marked(ended, durable),
+                    Some(marked) = self.marking.next() => self.marked(marked),
                     else => break,
                 }
             }
@@ -171,14 +180,19 @@ impl<D: Disk> Relay<D> {
         claims.catch_up(now).await
     }
 
-    fn window(&self) -> usize {
-        if self.suspects > 0 { 1 } else { self.settings.max_in_flight }
+    /// How many more events may be taken.
+    fn room(&self) -> usize {
+        let taken = self.in_flight + self.raising.events();
+        self.suspects.window(self.settings.max_in_flight).saturating_sub(taken)
+    }
+
+    /// How many more bytes.
+    fn byte_room(&self) -> u64 {
+        BYTES_MAX.saturating_sub(self.bytes_in_flight + self.raising.bytes())
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight < self.window()
-            && self.bytes_in_flight < BYTES_MAX
-            && self.paused_until <= self.parts.clock.monotonic()
+        self.room() > 0 && self.byte_room() > 0 && self.paused_until <= self.parts.clock.monotonic()
     }
 
     /// Publishes once what the window has room for; true where there may be more at once.
@@ -200,8 +214,23 @@ impl<D: Disk> Relay<D> {
             return false;
         }
         let loaded = self.claimed(loaded).await;
-        let Some(loaded) = self.raised(loaded).await else { return false };
+        let loaded = self.raising.sort(loaded, &self.parts.lanes, &self.parts.acceptor);
         self.publish_all(loaded).await
+    }
+
+    /// Publishes what has waited for its watermark, unless something older of its source came back meanwhile.
+    async fn publish_raised(&mut self, Raised { loaded, durable }: Raised) {
+        let (lanes, now) = (&self.parts.lanes, self.parts.clock.monotonic());
+        let first = loaded.iter().rev().map(|one| (Arc::clone(&one.taken.source), one.taken.entry.sequence));
+        let first: HashMap<_, _> = first.collect();
+        let late: HashSet<_> =
+            first.into_iter().filter(|(source, first)| lanes.is_ready_before(source, *first)).collect();
+        let late = |source: &Arc<str>| late.iter().any(|(late, _)| late == source);
+        let (back, loaded): (Vec<_>, Vec<_>) =
+            loaded.into_iter().partition(|one| !durable || late(&one.taken.source));
+        let back_as = if durable { Back::Untried } else { Back::Retry(now + FAULT_PAUSE) };
+        back.into_iter().for_each(|one| lanes.put_back(one.taken, back_as, now));
+        self.publish_all(loaded).await;
     }
 
     /// False where the sink takes nothing in: the rest goes back.
@@ -212,7 +241,7 @@ impl<D: Disk> Relay<D> {
                 let now = self.parts.clock.monotonic();
                 let left = rest.map(|one| one.taken);
                 for taken in std::iter::once(taken).chain(left) {
-                    self.parts.lanes.put_back(taken, Back::Retry(now + FAULT_PAUSE));
+                    self.parts.lanes.put_back(taken, Back::Retry(now + FAULT_PAUSE), now);
                 }
                 return false;
             }
@@ -220,46 +249,58 @@ impl<D: Disk> Relay<D> {
         true
     }
 
-    /// Takes entries and reads their events.
-    fn load(&mut self) -> Result<Vec<Loaded>, JournalError> {
+    /// Takes entries out of the lanes. While suspects are about they go alone; where all of them wait, whatever
+    /// else there is goes one at a time.
+    fn take(&mut self) -> Result<Vec<Taken>, JournalError> {
+        let taken = self.take_some(self.room(), self.suspects.any())?;
+        if !taken.is_empty() || !self.suspects.any() || self.in_flight + self.raising.events() > 0 {
+            return Ok(taken);
+        }
+        // An operator may have dropped some.
+        self.suspects = Suspects::among(self.parts.lanes.suspects().into_iter());
+        self.take_some(self.room().min(1), false)
+    }
+
+    fn take_some(&mut self, max: usize, suspects_only: bool) -> Result<Vec<Taken>, JournalError> {
         let now = self.parts.clock.monotonic();
-        let room = self.window().saturating_sub(self.in_flight);
-        let turn = Turn { max: room, each: room.div_ceil(2).max(1), only: None, now };
-        let (limits, mut bytes) = (&self.parts.limits, self.bytes_in_flight);
+        let turn = Turn { max, bytes: self.byte_room(), shared: true, only: None, now };
+        let (limits, raising, suspects) = (&self.parts.limits, &self.raising, &self.suspects);
         let mut limited = None;
         let mut allow = |source: &Arc<str>, entry: &Entry| {
-            if bytes >= BYTES_MAX {
+            if raising.has(source) || (suspects_only && !suspects.allow(entry)) {
                 return false;
             }
             if let Some(Err(wait)) = limits.get(source).map(Limit::take) {
-                limited = limited.into_iter().chain([now + wait]).min();
+                limited = limited.into_iter().chain([now.saturating_add(wait)]).min();
                 return false;
             }
-            bytes += entry.bytes;
             true
         };
-        let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow)?;
+        let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow);
         self.limited_until = limited;
+        taken
+    }
+
+    /// Takes entries and reads their events.
+    fn load(&mut self) -> Result<Vec<Loaded>, JournalError> {
+        let taken = self.take()?;
+        let now = self.parts.clock.monotonic();
         let mut loaded = Vec::with_capacity(taken.len());
         for taken in taken {
             match self.parts.reader.read(taken.entry.sequence, taken.entry.position) {
                 Ok(Some(event)) => loaded.push(Loaded { taken, event }),
                 Ok(None) => {
-                    self.cleared(&taken);
-                    self.parts.lanes.ended(&taken.source, taken.entry.sequence);
+                    self.suspects.remove(&taken.entry);
+                    self.parts.lanes.ended(&taken, Mark::Dropped, now);
                 }
                 Err(error) => {
-                    self.parts.lanes.put_back(taken, Back::Aside(now + backoff::slow(1)));
+                    let later = Back::Aside(now + backoff::slow(1), Why::Delayed);
+                    self.parts.lanes.put_back(taken, later, now);
                     tracing::error!(%error, "a record cannot be read; it is put aside");
                 }
             }
         }
         Ok(loaded)
-    }
-
-    /// Nothing is known against this entry any longer.
-    fn cleared(&mut self, taken: &Taken) {
-        self.suspects = self.suspects.saturating_sub(usize::from(taken.entry.suspect));
     }
 
     /// With Redis: keeps what this replica may publish; parks what another one claims; ends what is done.
@@ -271,7 +312,7 @@ impl<D: Disk> Relay<D> {
             Verdict::Answers(answers) => answers,
             Verdict::Wait => {
                 for one in loaded {
-                    self.parts.lanes.put_back(one.taken, Back::Retry(now + FAULT_PAUSE));
+                    self.parts.lanes.put_back(one.taken, Back::Retry(now + FAULT_PAUSE), now);
                 }
                 self.paused_until = now + FAULT_PAUSE;
                 return Vec::new();
@@ -302,38 +343,14 @@ impl<D: Disk> Relay<D> {
                     let mut taken = one.taken;
                     taken.entry.attempts = taken.entry.attempts.saturating_add(1);
                     let until = now + backoff::soon(taken.entry.attempts);
-                    self.parts.lanes.put_back(taken, Back::Aside(until));
+                    self.parts.lanes.put_back(taken, Back::Aside(until, Why::Parked), now);
                 }
             }
         }
-        superseded.iter().for_each(|taken| self.cleared(taken));
+        superseded.iter().for_each(|taken| self.suspects.remove(&taken.entry));
         self.in_flight += superseded.len();
         self.mark(superseded, Mark::Superseded);
         mine
-    }
-
-    /// Makes the watermarks durable that these entries need; `None` where the gateway is ending.
-    async fn raised(&mut self, loaded: Vec<Loaded>) -> Option<Vec<Loaded>> {
-        let mut needed: HashMap<Arc<str>, Sequence> = HashMap::new();
-        for Loaded { taken, .. } in &loaded {
-            if let Some(through) = self.parts.lanes.watermark_needed(taken, WATERMARK_STEP) {
-                let highest = needed.entry(Arc::clone(&taken.source)).or_default();
-                *highest = through.max(*highest);
-            }
-        }
-        if needed.is_empty() {
-            return Some(loaded);
-        }
-        let raises: Vec<_> = needed.into_iter().collect();
-        if self.parts.acceptor.raise(raises.clone()).await.is_err() {
-            let later = self.parts.clock.monotonic() + FAULT_PAUSE;
-            loaded.into_iter().for_each(|one| self.parts.lanes.put_back(one.taken, Back::Retry(later)));
-            return None;
-        }
-        for (source, through) in raises {
-            self.parts.lanes.raised(&source, through);
-        }
-        Some(loaded)
     }
 
     /// Gives the entry back where the sink takes nothing in.
@@ -356,81 +373,5 @@ impl<D: Disk> Relay<D> {
             (taken, id, confirmation)
         }));
         Ok(())
-    }
-
-    /// Deals with one outcome and all others that are there already, so that marks share a commit.
-    async fn settle(&mut self, first: (Taken, Digest, Confirmation)) {
-        let mut outcomes = vec![first];
-        while let Some(Some(outcome)) = self.flight.next().now_or_never() {
-            outcomes.push(outcome);
-        }
-        self.settle_all(outcomes).await;
-    }
-
-    async fn settle_what_is_ready(&mut self) {
-        if let Some(Some(outcome)) = self.flight.next().now_or_never() {
-            self.settle(outcome).await;
-        }
-        while let Some(Some((ended, durable))) = self.marking.next().now_or_never() {
-            self.marked(ended, durable);
-        }
-    }
-
-    async fn settle_all(&mut self, outcomes: Vec<(Taken, Digest, Confirmation)>) {
-        let alone = self.in_flight == 1;
-        let now = self.parts.clock.monotonic();
-        let (mut confirmed, mut poisoned, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for (mut taken, id, confirmation) in outcomes {
-            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(taken.entry.bytes);
-            self.cleared(&taken);
-            match step::judge(&mut taken.entry, &confirmation, alone) {
-                Next::Mark(Mark::Poisoned) => {
-                    tracing::error!(source = %taken.source, sequence = %taken.entry.sequence, ?confirmation,
-                        "the broker closes the channel on this event each time: it is poison, kept and not retried");
-                    poisoned.push(taken);
-                }
-                Next::Mark(_) => {
-                    done.push(id);
-                    confirmed.push(taken);
-                }
-                Next::Retry(wait) => self.again(taken, Back::Retry(now + wait)),
-                Next::Aside(wait) => self.again(taken, Back::Aside(now + wait)),
-            }
-        }
-        if let Some(claims) = &mut self.claims {
-            claims.finish(&done).await;
-        }
-        self.mark(confirmed, Mark::Confirmed);
-        self.mark(poisoned, Mark::Poisoned);
-    }
-
-    fn again(&mut self, taken: Taken, back: Back) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.suspects += usize::from(taken.entry.suspect);
-        self.parts.lanes.put_back(taken, back);
-    }
-
-    fn mark(&mut self, ended: Vec<Taken>, mark: Mark) {
-        if ended.is_empty() {
-            return;
-        }
-        let marks = ended.iter().map(|taken| (taken.entry.sequence, mark)).collect();
-        let durable: oneshot::Receiver<()> = self.parts.acceptor.mark(marks);
-        if mark == Mark::Poisoned {
-            ended.iter().for_each(|taken| self.parts.lanes.poisoned(&taken.source, taken.entry.sequence));
-            self.marking.push(Box::pin(async move { (Vec::new(), durable.await.is_ok()) }));
-            self.in_flight = self.in_flight.saturating_sub(ended.len());
-        } else {
-            self.marking.push(Box::pin(async move { (ended, durable.await.is_ok()) }));
-        }
-    }
-
-    fn marked(&mut self, ended: Vec<Taken>, durable: bool) {
-        self.in_flight = self.in_flight.saturating_sub(ended.len());
-        if durable {
-            for taken in ended {
-                self.parts.lanes.ended(&taken.source, taken.entry.sequence);
-            }
-        }
     }
 }

@@ -18,8 +18,8 @@ pub(super) enum Next {
     Mark(Mark),
     /// The same again after this time; nothing newer of its source passes it.
     Retry(Duration),
-    /// The same again after this time; others may pass it.
-    Aside(Duration),
+    /// No queue is bound for it: the same again after this time; others may pass it.
+    Unroutable(Duration),
 }
 
 /// How the metrics call it.
@@ -40,13 +40,13 @@ pub(super) fn judge(entry: &mut Entry, confirmation: &Confirmation, alone: bool)
     match confirmation {
         Confirmation::Confirmed => Next::Mark(Mark::Confirmed),
         Confirmation::Returned { .. } => {
-            entry.suspect = false;
-            Next::Aside(backoff::slow(entry.attempts))
+            entry.suspicions = 0;
+            Next::Unroutable(backoff::slow(entry.attempts))
         }
         Confirmation::NotSent { .. } => Next::Retry(backoff::soon(entry.attempts)),
         Confirmation::Refused => {
             // What the broker answers for does not close its channel.
-            entry.suspect = false;
+            entry.suspicions = 0;
             entry.attempted = true;
             Next::Retry(backoff::full(entry.attempts))
         }
@@ -56,7 +56,7 @@ pub(super) fn judge(entry: &mut Entry, confirmation: &Confirmation, alone: bool)
         }
         Confirmation::ChannelClosed { .. } => {
             entry.attempted = true;
-            entry.suspect = true;
+            entry.suspicions = entry.suspicions.saturating_add(1);
             entry.closings += u32::from(alone);
             if entry.closings >= CLOSINGS_MAX {
                 Next::Mark(Mark::Poisoned)
@@ -117,9 +117,9 @@ mod tests {
         let cleared = |confirmation| {
             let mut entry = entry();
             judge(&mut entry, &closed(), false);
-            assert!(entry.suspect);
+            assert_eq!(entry.suspicions, 1);
             judge(&mut entry, &confirmation, true);
-            !entry.suspect
+            entry.suspicions == 0
         };
         assert!(cleared(Confirmation::Returned { code: 312, reason: String::new() }));
         assert!(cleared(Confirmation::Refused));

@@ -23,7 +23,7 @@ use crate::event::{Digest, Envelope, Event, Keys};
 use crate::journal::{Journal, Reader, Recovery, Settings, Upkeep};
 use crate::lanes::Lanes;
 use crate::limit::{Limit, Rate};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SourceMetrics, Stand};
 use crate::sink::{Confirmation, HeaderValue, Health, Message, Pending, Sink, State};
 use crate::tasks;
 
@@ -127,6 +127,7 @@ struct Rig {
     acceptor: Acceptor,
     lanes: Arc<Lanes>,
     reader: Reader<RealDisk>,
+    metrics: Metrics,
     next: AtomicUsize,
 }
 
@@ -145,7 +146,8 @@ impl Rig {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(System::new());
-        let (acceptor, lanes) = (Acceptor::new(), Arc::new(Lanes::new()));
+        let metrics = Metrics::new();
+        let (acceptor, lanes) = (Acceptor::new(), Arc::new(Lanes::counted_in(metrics.account())));
         let (journal, _) = open(&dir.path().join("journal"));
         let keys = dedup::Settings::new(dir.path().join("keys"), Duration::from_secs(3600));
         let index = Index::open(RealDisk, keys, clock.now()).unwrap();
@@ -153,15 +155,16 @@ impl Rig {
         let core = Core::new(journal, index, Arc::clone(&lanes));
         let (running, time) = (acceptor.clone(), Arc::clone(&clock));
         drop(tasks::thread("accept", move || running.run(core, &*time, &Histogram::new([1.0]))).unwrap());
-        Self { dir, clock, acceptor, lanes, reader, next: AtomicUsize::new(1) }
+        Self { dir, clock, acceptor, lanes, reader, metrics, next: AtomicUsize::new(1) }
     }
 
     /// Has `count` events of a source kept.
     async fn keep(&self, source: &str, count: usize) {
-        let mut answers = Vec::new();
+        let (mut answers, counts) = (Vec::new(), self.counts(source));
         for _ in 0..count {
             let number = self.next.fetch_add(1, Ordering::SeqCst);
-            let offer = self.acceptor.offer(event(number, source, self.clock.now()), Policy::default());
+            let event = event(number, source, self.clock.now());
+            let offer = self.acceptor.offer(event, Policy::default(), counts.begin());
             answers.push(offer.unwrap());
             if answers.len() == 1000 {
                 for answer in answers.drain(..) {
@@ -172,6 +175,10 @@ impl Rig {
         for answer in answers {
             answer.await.unwrap().unwrap();
         }
+    }
+
+    fn counts(&self, source: &str) -> SourceMetrics {
+        self.metrics.source(source, std::iter::empty())
     }
 
     /// Starts a relay; dropping or setting the sender ends it.
@@ -193,7 +200,7 @@ impl Rig {
             claims: None,
             limits: Default::default(),
             clock: Arc::clone(&self.clock),
-            metrics: Metrics::new().relay("script"),
+            metrics: self.metrics.relay("script"),
         };
         change(&mut parts);
         let settings = RelaySettings {
@@ -484,4 +491,93 @@ async fn without_redis_events_wait_for_redis_wait_and_then_go_marked() {
     let seen = sink.seen();
     assert_eq!(seen.len(), 50);
     assert!(seen.iter().all(|seen| seen.marked));
+}
+
+/// A sink that never answers for some sources, and for others at once.
+fn silent_for(names: &'static [&'static str]) -> Arc<Script> {
+    let mut unanswered = Vec::new();
+    Script::new(move |seen, answer| {
+        if names.contains(&seen.source.as_str()) {
+            unanswered.push(answer);
+        } else {
+            answer.send(Confirmation::Confirmed).unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn sources_that_get_no_confirms_delay_no_other() {
+    let rig = Rig::new();
+    rig.keep("stuck", 2000).await;
+    rig.keep("stuck_too", 2000).await;
+    let sink = silent_for(&["stuck", "stuck_too"]);
+    let (_running, _stop) = rig.relay(&sink, 32);
+    rig.until("both have all they get", |_| sink.waiting.load(Ordering::SeqCst) >= 16).await;
+    sleep(Duration::from_millis(100)).await;
+    let begun = rig.clock.monotonic();
+    rig.keep("lively", 1000).await;
+    let row = rig.metrics.account().row("lively");
+    rig.until("the lively one", |rig| rig.metrics.account().standing(row).of(Stand::Pending) == 0).await;
+    let took = rig.clock.monotonic() - begun;
+    assert!(sink.waiting.load(Ordering::SeqCst) < 32, "the window was never full");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let own = sink.seen().into_iter().filter(|seen| seen.source == "lively").map(|seen| seen.sequence);
+    assert!(rising(&own.collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn while_one_watermark_is_raised_other_sources_go_on() {
+    let rig = Rig::new();
+    rig.keep("first", 10).await;
+    rig.keep("second", 300).await;
+    let sink = Script::confirming();
+    let (running, stop) = rig.relay(&sink, 16);
+    rig.drained().await;
+    stop.send_replace(true);
+    running.await.unwrap();
+    // The second's watermark reaches beyond its last event, the first's lies far behind.
+    rig.keep("first", 5).await;
+    rig.keep("second", 5).await;
+    // Nobody runs this one: what it is asked for stays undone.
+    let nobody = Acceptor::new();
+    let (_running, _stop) = rig.relay_of(&sink, 16, |parts| parts.acceptor = nobody);
+    rig.until("the second one's are published", |_| sink.seen().len() == 310 + 5).await;
+    assert!(sink.seen()[310..].iter().all(|seen| seen.source == "second"), "the first waits for its own");
+}
+
+#[tokio::test]
+async fn a_limited_source_wakes_nobody_in_vain() {
+    let rig = Rig::new();
+    rig.keep("slow", 200).await;
+    let one = |count| NonZeroU32::new(count).unwrap();
+    let rate = Rate { events: one(10), per: Duration::from_secs(1), burst: one(1) };
+    let clock = Arc::new(Counting { clock: System::new(), looks: AtomicUsize::new(0) });
+    let sink = Script::confirming();
+    let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
+        parts.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        parts.limits.insert("slow".into(), Limit::pace(rate, Arc::clone(&rig.clock)));
+    });
+    rig.until("it is under way", |_| !sink.seen().is_empty()).await;
+    let (seen, looks) = (sink.seen().len(), clock.looks.load(Ordering::SeqCst));
+    sleep(Duration::from_secs(2)).await;
+    let (seen, looks) = (sink.seen().len() - seen, clock.looks.load(Ordering::SeqCst) - looks);
+    assert!((19..=21).contains(&seen), "{seen} in two seconds");
+    assert!(looks < seen * 60, "{looks} looks at the clock for {seen} events");
+}
+
+/// Counts how often somebody wants to know the time.
+struct Counting {
+    clock: System,
+    looks: AtomicUsize,
+}
+
+impl Clock for Counting {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.clock.monotonic()
+    }
 }

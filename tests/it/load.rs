@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use crate::gateway::{Client, Gateway, Setup, stripe, stripe_event, until};
+use crate::gateway::{Client, Gateway, Setup, stripe, stripe_event, sum, until};
 use crate::services::{Drained, RabbitMq};
 
 /// Connections of a load.
@@ -174,7 +174,11 @@ fn insist(book: &mut Book, client: &mut Client, source: &str, id: &str, stop: &A
 
 /// Waits until a gateway has handed over all it accepted.
 pub fn until_drained(gateway: &Gateway) {
-    until("all is handed over", DRAIN, || gateway.metric("hookgate_relay_pending", &[]) == 0.0);
+    until("all is handed over", DRAIN, || {
+        let scrape = gateway.metrics();
+        let waiting = ["pending", "unroutable", "parked"].map(|term| format!("hookgate_relay_{term}"));
+        waiting.iter().all(|name| sum(&scrape, name, &[]) == 0.0)
+    });
 }
 
 /// Takes everything from the queue of a source.

@@ -86,7 +86,7 @@ fn the_claims_of_a_silent_replica_are_taken_over_with_a_mark() {
     first.kill();
     assert!(book.send(&mut Client::new(second.ingress()), "shop", "evt_1"));
     sleep(Duration::from_secs(2));
-    assert_eq!(second.metric("hookgate_relay_aside", &[]), 1.0, "parked while the first counts as living");
+    assert_eq!(second.metric("hookgate_relay_parked", &[]), 1.0, "parked while the first counts as living");
     // Its half minute passes.
     let _: i64 = ask(&redis, &["DEL", &alive]);
     until_drained(&second);

@@ -247,7 +247,7 @@ fn a_deleted_queue_makes_events_wait_and_is_put_back() {
     let (mut book, mut others) = (Book::default(), Book::default());
     one(&gateway, &mut book, "shop", "evt_1");
     until("it is put aside", NOTICE, || {
-        gateway.metric("hookgate_relay_aside", &[("source", "shop")]) == 1.0
+        gateway.metric("hookgate_relay_unroutable", &[("source", "shop")]) == 1.0
             && gateway.metric("hookgate_published_total", &[("outcome", "returned")]) >= 1.0
     });
     one(&gateway, &mut others, "other", "evt_1");

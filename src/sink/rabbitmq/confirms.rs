@@ -190,6 +190,27 @@ impl InFlight {
         self.slots.iter().flatten().map(|slot| slot.flight.since).next()
     }
 
+    /// Gives up messages published before `limit` that later ones have overtaken: the broker answers on this
+    /// channel, only not for them, as with a queue that has lost its leader. Returns how many.
+    pub(super) fn expire(&mut self, limit: Duration, outcome: &Confirmation) -> usize {
+        let Some(overtaken) = self.slots.iter().rposition(Option::is_none) else { return 0 };
+        let late = |slot: &mut Slot| slot.flight.since <= limit && slot.outcome.is_none();
+        let expired = self.slots.iter_mut().take(overtaken).filter_map(|slot| slot.take_if(late));
+        let answers: Vec<_> = expired.map(|slot| slot.flight.answer).collect();
+        self.open -= answers.len();
+        let count = answers.len();
+        answers.into_iter().for_each(|answer| tell(answer, outcome.clone()));
+        self.trim();
+        count
+    }
+
+    fn trim(&mut self) {
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.first += 1;
+        }
+    }
+
     /// Starts every deadline anew: while the broker asked to wait, no time passed.
     pub(super) fn restart_deadlines(&mut self, now: Duration) {
         self.slots.iter_mut().flatten().for_each(|slot| slot.flight.since = now);
@@ -221,10 +242,7 @@ impl InFlight {
     fn finish(&mut self, number: u64) -> Option<lapin::Error> {
         let slot = index(self.first, number).and_then(|at| self.slots.get_mut(at)?.take())?;
         self.open -= 1;
-        while let Some(None) = self.slots.front() {
-            self.slots.pop_front();
-            self.first += 1;
-        }
+        self.trim();
         let (outcome, ended) = match slot.outcome? {
             Ok(acked) => (self.verdict(&slot.flight.id, acked.kind), None),
             Err(error) => (interrupted(&error), Some(error)),
@@ -390,5 +408,28 @@ mod tests {
         say(brokers.remove(0), Kind::Ack, None);
         assert!(in_flight.settle(|| ()).is_none());
         assert_eq!(in_flight.slots.len(), 0, "settled slots are let go");
+    }
+
+    #[test]
+    fn what_later_ones_have_overtaken_expires_and_nothing_else() {
+        let mut in_flight = InFlight::default();
+        let ends: Vec<_> = (0..6).map(|n| publish(&mut in_flight, &n.to_string())).collect();
+        let (brokers, mut relays): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+        let mut brokers: Vec<_> = brokers.into_iter().map(Some).collect();
+        let outcome = Confirmation::Unknown { cause: "late".to_owned() };
+        let (before, after) = (Duration::from_millis(999), Duration::from_secs(1));
+        assert_eq!(in_flight.expire(after, &outcome), 0, "nobody has overtaken anybody");
+        say(brokers[3].take().unwrap(), Kind::Ack, None);
+        assert!(in_flight.settle(|| ()).is_none());
+        assert_eq!(in_flight.expire(before, &outcome), 0, "nobody is late");
+        assert_eq!(in_flight.expire(after, &outcome), 3);
+        let heard: Vec<_> = relays.iter_mut().map(heard).collect();
+        let late = || Some(outcome.clone());
+        assert_eq!(heard, [late(), late(), late(), Some(Confirmation::Confirmed), None, None]);
+        assert_eq!((in_flight.len(), in_flight.slots.len()), (2, 2));
+        // An answer after all goes nowhere, and the rest is settled as ever.
+        say(brokers[4].take().unwrap(), Kind::Ack, None);
+        assert!(in_flight.settle(|| ()).is_none());
+        assert_eq!(relays[4].try_recv().ok(), Some(Confirmation::Confirmed));
     }
 }

@@ -224,10 +224,21 @@ impl Link<'_> {
         if !self.alive() {
             return Err(Interruption::of("the channel ended"));
         }
-        let now = self.board.clock().monotonic();
-        let overdue = |since: Duration| now.saturating_sub(since) >= self.settings.confirm_timeout;
-        if !self.blocked && self.in_flight.oldest().is_some_and(overdue) {
-            let timeout = self.settings.confirm_timeout;
+        let timeout = self.settings.confirm_timeout;
+        let Some(limit) = self.board.clock().monotonic().checked_sub(timeout).filter(|_| !self.blocked)
+        else {
+            return Ok(());
+        };
+        let cause = format!("no confirm within {timeout:?}, though others came");
+        let expired = self.in_flight.expire(limit, &Confirmation::Unknown { cause });
+        if expired > 0 {
+            tracing::warn!(
+                messages = expired,
+                ?timeout,
+                "rabbitmq: some confirms do not come; is a queue stuck?"
+            );
+        }
+        if self.in_flight.oldest().is_some_and(|since| since <= limit) {
             return Err(Interruption {
                 hopeless: true,
                 ..Interruption::of(format!("no confirm within {timeout:?}"))

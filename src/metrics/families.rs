@@ -1,4 +1,4 @@
-//! Every metric: name, help, labels. Handles are looked up once, at load, and never per event.
+//! Every metric that is no part of the account: name, help, labels; and the text of a scrape.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -13,10 +13,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::clock::Timestamp;
+use super::account::Account;
+use super::scrape::Scrape;
+use super::way_in::{Handles, SourceMetrics};
+use super::way_out::{Published, RelayMetrics};
 use crate::reject::Reject;
 
-type Float = Gauge<f64, AtomicU64>;
+pub(super) type Float = Gauge<f64, AtomicU64>;
 type Int = Gauge<i64, AtomicI64>;
 
 /// Upper bounds of answer times in seconds.
@@ -26,11 +29,9 @@ const ANSWER_BUCKETS: [f64; 14] =
 const COMMIT_BUCKETS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SourceOutcome {
-    source: String,
-    outcome: &'static str,
-}
+/// Upper bounds of relay lags in seconds: some milliseconds where all is well, hours after an outage.
+const LAG_BUCKETS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 21_600.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SourceReason {
@@ -60,67 +61,21 @@ struct SinkOutcome {
     outcome: &'static str,
 }
 
-/// What an accepted delivery turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// An event not seen before.
-    New,
-    /// An event that repeats another's content under a new id or type.
-    Twin,
-    /// Such a one, kept for an operator's decision.
-    Held,
-    /// A copy of a known event.
-    Duplicate,
-}
+/// Relay lags by source.
+#[derive(Clone, Debug)]
+pub(super) struct Lags(Family<BySource, Histogram>);
 
-/// What became of an attempt to hand an event over; the label `outcome` of `published_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// The destination answers for it.
-    Confirmed,
-    /// No queue is bound for it.
-    Returned,
-    /// Nacked.
-    Refused,
-    /// It may have arrived.
-    Unknown,
-    /// It never left.
-    NotSent,
-    /// The channel was closed while it was in flight.
-    ChannelClosed,
-}
-
-impl Published {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::Confirmed, "confirmed"),
-        (Self::Returned, "returned"),
-        (Self::Refused, "refused"),
-        (Self::Unknown, "unknown"),
-        (Self::NotSent, "not_sent"),
-        (Self::ChannelClosed, "channel_closed"),
-    ];
-}
-
-/// How the lane of a source stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneStats {
-    /// Events that are neither ended nor held nor poison.
-    pub pending: u64,
-    /// Events held for an operator.
-    pub held: u64,
-    /// Events that the broker refused each time.
-    pub poisoned: u64,
-    /// Events put aside for now.
-    pub aside: u64,
-    /// When the oldest event that is known to be pending came in.
-    pub oldest: Option<Timestamp>,
+impl Lags {
+    pub(super) fn of(&self, source: &str) -> Histogram {
+        self.0.get_or_create(&BySource { source: source.to_owned() }).clone()
+    }
 }
 
 /// All metrics of a gateway.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Family<SourceOutcome, Counter>,
+    account: Arc<Account>,
     rejected: Family<SourceReason, Counter>,
     duration: Family<BySource, Histogram>,
     secrets: Family<SourceSecret, Counter>,
@@ -130,10 +85,7 @@ pub struct Metrics {
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
     commit: Histogram,
-    pending: Family<BySource, Int>,
-    held: Family<BySource, Int>,
-    poisoned: Family<BySource, Int>,
-    aside: Family<BySource, Int>,
+    lags: Lags,
     oldest: Family<BySource, Float>,
     journal_bytes: Int,
     journal_unconfirmed: Int,
@@ -161,7 +113,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
-            requests: Family::default(),
+            account: Arc::default(),
             rejected: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
             secrets: Family::default(),
@@ -171,10 +123,7 @@ impl Metrics {
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
             commit: Histogram::new(COMMIT_BUCKETS),
-            pending: Family::default(),
-            held: Family::default(),
-            poisoned: Family::default(),
-            aside: Family::default(),
+            lags: Lags(Family::new_with_constructor(|| Histogram::new(LAG_BUCKETS))),
             oldest: Family::default(),
             journal_bytes: Int::default(),
             journal_unconfirmed: Int::default(),
@@ -190,11 +139,7 @@ impl Metrics {
 
     fn register_way_in(&mut self) {
         let registry = self.registry.sub_registry_with_prefix("hookgate");
-        registry.register(
-            "requests",
-            "Requests answered, by what they turned out to be",
-            self.requests.clone(),
-        );
+        registry.register_collector(Box::new(Scrape(Arc::clone(&self.account))));
         registry.register("rejected", "Requests refused, by exact reason", self.rejected.clone());
         let help = "Time from the last byte of a request's head to its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.duration.clone());
@@ -220,11 +165,8 @@ impl Metrics {
 
     fn register_way_out(&mut self) {
         let registry = self.registry.sub_registry_with_prefix("hookgate");
-        registry.register("relay_pending", "Events accepted and not yet confirmed", self.pending.clone());
-        registry.register("relay_held", "Events held for an operator", self.held.clone());
-        registry.register("relay_poison", "Events that the broker refused each time", self.poisoned.clone());
-        let help = "Pending events put aside for now: unroutable, or claimed by another replica";
-        registry.register("relay_aside", help, self.aside.clone());
+        let help = "Time from the reception of an event to its confirm";
+        registry.register_with_unit("relay_lag", help, Unit::Seconds, self.lags.0.clone());
         let help = "Age of the oldest event that is not confirmed";
         registry.register_with_unit("relay_oldest_age", help, Unit::Seconds, self.oldest.clone());
         registry.register("published", "Attempts to publish, by outcome", self.published.clone());
@@ -257,10 +199,6 @@ impl Metrics {
 
     /// The handles of one source; `source` is empty for requests that belong to none.
     pub fn source(&self, source: &str, secrets: impl Iterator<Item = Arc<str>>) -> SourceMetrics {
-        let outcome = |outcome| {
-            let labels = SourceOutcome { source: source.to_owned(), outcome };
-            self.requests.get_or_create(&labels).clone()
-        };
         let reason = |reject: Reject| {
             let labels = SourceReason { source: source.to_owned(), reason: reject.row().reason };
             self.rejected.get_or_create(&labels).clone()
@@ -270,20 +208,21 @@ impl Metrics {
             let labels = SourceSecret { source: source.to_owned(), secret: secret.to_string() };
             (secret, self.secrets.get_or_create(&labels).clone())
         };
-        SourceMetrics {
-            accepted: outcome("accepted"),
-            duplicate: outcome("duplicate"),
-            filtered: outcome("filtered"),
-            handshake: outcome("handshake"),
+        SourceMetrics(Arc::new(Handles {
+            account: Arc::clone(&self.account),
+            row: self.account.row(source),
             invalid: self.invalid.get_or_create(&BySource { source: source.to_owned() }).clone(),
-            rejected: outcome("rejected"),
-            fault: outcome("fault"),
             reasons: Reject::ALL.map(|reject| (reject, reason(reject))).into(),
             dedup: [dedup("new"), dedup("twin"), dedup("held"), dedup("duplicate")],
             secrets: secrets.map(used).collect(),
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
-        }
+        }))
+    }
+
+    /// Where every delivery and event stands.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// The relay's handles.
@@ -292,7 +231,11 @@ impl Metrics {
             let labels = SinkOutcome { sink: sink.to_owned(), outcome };
             (published, self.published.get_or_create(&labels).clone())
         };
-        RelayMetrics { outcomes: Published::ALL.map(outcome).into(), duration: self.confirm.clone() }
+        RelayMetrics {
+            outcomes: Published::ALL.map(outcome).into(),
+            duration: self.confirm.clone(),
+            lags: self.lags.clone(),
+        }
     }
 
     /// The histogram of journal commits.
@@ -300,17 +243,9 @@ impl Metrics {
         self.commit.clone()
     }
 
-    /// Sets the gauges of one source's lane.
-    pub fn set_lane(&self, source: &str, stats: &LaneStats, oldest_age: Duration) {
-        let labels = BySource { source: source.to_owned() };
-        let set = |family: &Family<BySource, Int>, value: u64| {
-            family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        set(&self.pending, stats.pending);
-        set(&self.held, stats.held);
-        set(&self.poisoned, stats.poisoned);
-        set(&self.aside, stats.aside);
-        self.oldest.get_or_create(&labels).set(oldest_age.as_secs_f64());
+    /// Sets the age of the oldest event of a source that is not confirmed.
+    pub fn set_oldest(&self, source: &str, age: Duration) {
+        self.oldest.get_or_create(&BySource { source: source.to_owned() }).set(age.as_secs_f64());
     }
 
     /// Sets the gauges of the stores.
@@ -338,127 +273,90 @@ impl Metrics {
     }
 }
 
-/// The handles of one source.
-#[derive(Clone, Debug)]
-pub struct SourceMetrics {
-    accepted: Counter,
-    duplicate: Counter,
-    filtered: Counter,
-    handshake: Counter,
-    invalid: Counter,
-    rejected: Counter,
-    fault: Counter,
-    reasons: Arc<[(Reject, Counter)]>,
-    dedup: [Counter; 4],
-    secrets: Vec<(Arc<str>, Counter)>,
-    clock_offset: Float,
-    duration: Histogram,
-}
-
-impl SourceMetrics {
-    /// A delivery was kept, or known already.
-    pub fn kept(&self, outcome: Outcome) {
-        let [new, twin, held, duplicate] = &self.dedup;
-        match outcome {
-            Outcome::New => new.inc(),
-            Outcome::Twin => twin.inc(),
-            Outcome::Held => held.inc(),
-            Outcome::Duplicate => duplicate.inc(),
-        };
-        match outcome {
-            Outcome::Duplicate => self.duplicate.inc(),
-            Outcome::New | Outcome::Twin | Outcome::Held => self.accepted.inc(),
-        };
-    }
-
-    /// An event of a type that the source does not want.
-    pub fn filtered(&self) {
-        self.filtered.inc();
-    }
-
-    /// A handshake was answered.
-    pub fn handshake(&self) {
-        self.handshake.inc();
-    }
-
-    /// A payload that is not valid by its schema, whatever became of it.
-    pub fn invalid(&self) {
-        self.invalid.inc();
-    }
-
-    /// A refusal or fault.
-    pub fn refused(&self, reject: Reject) {
-        if reject.row().fault {
-            self.fault.inc()
-        } else {
-            self.rejected.inc()
-        };
-        if let Some((_, counter)) = self.reasons.iter().find(|(known, _)| *known == reject) {
-            counter.inc();
-        }
-    }
-
-    /// A delivery was verified with this secret.
-    pub fn verified(&self, secret: &str) {
-        if let Some((_, counter)) = self.secrets.iter().find(|(label, _)| **label == *secret) {
-            counter.inc();
-        }
-    }
-
-    /// A signature held, and its time lies so many milliseconds behind this clock.
-    pub fn signed(&self, behind_ms: i64) {
-        self.clock_offset.set(behind_ms as f64 / 1000.0);
-    }
-
-    /// How long the answer took.
-    pub fn answered(&self, took: Duration) {
-        self.duration.observe(took.as_secs_f64());
-    }
-}
-
-/// The relay's handles.
-#[derive(Clone, Debug)]
-pub struct RelayMetrics {
-    outcomes: Arc<[(Published, Counter)]>,
-    duration: Histogram,
-}
-
-impl RelayMetrics {
-    /// An attempt came to its end after that time.
-    pub fn published(&self, outcome: Published, took: Duration) {
-        if let Some((_, counter)) = self.outcomes.iter().find(|(known, _)| *known == outcome) {
-            counter.inc();
-        }
-        if outcome == Published::Confirmed {
-            self.duration.observe(took.as_secs_f64());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::way_in::{Ending, Outcome};
     use super::*;
 
     #[test]
     fn names_have_prefix_unit_and_total() {
         let metrics = Metrics::new();
         let source = metrics.source("shop", ["live".into()].into_iter());
-        source.kept(Outcome::New);
-        source.kept(Outcome::Duplicate);
-        source.refused(Reject::Stale);
+        let end = |ending| source.begin().end(ending);
+        end(Ending::Kept(Outcome::New));
+        end(Ending::Kept(Outcome::Duplicate));
+        end(Ending::Duplicate);
+        end(Ending::Handshake);
+        end(Ending::Refused(Reject::Stale));
+        end(Ending::Refused(Reject::JournalFull));
+        drop(source.begin());
+        let mut waiting = source.begin();
+        let handed = waiting.hand_over();
+        drop(waiting);
         source.verified("live");
         source.answered(Duration::from_millis(1));
+        metrics.relay("rabbitmq").lag("shop").observe(0.07);
         let text = metrics.encode();
+        drop(handed);
         for line in [
-            "hookgate_requests_total{source=\"shop\",outcome=\"accepted\"} 1",
+            "hookgate_requests_received_total{source=\"shop\"} 8",
+            "hookgate_requests_in_progress{source=\"shop\"} 1",
+            "hookgate_requests_total{source=\"shop\",outcome=\"handshake\"} 1",
+            "hookgate_requests_total{source=\"shop\",outcome=\"accepted\"} 2",
             "hookgate_requests_total{source=\"shop\",outcome=\"duplicate\"} 1",
-            "hookgate_requests_total{source=\"shop\",outcome=\"rejected\"} 1",
+            "hookgate_requests_total{source=\"shop\",outcome=\"rejected\"} 2",
+            "hookgate_requests_total{source=\"shop\",outcome=\"fault\"} 1",
+            "hookgate_relay_pending{source=\"shop\"} 2",
+            "hookgate_events_confirmed_total{source=\"shop\"} 0",
             "hookgate_rejected_total{source=\"shop\",reason=\"stale\"} 1",
+            "hookgate_rejected_total{source=\"shop\",reason=\"body_incomplete\"} 1",
             "hookgate_secret_used_total{source=\"shop\",secret=\"live\"} 1",
             "hookgate_request_duration_seconds_count{source=\"shop\"} 1",
+            "hookgate_relay_lag_seconds_bucket{le=\"0.1\",source=\"shop\"} 1",
             "hookgate_dedup_total{result=\"new\"} 1",
+            "hookgate_dedup_total{result=\"duplicate\"} 2",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        let after = metrics.encode();
+        assert!(after.contains("hookgate_requests_in_progress{source=\"shop\"} 0"), "{after}");
+    }
+
+    /// Names as the table for operators has them: of counters with `_total`, with the kind.
+    fn in_the_table() -> BTreeMap<String, String> {
+        let table = include_str!("../../deploy/metrics.md");
+        let row = |line: &str| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.trim_end_matches('`').split('{').next()?.to_owned();
+            Some((name, cells.next()?.to_owned()))
+        };
+        table.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn the_table_for_operators_names_what_is_registered_and_nothing_else() {
+        let metrics = Metrics::new();
+        // A family shows once it has a member.
+        metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
+        metrics.relay("rabbitmq").lag("shop").observe(0.1);
+        metrics.set_oldest("shop", Duration::ZERO);
+        let text = metrics.encode();
+        let kind = |line: &str| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            let end = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            Some((format!("{name}{end}"), kind.to_owned()))
+        };
+        let registered: BTreeMap<_, _> = text.lines().filter_map(kind).collect();
+        assert_eq!(registered, in_the_table());
+        for name in registered.keys() {
+            let help = format!("# HELP {} ", name.trim_end_matches("_total").trim_end_matches("_info"));
+            assert!(text.contains(&help), "{name} has no help");
         }
     }
 }

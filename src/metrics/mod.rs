@@ -1,0 +1,19 @@
+//! Metrics: what is counted and what Prometheus scrapes. Handles are looked up once, at load, and never per
+//! event; labels are names from the configuration or of closed sets, never an id. All of them stand in the table
+//! of `deploy/metrics.md`, which a test holds together with what is registered.
+//!
+//! - [`account`](Account): where every delivery and event stands, in one table that a scrape reads at one moment.
+//! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
+//! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
+//! - [`way_out`](RelayMetrics): the handles of the relay.
+
+mod account;
+mod families;
+mod scrape;
+mod way_in;
+mod way_out;
+
+pub use account::{Account, Row, Stand, Standing};
+pub use families::Metrics;
+pub use way_in::{Ending, Outcome, Request, SourceMetrics};
+pub use way_out::{LaneStats, Published, RelayMetrics};
