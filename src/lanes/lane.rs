@@ -19,9 +19,12 @@ pub(super) const READY_MAX: usize = 2048;
 pub(super) const ASIDE_MAX: usize = 4096;
 /// How long those left to the journal wait at least: they are many, and each is read and tried again.
 const SET_BACK: Duration = Duration::from_secs(60);
-/// A lane gets no more than so many between two answers out of a shared window. RabbitMQ stops reading a whole
-/// connection once a quorum queue owes it 32 of them, and then the others wait with this one.
-const RUN_MAX: usize = 24;
+/// What a lane may have out of a shared window before its answers have earned it more. RabbitMQ stops reading a
+/// whole connection once a quorum queue owes it 32 of them, and then the others wait with this one; so only a lane
+/// that could use more, and whose answers come, gets more.
+const OWN_WINDOW: usize = 24;
+/// No window is larger.
+const EARNED_MAX: usize = 1 << 16;
 /// A lane that has something out, and has had no answer for so long, gets no more out of a shared window.
 const SILENT: Duration = Duration::from_secs(1);
 
@@ -50,8 +53,9 @@ pub(super) struct Lane {
     /// Entries given out, and their bytes.
     out: usize,
     out_bytes: u64,
-    /// Entries given out since the last answer.
-    run: usize,
+    /// How many may be out of a shared window, beyond [`OWN_WINDOW`], and whether it was used up.
+    earned: usize,
+    used_up: bool,
     /// When the last of those out was answered for, or the first of them given out (monotonic).
     answered_at: Duration,
     /// Something failed and nothing has been answered for since: one entry goes out at a time.
@@ -122,10 +126,11 @@ impl Lane {
 
     /// Whether the lane may hold one more out of a window of which so much is left: no more than is left, so that
     /// `n` lanes that give nothing back leave one part in `n + 1` of it.
-    fn may_hold_more(&self, left: usize, left_bytes: u64, now: Duration) -> bool {
+    fn may_hold_more(&mut self, left: usize, left_bytes: u64, now: Duration) -> bool {
         let silent = now.saturating_sub(self.answered_at) >= SILENT;
-        let share = self.out < left && self.out_bytes < left_bytes && self.run < RUN_MAX;
-        self.out == 0 || (share && !self.probing && !silent)
+        let share = self.out < left && self.out_bytes < left_bytes;
+        self.used_up = self.out >= OWN_WINDOW + self.earned;
+        self.out == 0 || (share && !self.used_up && !self.probing && !silent)
     }
 
     /// Gives out the first entry, if there is one, the turn has room and `allow` agrees.
@@ -142,7 +147,6 @@ impl Lane {
             self.answered_at = turn.now;
         }
         self.out += 1;
-        self.run += 1;
         self.out_bytes += first.get().bytes;
         Some(first.remove())
     }
@@ -151,7 +155,9 @@ impl Lane {
         self.out = self.out.saturating_sub(1);
         self.out_bytes = self.out_bytes.saturating_sub(entry.bytes);
         self.answered_at = self.answered_at.max(now);
-        self.run = 0;
+        if self.out == 0 && self.ready.is_empty() {
+            self.earned = 0;
+        }
     }
 
     /// Takes an entry back; `now` where the destination has said something about it.
@@ -166,6 +172,7 @@ impl Lane {
             Back::Retry(at) => {
                 self.paused_until = self.paused_until.max(at);
                 self.probing = true;
+                self.earned = 0;
                 self.ready.insert(entry.sequence, entry);
             }
             Back::Aside(until, why) => {
@@ -202,6 +209,7 @@ impl Lane {
     pub(super) fn end(&mut self, entry: &Entry, now: Duration) -> bool {
         self.come_back(entry, now);
         self.probing = false;
+        self.earned += usize::from(self.used_up && self.earned < EARNED_MAX);
         self.outstanding.remove(&entry.sequence).is_some()
     }
 

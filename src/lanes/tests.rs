@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -298,6 +298,31 @@ fn a_silent_lane_gets_no_more_and_a_failed_one_goes_alone_until_it_is_answered_f
 }
 
 #[test]
+fn a_lane_earns_more_of_the_window_by_answers_and_loses_it_by_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    let (lanes, [a, ..]) = three(&mut journal);
+    let reader = journal.reader();
+    let of_a = |out: &[Taken]| {
+        let mut only = |source: &Arc<str>, _: &Entry| *source == a;
+        lanes.take(&reader, shared(256 - out.len(), Duration::ZERO), &mut only).unwrap()
+    };
+    let mut rounds = Vec::new();
+    let mut out = of_a(&[]);
+    for _ in 0..4 {
+        rounds.push(out.len());
+        out.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, Duration::ZERO));
+        out = of_a(&[]);
+    }
+    assert_eq!(rounds, [24, 48, 96, 128], "half of the window is the most");
+    out.into_iter().for_each(|taken| lanes.put_back(taken, Back::Retry(Duration::ZERO), Duration::ZERO));
+    let probe = of_a(&[]);
+    assert_eq!(probe.len(), 1);
+    lanes.ended(&probe[0], Mark::Confirmed, Duration::ZERO);
+    assert_eq!(of_a(&[]).len(), 24);
+}
+
+#[test]
 fn what_operators_change_is_counted_once_wherever_the_event_is() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());
@@ -333,11 +358,12 @@ fn a_lane_behind_another_ones_backlog_is_found_in_short_looks() {
     push(&lanes, &append(&mut journal, "flood", FOREIGN));
     push(&lanes, &append(&mut journal, SHOP, 10));
     let mut only = |source: &Arc<str>, _: &Entry| **source == *SHOP;
+    let clock = System::new();
     let (mut given, mut longest, mut turns) = (Vec::new(), Duration::ZERO, 0);
     while given.len() < READY_MAX + 11 {
-        let begun = Instant::now();
+        let begun = clock.monotonic();
         given.extend(lanes.take(&reader, shared(256, Duration::ZERO), &mut only).unwrap());
-        longest = longest.max(begun.elapsed());
+        longest = longest.max(clock.monotonic() - begun);
         given.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, Duration::ZERO));
         turns += 1;
         assert!(turns < 1000, "{} after {turns} turns", given.len());

@@ -237,31 +237,30 @@ mod tests {
 
     #[test]
     fn every_snapshot_closes_while_threads_move_units() {
-        let account = Arc::new(Account::default());
+        let account = &Account::default();
         let rows = ["shop", "git"].map(|source| account.row(source));
         account.recovered(rows[0], Stand::Pending, 7);
         account.recovered(rows[1], Stand::Held, 2);
+        let requests = |row: Row| {
+            (0..5_000_usize).for_each(|turn| {
+                account.begin(row);
+                let (end, _) = End::ALL[turn % 6];
+                account.end(std::iter::once((row, end, (turn % 6 == 5).then_some(Stand::Pending))));
+            });
+        };
+        let events = |row: Row| {
+            (0..5_000_usize).for_each(|turn| {
+                account.shift(row, Stand::ALL[turn % 5], Stand::ALL[(turn + 1) % 8], 3);
+                account.replayed(row, u64::from(turn % 100 == 0));
+            });
+        };
         std::thread::scope(|scope| {
             for row in rows {
-                let account = &account;
-                scope.spawn(move || {
-                    for turn in 0..5_000_usize {
-                        account.begin(row);
-                        let (end, _) = End::ALL[turn % 6];
-                        account.end(std::iter::once((row, end, (turn % 6 == 5).then_some(Stand::Pending))));
-                    }
-                });
-                scope.spawn(move || {
-                    for turn in 0..5_000_usize {
-                        account.shift(row, Stand::ALL[turn % 5], Stand::ALL[(turn + 1) % 8], 3);
-                        account.replayed(row, u64::from(turn % 100 == 0));
-                    }
-                });
+                scope.spawn(move || requests(row));
+                scope.spawn(move || events(row));
             }
-            for _ in 0..2_000 {
-                for (source, standing) in account.snapshot() {
-                    assert_eq!(gaps(&standing), (0, 0), "{source}: {standing:?}");
-                }
+            for (source, standing) in (0..2_000).flat_map(|_| account.snapshot()) {
+                assert_eq!(gaps(&standing), (0, 0), "{source}: {standing:?}");
             }
         });
         let received: u64 = account.snapshot().iter().map(|(_, standing)| standing.received).sum();

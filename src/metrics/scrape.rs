@@ -16,32 +16,34 @@ type Read = fn(&Standing) -> u64;
 
 /// Names and helps of what only rises.
 const COUNTERS: [(&str, &str, Read); 6] = [
-    ("requests_received", "Requests that came in", |standing| standing.received),
-    ("events_recovered", "Events found in the journal at the start, not ended", |standing| {
+    ("requests_received", "Requests that came in.", |standing| standing.received),
+    ("events_recovered", "Events found in the journal at the start, not ended.", |standing| {
         standing.recovered
     }),
-    ("events_replayed", "Events published once more by an operator's command", |standing| standing.replayed),
-    ("events_confirmed", "Events that the sink or a worker answers for", |standing| {
+    ("events_replayed", "Events published once more by an operator's command.", |standing| standing.replayed),
+    ("events_confirmed", "Events that the sink or a worker answers for.", |standing| {
         standing.of(Stand::Confirmed)
     }),
-    ("events_superseded", "Events of which another replica had a copy confirmed", |standing| {
+    ("events_superseded", "Events of which another replica had a copy confirmed.", |standing| {
         standing.of(Stand::Superseded)
     }),
-    ("events_dropped", "Events given up by an operator's command", |standing| standing.of(Stand::Dropped)),
+    ("events_dropped", "Events given up by an operator's command.", |standing| standing.of(Stand::Dropped)),
 ];
 
 /// Names and helps of how things stand.
 const GAUGES: [(&str, &str, Read); 6] = [
-    ("requests_in_progress", "Requests without an outcome yet", |standing| standing.in_progress),
-    ("relay_pending", "Events to be handed over, or on their way", |standing| standing.of(Stand::Pending)),
-    ("relay_unroutable", "Events put aside since no queue is bound for them; retried slowly", |standing| {
+    ("requests_in_progress", "Requests without an outcome yet.", |standing| standing.in_progress),
+    ("relay_pending", "Events to be handed over, or on their way.", |standing| standing.of(Stand::Pending)),
+    ("relay_unroutable", "Events put aside since no queue is bound for them; retried slowly.", |standing| {
         standing.of(Stand::Unroutable)
     }),
-    ("relay_parked", "Events put aside since another replica claims them", |standing| {
+    ("relay_parked", "Events put aside since another replica claims them.", |standing| {
         standing.of(Stand::Parked)
     }),
-    ("relay_held", "Events held for an operator", |standing| standing.of(Stand::Held)),
-    ("relay_poison", "Events refused each time, kept and not retried", |standing| standing.of(Stand::Poison)),
+    ("relay_held", "Events held for an operator.", |standing| standing.of(Stand::Held)),
+    ("relay_poison", "Events refused each time, kept and not retried.", |standing| {
+        standing.of(Stand::Poison)
+    }),
 ];
 
 /// Renders an account.
@@ -72,7 +74,7 @@ impl Collector for Scrape {
 }
 
 fn requests(encoder: &mut DescriptorEncoder, rows: &Rows) -> Result<(), fmt::Error> {
-    let help = "Requests by what they turned out to be";
+    let help = "Requests by what they turned out to be.";
     let mut metric = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
     for (source, standing) in rows {
         for (end, outcome) in End::ALL {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::gateway::*;
+use crate::scrape::Scrape;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -241,10 +242,7 @@ fn what_a_scrape_holds_is_well_formed() {
     ] {
         assert!(scrape.lines().any(|line| line.starts_with(name)), "{name} is missing");
     }
-    for line in scrape.lines().filter(|line| !line.starts_with('#')) {
-        let value = line.rsplit(' ').next().unwrap();
-        assert!(value.parse::<f64>().is_ok(), "{line}");
-    }
+    Scrape::read(&scrape).closes();
     let problem: Value = gateway.get("/nothing").json();
     assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(404), Some("not_found")));
 }

@@ -1,0 +1,256 @@
+//! The account of the real binary: both equations add up in every single scrape, per source and in sum, whatever
+//! happens meanwhile; and at rest nothing is left on its way.
+//!
+//! `HOOKGATE_IT_SECONDS` makes each phase longer.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+
+use crate::gateway::*;
+use crate::load::{number, with_rabbitmq};
+use crate::scrape::Scrape;
+use crate::services::RabbitMq;
+
+/// Sources, and what is special about them.
+const SOURCES: [(&str, &str, &str); 5] = [
+    ("shop", "stripe", ""),
+    ("picky", "stripe", "events = [\"charge.captured\"]"),
+    ("again", "stripe", "on_duplicate = \"forward\""),
+    ("git", "github", ""),
+    ("hold", "github", "on_twin = \"hold\""),
+];
+/// Different requests, one after the other.
+const CASES: usize = 12;
+/// No phase and no rest takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn phase() -> Duration {
+    Duration::from_secs(number("HOOKGATE_IT_SECONDS", 1).into())
+}
+
+fn with_sources(setup: Setup) -> Setup {
+    SOURCES.into_iter().fold(setup, |setup, (name, provider, lines)| setup.source(name, provider, lines))
+}
+
+/// One request of each kind in turn; `id` is new each time.
+fn request(case: usize, id: &str) -> Signed {
+    let twin = format!("{{\"zen\":\"{}\"}}", id.len());
+    let event = |id: &str| stripe_event(id);
+    match case {
+        0 | 1 => stripe("shop", &event(id)),
+        2 => stripe("shop", &event("evt_known")),
+        3 => stripe_at("shop", &secret("other"), now(), &event(id)),
+        4 => stripe_at("shop", &secret("shop"), now() - 4000, &event(id)),
+        5 => stripe("shop", format!("{{\"id\":\"{id}\",\"type\":\"charge.captured\"}}").as_bytes()),
+        6 => stripe("picky", &stripe_event_of(id, "customer.created")),
+        7 => stripe("again", &event("evt_known")),
+        8 => github("git", id, "ping", format!("{{\"id\":\"{id}\"}}").as_bytes()),
+        9 => github("git", id, "ping", twin.as_bytes()),
+        10 => github("hold", id, "ping", twin.as_bytes()),
+        _ => stripe("nobody", &event(id)),
+    }
+}
+
+/// Something that goes on until it is told to end.
+struct Beside<T> {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Beside<T> {
+    fn start(mut step: impl FnMut() + Send + 'static, end: impl FnOnce() -> T + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                step();
+            }
+            end()
+        });
+        Self { stop, thread }
+    }
+
+    fn finish(self) -> T {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Sends requests of all kinds; now and then the sender goes before its answer.
+fn sender(address: SocketAddr, number: usize) -> Beside<()> {
+    let (mut client, mut index) = (Client::new(address), 0);
+    let step = move || {
+        index += 1;
+        let signed = request(index % CASES, &format!("evt_{number}_{index}"));
+        if index % 17 == 0 {
+            let mut hasty = Client::new(address);
+            let head = format!(
+                "POST {} HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n",
+                signed.path,
+                signed.body.len()
+            );
+            let headers = signed.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+            let whole = index % 2 == 0;
+            let body = if whole { &signed.body[..] } else { &signed.body[..10] };
+            let text = format!("{head}{}\r\n", headers.collect::<String>());
+            hasty.send(&[text.as_bytes(), body].concat());
+        } else if client.try_deliver(&signed).is_none() {
+            // The gateway is away.
+            client = Client::new(address);
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_millis(1));
+    };
+    Beside::start(step, || ())
+}
+
+/// What a scraper has seen.
+#[derive(Default)]
+struct Seen {
+    scrapes: usize,
+    counted: BTreeSet<String>,
+    most_in_progress: f64,
+    most_unroutable: f64,
+}
+
+/// Scrapes without a pause; every single one closes.
+fn scraper(admin: SocketAddr) -> Beside<Seen> {
+    let seen = Arc::new(std::sync::Mutex::new(Seen::default()));
+    let kept = Arc::clone(&seen);
+    let step = move || {
+        let Some(answer) = Client::call(admin, "GET", "/metrics", &[], b"") else {
+            return sleep(Duration::from_millis(5));
+        };
+        let scrape = Scrape::read(&answer.text());
+        scrape.closes();
+        let mut seen = seen.lock().unwrap();
+        seen.scrapes += 1;
+        seen.counted.extend(scrape.counted().map(str::to_owned));
+        seen.most_in_progress = seen.most_in_progress.max(scrape.term("requests_in_progress"));
+        seen.most_unroutable = seen.most_unroutable.max(scrape.term("relay_unroutable"));
+    };
+    Beside::start(step, move || std::mem::take(&mut *kept.lock().unwrap()))
+}
+
+fn scrape(gateway: &Gateway) -> Scrape {
+    let scrape = Scrape::read(&gateway.metrics());
+    scrape.closes();
+    scrape
+}
+
+fn at_rest(gateway: &Gateway) -> Scrape {
+    until("everything has come to its end", PATIENCE, || scrape(gateway).is_at_rest());
+    scrape(gateway)
+}
+
+#[test]
+fn the_account_closes_in_every_scrape_whatever_happens() {
+    let mut broker = RabbitMq::own();
+    let vhost = broker.vhost();
+    let mut gateway = with_sources(with_rabbitmq(&broker.url(&vhost))).start();
+    let (ingress, admin) = (gateway.ingress(), gateway.admin());
+    until("it is connected", PATIENCE, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    let scraper = scraper(admin);
+    let senders: Vec<_> = (0..4).map(|number| sender(ingress, number)).collect();
+    sleep(phase());
+    broker.rabbitmqctl(&["delete_queue", "-p", &vhost, "webhooks.git"]);
+    sleep(phase());
+    broker.kill();
+    sleep(phase());
+    gateway.kill();
+    gateway.start();
+    sleep(phase());
+    broker.restart();
+    sleep(phase());
+    gateway.kill();
+    gateway.start();
+    sleep(phase());
+    senders.into_iter().for_each(|sender| sender.finish());
+    let rest = at_rest(&gateway);
+    let seen = scraper.finish();
+    println!(
+        "{} scrapes, up to {} in progress, up to {} unroutable",
+        seen.scrapes, seen.most_in_progress, seen.most_unroutable
+    );
+    assert!(seen.scrapes > 20 && seen.most_in_progress > 0.0);
+    assert!(rest.term("relay_held") > 0.0 && rest.term("events_recovered") > 0.0);
+    for outcome in ["rejected", "filtered", "duplicate", "accepted"] {
+        assert!(rest.outcome(outcome) > 0.0, "{outcome}");
+    }
+    // What nobody ever counts has no place in a scrape: these take two replicas or an operator.
+    let elsewhere = ["hookgate_events_superseded", "hookgate_events_dropped", "hookgate_events_replayed"];
+    for (name, family) in &rest.0 {
+        let counts = family.kind == "counter" || family.kind == "histogram";
+        let counted = seen.counted.contains(name) || elsewhere.contains(&name.as_str());
+        assert!(!counts || counted, "{name} has counted nothing");
+    }
+    // The next process finds what this one leaves, and nothing else.
+    let left = rest.term("relay_held") + rest.term("relay_poison");
+    gateway.restart();
+    assert_eq!(at_rest(&gateway).term("events_recovered"), left);
+}
+
+#[test]
+fn the_account_closes_with_workers_at_the_inbox() {
+    let setup = Setup::new().set("sink", "lease = \"1s\"\nmax_attempts = 3");
+    let mut gateway = with_sources(setup).start();
+    let (ingress, admin) = (gateway.ingress(), gateway.admin());
+    let scraper = scraper(admin);
+    let senders: Vec<_> = (0..2).map(|number| sender(ingress, number)).collect();
+    for round in 0..24 {
+        for (source, _, _) in SOURCES {
+            let handed = gateway.claim(source, 200);
+            let (done, failed) = handed.split_at(handed.len() * 3 / 4);
+            assert!(done.is_empty() || gateway.ack(source, done).status == 200);
+            // Others are given back, or kept until their lease runs out.
+            if round % 2 == 0 && !failed.is_empty() {
+                assert_eq!(gateway.nack(source, failed, "0s").status, 200);
+            }
+        }
+        if round == 12 {
+            gateway.kill();
+            gateway.start();
+        }
+        sleep(phase() / 8);
+    }
+    senders.into_iter().for_each(|sender| sender.finish());
+    until("all has ended or is poison", PATIENCE, || {
+        for (source, _, _) in SOURCES {
+            let handed = gateway.claim(source, 500);
+            assert!(handed.is_empty() || gateway.ack(source, &handed).status == 200);
+        }
+        scrape(&gateway).is_at_rest()
+    });
+    let (rest, seen) = (scrape(&gateway), scraper.finish());
+    println!("{} scrapes, {} poison", seen.scrapes, rest.term("relay_poison"));
+    assert!(seen.scrapes > 20);
+    assert!(rest.term("relay_poison") > 0.0 && rest.term("events_confirmed") > 0.0);
+}
+
+#[test]
+fn a_sender_that_has_gone_is_counted_by_what_became_of_its_event() {
+    let gateway = Setup::new().source("shop", "stripe", "").start();
+    for index in 0..50 {
+        let signed = stripe("shop", &stripe_event(&format!("evt_{index}")));
+        let mut client = Client::new(gateway.ingress());
+        let headers: String =
+            signed.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = signed.body.len();
+        let head =
+            format!("POST {} HTTP/1.1\r\nhost: g\r\n{headers}content-length: {length}\r\n\r\n", signed.path);
+        client.send(&[head.as_bytes(), &signed.body].concat());
+        drop(client);
+    }
+    until("all are counted", PATIENCE, || {
+        let scrape = scrape(&gateway);
+        scrape.term("requests_received") == 50.0 && scrape.term("requests_in_progress") == 0.0
+    });
+    let scrape = scrape(&gateway);
+    let kept = scrape.outcome("accepted");
+    assert_eq!(kept + scrape.outcome("rejected"), 50.0);
+    assert_eq!(gateway.drain("shop", kept as usize).len(), kept as usize, "what is counted is kept");
+}
