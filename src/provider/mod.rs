@@ -8,6 +8,7 @@ mod definition;
 mod event;
 mod filler;
 mod origin;
+mod proof;
 mod scheme;
 pub mod secret;
 mod template;
