@@ -12,6 +12,7 @@ mod services;
 
 mod account;
 mod admin;
+mod bodies;
 mod cli;
 mod config_reports;
 mod crash;
@@ -23,6 +24,7 @@ mod ingress;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod providers;
 mod redis;
 mod reject;
 mod relay;
