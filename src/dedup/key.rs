@@ -132,6 +132,106 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use crate::clock::Timestamp;
+    use crate::delivery::Headers;
+    use crate::provider::Definition;
+    use crate::verify::{Key, Verifier, sign};
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    const SECRET: &[u8] = b"a secret of some length";
+
+    /// The key of a request that `rules` sign: target, `x-id` and body.
+    fn key(rules: &str, (target, id, body): (&str, &str, &str)) -> EventKey {
+        let file = format!(
+            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n\
+             signature = {{ from = \"header:X-Sig\", encoding = \"hex\" }}\n{rules}"
+        );
+        let definition: Definition = toml::from_str(&file).unwrap();
+        let scheme = Scheme::build(&definition, None, &BTreeMap::new()).unwrap().at("https://a.example");
+        let mut headers = Headers::default();
+        headers.push("x-id", id.as_bytes());
+        let (method, target, body) = ("POST".to_owned(), target.to_owned(), body.to_owned().into());
+        let mut delivery = Delivery { method, target, headers, body, received_at: NOW };
+        sign(&scheme, SECRET, &mut delivery, NOW).unwrap();
+        let verifier =
+            Key::new(&scheme, "live", SECRET).map(|key| Verifier::new(Arc::new(scheme), vec![key]));
+        EventKey::derive("shop", &verifier.unwrap().verify(delivery, NOW).unwrap())
+    }
+
+    const FORM: &str = r#"
+algorithm = "hmac-sha1"
+signed = ["{url}{form_sorted}"]
+event = { id = "header:X-Id", type = "form:Status" }
+"#;
+
+    #[test]
+    fn a_signed_url_and_form_are_the_content_whatever_their_writing() {
+        let one = key(FORM, ("/in/x?a=1", "1", "Status=sent&To=%2B1"));
+        assert_eq!((one.event_id(), one.event_type()), ("1", "sent"));
+        assert_eq!(one, key(FORM, ("/in/x?a=1", "1", "To=%2b1&Status=sent&To=%2B1")), "the same fields");
+        let content = |key: &EventKey| key.keys().content.unwrap();
+        for (request, twin) in [
+            (("/in/x?a=1", "2", "Status=sent&To=%2B1"), true),
+            (("/in/x?a=2", "1", "Status=sent&To=%2B1"), false),
+            (("/in/x?a=1", "1", "Status=sent&To=%2B2"), false),
+        ] {
+            let other = key(FORM, request);
+            assert_ne!(one.keys().message_id, other.keys().message_id, "{request:?}");
+            assert_eq!(content(&one) == content(&other), twin, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn fields_that_only_their_joined_text_proves_name_no_event_alone() {
+        let rules = FORM.replace("header:X-Id", "form:Id");
+        let one = key(&rules, ("/in/x", "", "Id=7&Status=sent"));
+        let split = key(&rules, ("/in/x", "", "Id7=&Status=sent"));
+        assert_eq!((one.event_id(), split.event_id()), ("7", ""));
+        assert_eq!(
+            one.keys().content,
+            split.keys().content,
+            "the same signed bytes: a twin, no event of its own"
+        );
+        assert!(one.keys().content.is_some());
+    }
+
+    #[test]
+    fn a_signed_digest_makes_body_and_url_the_content() {
+        let rules = r#"
+algorithm = "hmac-sha256"
+signed = ["{url}"]
+body_digest = { from = "query:digest", algorithm = "sha256", encoding = "hex" }
+event = { id = "header:X-Id" }
+"#;
+        let one = key(rules, ("/in/x", "1", "{}"));
+        assert_eq!(one, key(rules, ("/in/x", "1", "{}")));
+        assert_ne!(one.keys().content, key(rules, ("/in/x", "1", "{ }")).keys().content);
+        assert_eq!(one.keys().content, key(rules, ("/in/x", "2", "{}")).keys().content);
+    }
+
+    #[test]
+    fn the_first_place_that_holds_a_value_names_the_event() {
+        let rules = r#"
+algorithm = "hmac-sha256"
+signed = ["{body}"]
+event = { id = ["json:/id", "form:id", "form:payload > json:/id", "header:X-Id"], type = ["json:/n", { when = "form:command", text = "command" }] }
+"#;
+        let told = |body: &str| {
+            let key = key(rules, ("/in/x", "h", body));
+            (key.event_id().to_owned(), key.event_type().to_owned(), key.keys().content.is_none())
+        };
+        let names = |id: &str, kind: &str, signed: bool| (id.to_owned(), kind.to_owned(), signed);
+        assert_eq!(told("{\"id\":\"a\",\"n\":2}"), names("a", "2", true));
+        assert_eq!(told("id=b&command=%2Fgo"), names("b", "command", true));
+        assert_eq!(told("payload=%7B%22id%22%3A7%7D"), names("7", "", true));
+        assert_eq!(told("{\"id\":\"\"}"), names("h", "", false));
+        assert_eq!(told("<a>&id=1</a>"), names("h", "", false));
+        assert_eq!(told(""), names("h", "", false));
+    }
+
     fn hash(parts: &[Vec<u8>]) -> Digest {
         parts.iter().fold(Parts(Sha256::new()), |hash, part| hash.add(part)).finish()
     }

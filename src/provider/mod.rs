@@ -9,6 +9,7 @@ mod event;
 mod filler;
 mod handshake;
 mod origin;
+mod proof;
 mod scheme;
 pub mod secret;
 mod template;

@@ -6,10 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::definition::{
-    BodyDigestDefinition, Definition, EmptyBody, Grammar, Places, Repeated, SchemeDefinition,
-    SignatureDefinition, TimestampDefinition,
+    Definition, EmptyBody, Grammar, Repeated, SchemeDefinition, SignatureDefinition, TimestampDefinition,
 };
-use super::event::{EventPlace, EventPlaces};
+use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::Handshakes;
 use super::origin::Origin;
@@ -280,7 +279,7 @@ impl Check {
         });
     }
 
-    fn one_of<T: Copy>(&mut self, key: &str, value: &str, table: &[(&str, T)]) -> Option<T> {
+    pub(super) fn one_of<T: Copy>(&mut self, key: &str, value: &str, table: &[(&str, T)]) -> Option<T> {
         let found = table.iter().find(|(name, _)| *name == value).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
@@ -293,7 +292,7 @@ impl Check {
         result.map_err(|allowed| self.add(key, &format!("{found:?}"), &allowed)).ok()
     }
 
-    fn place(&mut self, key: &str, text: &str) -> Option<Pick> {
+    pub(super) fn place(&mut self, key: &str, text: &str) -> Option<Pick> {
         self.read(key, text, Pick::parse(text))
     }
 
@@ -341,53 +340,6 @@ impl Check {
             retries: definition.sender.retries.map(|span| span.duration()),
             handshakes: Handshakes::default(),
         })
-    }
-
-    fn places(&mut self, key: &str, places: &Places, covered: &dyn Fn(&Pick) -> bool) -> Vec<EventPlace> {
-        let mut read = Vec::with_capacity(places.0.len());
-        for place in &places.0 {
-            if let Some(pick) = self.place(key, &place.when) {
-                read.push(EventPlace { signed: covered(&pick), pick, text: place.text.clone() });
-            }
-        }
-        read
-    }
-
-    /// Whoever can add an unsigned value before a signed one would choose which of them is the identity.
-    fn signed_first(&mut self, ids: &[EventPlace]) {
-        let late = ids.iter().skip_while(|place| place.signed).find(|place| place.signed);
-        if let Some(late) = late {
-            let found = format!("{} after a place that is not signed", late.pick);
-            self.add("event.id", &found, "signed places first");
-        }
-    }
-
-    fn body_digest(&mut self, raw: &BodyDigestDefinition, signed: &[Template]) -> Option<BodyDigestRule> {
-        let from = self.place("body_digest.from", &raw.from);
-        let digest = self.one_of("body_digest.algorithm", &raw.algorithm, &DIGESTS);
-        let encoding = self.one_of("body_digest.encoding", &raw.encoding, &ENCODINGS[..3]);
-        let covered = |pick: &Pick| !signed.is_empty() && signed.iter().all(|template| template.covers(pick));
-        if from.as_ref().is_some_and(|from| !covered(from)) {
-            let allowed = "a place that every template of `signed` covers";
-            self.add("body_digest.from", &format!("{:?}, which is not signed", raw.from), allowed);
-        }
-        Some(BodyDigestRule { from: from?, digest: digest?, encoding: encoding? })
-    }
-
-    /// Public keys come in forms of their own.
-    fn key_form(&mut self, algorithm: Algorithm, form: KeyForm, found: &str) {
-        let fits = match form {
-            KeyForm::Utf8 | KeyForm::Whsec => algorithm != Algorithm::Ed25519,
-            KeyForm::Whpk | KeyForm::Spki => algorithm == Algorithm::Ed25519,
-            KeyForm::Hex | KeyForm::Base64 => true,
-        };
-        if !fits {
-            let allowed = match algorithm {
-                Algorithm::Ed25519 => "hex, base64, whpk, spki, with the algorithm `ed25519`",
-                _ => "utf8, hex, base64, whsec, with an algorithm that has no public keys",
-            };
-            self.add("secret", &format!("{found:?}"), allowed);
-        }
     }
 
     fn signature(&mut self, raw: &SignatureDefinition) -> Option<SignatureRule> {
@@ -476,9 +428,7 @@ const ALGORITHMS: [(&str, Algorithm); 6] = [
     ("ed25519", Algorithm::Ed25519),
     ("token", Algorithm::Token),
 ];
-const DIGESTS: [(&str, Digest); 3] =
-    [("sha1", Digest::Sha1), ("sha256", Digest::Sha256), ("sha512", Digest::Sha512)];
-const ENCODINGS: [(&str, Encoding); 4] = [
+pub(super) const ENCODINGS: [(&str, Encoding); 4] = [
     ("hex", Encoding::Hex),
     ("hex-any-case", Encoding::HexAnyCase),
     ("base64", Encoding::Base64),

@@ -1,5 +1,8 @@
 //! Schemes that no built-in provider has: grammars, units, key forms and alternatives, signed and verified by
-//! the same rules, and refused for the right reason where something is missing or changed.
+//! the same rules, and refused for the right reason where something is missing or changed. The schemes of the
+//! built-in providers are in `tests/properties.rs`.
+
+mod properties;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,4 +129,150 @@ fn a_version_that_is_not_known_counts_for_nothing() {
     assert_eq!(unknown.unwrap_err(), Reject::SignatureMalformed);
     let many = with(&[signature.as_str(); 17].join(" "));
     assert_eq!(many.unwrap_err(), Reject::SignatureMalformed, "more than are read");
+}
+
+const URL_AND_FORM: &str = r#"
+algorithm = "hmac-sha1"
+signed = ["{url:no_port}{form_sorted}", "{url:std_port}{form_sorted}"]
+signature = { from = "header:X-Sig", encoding = "base64" }
+"#;
+const URL_AND_DIGEST: &str = r#"
+algorithm = "hmac-sha256"
+signed = ["{url}"]
+signature = { from = "header:X-Sig", encoding = "hex" }
+body_digest = { from = "query:digest", algorithm = "sha512", encoding = "base64" }
+"#;
+const PUBLIC: &str = r#"
+algorithm = "ed25519"
+secret = "hex"
+signed = ["{body}"]
+signature = { from = "header:X-Sig", encoding = "hex" }
+"#;
+const SECRET: &str = "a secret of some length";
+
+fn at(text: &str, public_url: &str) -> Arc<Scheme> {
+    Arc::new(Scheme::clone(&scheme(text)).at(public_url))
+}
+
+#[test]
+fn the_signed_url_is_the_configured_one_with_or_without_its_port() {
+    for configured in ["https://a.example", "https://a.example:443"] {
+        let verifies = at(URL_AND_FORM, configured);
+        for called in ["https://a.example", "https://a.example:443"] {
+            let one = URL_AND_FORM.replace(":no_port", "").replace(", \"{url:std_port}{form_sorted}\"", "");
+            let good = signed(&at(&one, called), SECRET, &[("host", "b.example")]);
+            assert!(verdict(&verifies, SECRET, good.clone()).is_ok(), "{called} for {configured}");
+            let moved = Delivery { target: "/in/acme?q=2".into(), ..good };
+            assert_eq!(verdict(&verifies, SECRET, moved).unwrap_err(), Reject::SignatureMismatch);
+        }
+        let other = signed(&at(URL_AND_FORM, "https://b.example"), SECRET, &[]);
+        assert_eq!(verdict(&verifies, SECRET, other).unwrap_err(), Reject::SignatureMismatch);
+    }
+    let nowhere = scheme(URL_AND_FORM);
+    assert!(sign(&nowhere, SECRET.as_bytes(), &mut delivery(&[]), NOW).is_err(), "no public URL is known");
+}
+
+#[test]
+fn a_form_that_is_none_could_not_have_been_signed() {
+    let scheme = at(URL_AND_FORM, "https://a.example");
+    let good = signed(&scheme, SECRET, &[]);
+    let broken = Delivery { body: Bytes::from_static(b"a=%FF"), ..good };
+    assert_eq!(verdict(&scheme, SECRET, broken).unwrap_err(), Reject::FormMalformed);
+}
+
+#[test]
+fn a_signed_digest_proves_the_body_and_is_told_apart_from_a_wrong_signature() {
+    let scheme = at(URL_AND_DIGEST, "https://a.example");
+    assert!(scheme.covers_body());
+    let good = signed(&scheme, SECRET, &[]);
+    assert!(verdict(&scheme, SECRET, good.clone()).is_ok());
+    let body = Delivery { body: Bytes::from_static(b"{}"), ..good.clone() };
+    assert_eq!(verdict(&scheme, SECRET, body.clone()).unwrap_err(), Reject::BodyDigestMismatch);
+    assert_eq!(verdict(&scheme, "another of some length", body).unwrap_err(), Reject::SignatureMismatch);
+    let absent = Delivery { target: "/in/acme?q=1".into(), ..good };
+    assert_eq!(verdict(&scheme, SECRET, absent).unwrap_err(), Reject::CompanionMissing);
+    let mut no_digest = delivery(&[]);
+    no_digest.target = "/in/acme?digest=none".into();
+    let bare = URL_AND_DIGEST.split_once("body_digest").unwrap().0;
+    sign(&at(bare, "https://a.example"), SECRET.as_bytes(), &mut no_digest, NOW).unwrap();
+    assert_eq!(verdict(&scheme, SECRET, no_digest).unwrap_err(), Reject::BodyDigestMismatch);
+}
+
+/// Signatures that hold in no implementation, or only in lenient ones.
+#[test]
+fn odd_public_key_signatures_are_refused_and_nothing_panics() {
+    let scheme = scheme(PUBLIC);
+    let seed = "07".repeat(32);
+    let public = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+    let good = signed(&scheme, &seed, &[]);
+    let signature = hex::decode(good.headers.first("x-sig").unwrap()).unwrap();
+    let with = |bytes: &[u8]| verdict(&scheme, public, delivery(&[("x-sig", &hex::encode(bytes))]));
+    assert!(with(&signature).is_ok());
+    // The order of the group, added to S: the same signature again, unless S must be below it.
+    let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+    let mut malleable = signature.clone();
+    let mut carry = 0_u16;
+    for (byte, add) in malleable[32..].iter_mut().zip(order) {
+        carry += u16::from(*byte) + u16::from(add);
+        *byte = carry.to_le_bytes()[0];
+        carry >>= 8;
+    }
+    let mut identity = signature.clone();
+    identity[..32].copy_from_slice(&[&[1][..], &[0; 31]].concat());
+    for odd in [malleable, identity, vec![0; 64], vec![255; 64]] {
+        assert_eq!(with(&odd).unwrap_err(), Reject::SignatureMismatch);
+    }
+    for len in [0, 63, 65, 128] {
+        let wanted = if len == 0 { Reject::SignatureMissing } else { Reject::SignatureMalformed };
+        assert_eq!(with(&vec![1; len]).unwrap_err(), wanted, "{len}");
+    }
+    let low_order = Key::new(&scheme, "live", "00".repeat(32).as_bytes()).unwrap_err();
+    assert!(low_order.to_string().contains("low order"));
+}
+
+#[test]
+fn a_provider_file_that_cannot_hold_is_told() {
+    let told = |text: &str| {
+        let file = format!("name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n{text}");
+        let definition: Definition = toml::from_str(&file).unwrap();
+        let problems = Scheme::build(&definition, None, &BTreeMap::new()).unwrap_err();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let ids = "event = { id = [\"header:X-Id\", \"json:/id\"] }";
+    for (text, part) in [
+        (format!("{ALTERNATIVES}{ids}"), "json:/id after a place that is not signed"),
+        (URL_AND_DIGEST.replace("query:digest", "header:digest"), "which is not signed"),
+        (URL_AND_DIGEST.replace("sha512", "md5"), "allowed: sha1, sha256, sha512"),
+        (URL_AND_DIGEST.replace("base64", "text"), "allowed: hex, hex-any-case, base64"),
+        (PUBLIC.replace("\"hex\"\nsigned", "\"utf8\"\nsigned"), "allowed: hex, base64, whpk, spki"),
+        (VERSIONS.replace("whsec", "whpk"), "allowed: utf8, hex, base64, whsec"),
+    ] {
+        assert!(told(&text).contains(part), "{part}: {}", told(&text));
+    }
+}
+
+/// Project Wycheproof, where it lies beside the checkout.
+#[test]
+fn public_key_signatures_get_wycheproofs_verdicts() {
+    let path = "../shared/test-data/wycheproof/ed25519_test.json";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let Ok(text) = std::fs::read(&path) else {
+        eprintln!("skipped: there is no {}", path.display());
+        return;
+    };
+    let cases: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let scheme = scheme(PUBLIC);
+    let mut seen = 0;
+    for group in cases["testGroups"].as_array().unwrap() {
+        let public = group["publicKey"]["pk"].as_str().unwrap();
+        for case in group["tests"].as_array().unwrap() {
+            let hex_of = |key: &str| hex::decode(case[key].as_str().unwrap()).unwrap();
+            let mut delivery = delivery(&[("x-sig", case["sig"].as_str().unwrap())]);
+            delivery.body = hex_of("msg").into();
+            let wanted = case["result"] == "valid";
+            assert_eq!(verdict(&scheme, public, delivery).is_ok(), wanted, "{case}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 100, "{seen} cases only");
 }

@@ -94,12 +94,10 @@ impl Verifier {
         if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
             return Err(Reject::BodyEmpty.into());
         }
-        let digest = self
-            .scheme
-            .body_digest
-            .as_ref()
-            .map(|rule| Ok::<_, Refused>((rule, digest::named(rule, delivery)?)));
-        let digest = digest.transpose()?;
+        let digest = match &self.scheme.body_digest {
+            Some(rule) => Some((rule, digest::named(rule, delivery)?)),
+            None => None,
+        };
         let time = self.time(delivery, &candidates)?;
         let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
         let secret = self.matching(&content, &candidates, now)?;

@@ -10,6 +10,7 @@ mod senders;
 mod services;
 
 mod admin;
+mod bodies;
 mod cli;
 mod config_reports;
 mod crash;
@@ -20,6 +21,7 @@ mod inbox;
 mod ingress;
 mod lifecycle;
 mod limits;
+mod providers;
 mod redis;
 mod reject;
 mod relay;

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::gateway::*;
 
+const PUBLIC_URL: &str = "https://hooks.example.com";
+
 /// A request, and how its refusal must show.
 struct Case {
     reason: &'static str,
@@ -28,7 +30,9 @@ fn setup() -> Setup {
     let not_after =
         "secrets = [{ env = \"SECRET_OLD\", label = \"old\", not_after = \"2020-01-01T00:00:00Z\" }]";
     Setup::new()
-        .set("ingress", "body_timeout = \"400ms\"")
+        .set("ingress", &format!("body_timeout = \"400ms\"\npublic_url = \"{PUBLIC_URL}\""))
+        .source("sms", "twilio", "")
+        .source("stream", "twilio", "scheme = \"x-twilio-signature-bodysha256\"")
         .source("shop", "stripe", "tolerance = { past = \"5m\", future = \"1m\" }")
         .source("git", "github", "")
         .source("store", "shopify", "")
@@ -149,6 +153,10 @@ fn signed_cases() -> Vec<Case> {
         signed("stale", "shop", stripe_at("shop", &secret("shop"), now() - 310, &body)),
         signed("premature", "shop", stripe_at("shop", &secret("shop"), now() + 90, &body)),
         signed("body_empty", "git", github("git", "d-2", "ping", b"")),
+        signed("form_malformed", "sms", twilio("sms", (PUBLIC_URL, ""), "", b"a=%FF")),
+        signed("signature_mismatch", "sms", twilio("sms", ("https://other.example.com", ""), "", b"")),
+        signed("companion_missing", "stream", twilio("stream", (PUBLIC_URL, ""), "", b"{}")),
+        signed("body_digest_mismatch", "stream", twilio("stream", (PUBLIC_URL, "?bodySHA256=00"), "", b"{}")),
         signed("no_active_secret", "old", generic("old", b"{}")),
     ]
 }

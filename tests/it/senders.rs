@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
+use sha1::Sha1;
 use sha2::Sha256;
 
 use crate::gateway::secret;
@@ -123,6 +124,18 @@ pub fn shopify(source: &str, event_id: &str, topic: &str, body: &[u8]) -> Signed
         ("X-Shopify-Hmac-Sha256", &signature),
     ];
     Signed::new(source, &headers, body)
+}
+
+/// What Twilio sends to `source` behind `public_url`: `signed` is the text that it signs after the URL, which is
+/// made of the form's fields.
+pub fn twilio(source: &str, (public_url, query): (&str, &str), signed: &str, body: &[u8]) -> Signed {
+    let path = format!("/in/{source}{query}");
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret(source).as_bytes()).unwrap();
+    mac.update(format!("{public_url}{path}{signed}").as_bytes());
+    let signature = base64_of(&mac.finalize().into_bytes());
+    let form = "application/x-www-form-urlencoded; charset=UTF-8";
+    let sent = Signed::new(source, &[("X-Twilio-Signature", &signature)], body).with("content-type", form);
+    Signed { path, ..sent }
 }
 
 /// What a sender with a plain HMAC of the body sends (`provider = "generic"`).

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::gateway::hookgate;
 
 /// The closing line of a run, its numbers: passed and failed.
@@ -35,7 +37,7 @@ fn vectors_that_lie_beside_the_checkout_hold_too() {
         eprintln!("skipped: there is no {}", shared.display());
         return;
     }
-    let files: Vec<String> = ["stripe", "github", "shopify"]
+    let files: Vec<String> = ["stripe", "github", "shopify", "twilio", "gitlab", "standard_webhooks", "svix"]
         .iter()
         .map(|name| shared.join(format!("{name}.json")).display().to_string())
         .collect();
@@ -44,15 +46,56 @@ fn vectors_that_lie_beside_the_checkout_hold_too() {
     assert!(passed > 0);
 }
 
+/// A recorded request that is accepted.
+fn recorded(provider: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{provider}.json"));
+    let vectors: Vec<Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    vectors.into_iter().find(|vector| vector["expect"] == "accept").unwrap()
+}
+
+/// A file with one vector, in a folder of its own.
+fn file_of(vector: &Value) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vectors.json");
+    fs::write(&path, serde_json::to_string(&[vector]).unwrap()).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
 #[test]
 fn a_vector_that_does_not_hold_fails_the_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let text =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/stripe.json")).unwrap();
-    let vectors: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let mut broken = vectors.iter().find(|vector| vector["expect"] == "accept").unwrap().clone();
+    let mut broken = recorded("stripe");
     broken["secrets"][0]["value"] = "whsec_some_other_secret_of_length".into();
-    let path = folder.path().join("stripe.json");
-    fs::write(&path, serde_json::to_string(&[broken]).unwrap()).unwrap();
-    assert_eq!(run(&[path.to_str().unwrap()]), (0, 1));
+    let (_folder, path) = file_of(&broken);
+    assert_eq!(run(&[&path]), (0, 1));
+}
+
+#[test]
+fn a_key_that_nobody_knows_is_reported_and_not_passed_over() {
+    for (pointer, key) in [("", "expects"), ("/secrets/0", "format"), ("/request", "bodies")] {
+        let mut odd = recorded("slack");
+        odd.pointer_mut(pointer).unwrap()[key] = "".into();
+        let (_folder, path) = file_of(&odd);
+        let output = hookgate(&["vectors", &path]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(&format!("unknown field `{key}`")), "{told}");
+    }
+}
+
+#[test]
+fn what_a_vector_says_of_its_source_must_fit_the_provider() {
+    let cases: [(&str, &str, &str, Value, &str); 5] = [
+        ("slack", "/config", "audience", "x".into(), "settings.audience"),
+        ("twilio", "/config", "public_url", "https://a.example/elsewhere".into(), "does not end with"),
+        ("slack", "/secrets/0", "kind", "public_key".into(), "no public keys"),
+        ("discord", "/secrets/0", "kind", "shared".into(), "public keys"),
+        ("slack", "/secrets/0", "encoding", "base85".into(), "allowed: utf8, hex"),
+    ];
+    for (provider, pointer, key, value, part) in cases {
+        let mut odd = recorded(provider);
+        odd.pointer_mut(pointer).unwrap()[key] = value;
+        let (_folder, path) = file_of(&odd);
+        let told = String::from_utf8(hookgate(&["vectors", &path]).stdout).unwrap();
+        assert!(told.starts_with("FAILED") && told.contains(part), "{told}");
+    }
 }
