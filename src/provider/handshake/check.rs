@@ -65,10 +65,10 @@ impl Check<'_> {
         }
         for (place, expected) in &matching.equal {
             let wanted = self.wanted(expected);
-            self.place("match.equal", place, wanted);
+            self.equal(place, wanted);
         }
         for place in &matching.present {
-            self.place("match.present", place, Vec::new());
+            self.place("match.present", place);
         }
         let answer = self.answer(&raw.answer);
         self.selects(raw, &methods, sent);
@@ -114,20 +114,38 @@ impl Check<'_> {
         }
     }
 
+    /// `text` with its settings. Each must have a value: a condition on half a text would hold for too many.
     fn fill(&mut self, text: &str, escape: fn(&str) -> String) -> String {
-        let filled = (self.fill)(text, escape).filter(|filled| text.is_empty() || !filled.is_empty());
-        self.unset |= filled.is_none();
-        filled.unwrap_or_default()
+        for (name, _) in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
+            let setting = format!("${{{name}}}");
+            match (self.fill)(&setting, escape) {
+                Some(same) if same == setting => {
+                    self.add("settings", &setting, "a setting that the file declares")
+                }
+                Some(value) if !value.is_empty() => {}
+                _ => self.unset = true,
+            }
+        }
+        (self.fill)(text, escape).unwrap_or_default()
     }
 
-    /// Adds a condition on a place that the file names.
-    fn place(&mut self, key: &str, text: &str, wanted: Vec<Wanted>) {
+    /// Adds a condition on the value at a place.
+    fn equal(&mut self, text: &str, wanted: Vec<Wanted>) {
+        let Some(number) = self.place("match.equal", text) else { return };
+        if !self.places[number].1.is_empty() {
+            self.add("match.equal", &format!("{text:?} twice"), "each place once");
+        }
+        self.places[number].1 = wanted;
+    }
+
+    /// The number of a place that the file names.
+    fn place(&mut self, key: &str, text: &str) -> Option<usize> {
         match Pick::parse(text) {
-            Ok(pick) => {
-                let number = self.number(&pick);
-                self.places[number].1.extend(wanted);
+            Ok(pick) => Some(self.number(&pick)),
+            Err(allowed) => {
+                self.add(key, &format!("{text:?}"), &allowed);
+                None
             }
-            Err(allowed) => self.add(key, &format!("{text:?}"), &allowed),
         }
     }
 

@@ -152,8 +152,9 @@ fn a_token_that_the_source_does_not_have_opens_nothing() {
     for wrong in ["s3cre", "s3crett", "S3cret", "", "${token}"] {
         assert_eq!(answer(&with, &asked(wrong)), Ok(None), "{wrong}");
     }
-    for unset in [build(file, &[]).unwrap(), build(file, &[("token", "")]).unwrap()] {
-        for any in ["s3cret", "", "${token}"] {
+    let half = file.replace("${token}", "a${token}");
+    for unset in [build(file, &[]), build(file, &[("token", "")]), build(&half, &[])].map(Result::unwrap) {
+        for any in ["s3cret", "", "a", "${token}"] {
             assert_eq!(answer(&unset, &asked(any)), Ok(None), "{any}");
         }
         assert!(!unset.takes("GET"));
@@ -206,6 +207,11 @@ fn a_file_that_would_answer_too_much_is_refused_with_what_is_allowed() {
         (
             "match = { methods = [\"GET\"] }\nanswer = { headers = { content-type = \"{query:c}\" } }",
             "text/plain, application/json",
+        ),
+        ("match = { equal = { \"query:t\" = \"${tokn}\" } }", "found ${tokn}; allowed: a setting"),
+        (
+            "match = { equal = { \"header:A\" = \"x\", \"header:a\" = \"y\" } }",
+            "twice; allowed: each place once",
         ),
         ("match = { path = \"/x\" }", "unknown field `path`"),
     ] {
