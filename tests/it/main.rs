@@ -11,6 +11,7 @@ mod services;
 
 mod admin;
 mod cli;
+mod cli_tools;
 mod config_reports;
 mod crash;
 mod dedup;
