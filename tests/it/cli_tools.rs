@@ -176,7 +176,9 @@ fn verify_tells_what_a_good_request_is() {
 }
 
 /// A change of the captured body, and what the hint must say of it.
-const CHANGED: [(&str, fn(&str) -> Vec<u8>, &str); 8] = [
+type Change = (&'static str, fn(&str) -> Vec<u8>, &'static str);
+
+const CHANGED: [Change; 8] = [
     ("newline", |body| format!("{body}\n").into_bytes(), "without the newline at its end"),
     ("line ends", |body| format!("{body}\r\n").into_bytes(), "without the CR LF at its end"),
     (
