@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 use super::assemble::{self, Plan};
 use super::output::{self, Output};
-use super::{check, consume, demo, send, serve, vectors};
+use super::{
+    check, completions, consume, demo, healthcheck, init, man, providers, send, serve, sign, vectors, verify,
+};
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
 use crate::provider::Catalog;
@@ -38,8 +40,22 @@ enum Command {
     Send(send::SendArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),
-    /// Take events of a source from the inbox, print and acknowledge them
+    /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
     Consume(consume::ConsumeArgs),
+    /// Write a commented configuration for the providers you name
+    Init(init::InitArgs),
+    /// Sign a body as its provider would: print the headers, or a curl command
+    Sign(sign::SignArgs),
+    /// Judge a captured request: what it is, or exactly why it is refused, with hints
+    Verify(verify::VerifyArgs),
+    /// What is known of each provider
+    Providers(providers::ProvidersArgs),
+    /// Ask a running gateway whether it is ready
+    Healthcheck(healthcheck::HealthcheckArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual, or write a page for each subcommand
+    Man(man::ManArgs),
 }
 
 /// Where the configuration is.
@@ -66,7 +82,8 @@ struct VectorsArgs {
     providers: Option<PathBuf>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as journal.dir=/tmp/journal")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -129,6 +146,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Send(args) => send::run(args, output),
         Command::Vectors(args) => vectors_run(&args, output),
         Command::Consume(args) => consume::run(args, output),
+        Command::Init(args) => init::run(args, output),
+        Command::Sign(args) => sign::run(args, output),
+        Command::Verify(args) => verify::run(args, output),
+        Command::Providers(args) => providers::run(args, output),
+        Command::Healthcheck(args) => healthcheck::run(args, output),
+        Command::Completions(args) => completions::run::<Cli>(&args),
+        Command::Man(args) => man::run::<Cli>(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hookgate: {error:#}");

@@ -121,9 +121,14 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new() -> Self {
+        Self::within(WHOLE)
+    }
+
+    /// A client that waits `whole` at most for an answer.
+    pub(super) fn within(whole: Duration) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(WHOLE))
+            .timeout_global(Some(whole))
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)

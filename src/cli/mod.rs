@@ -6,17 +6,25 @@
 mod access;
 mod args;
 mod assemble;
+mod captured;
 mod check;
+mod completions;
 mod consume;
 mod demo;
 mod gateway;
+mod healthcheck;
 mod http;
+mod init;
+mod man;
 mod output;
+mod providers;
 mod sample;
 mod send;
 mod serve;
+mod sign;
 mod stop;
 mod tamper;
 mod vectors;
+mod verify;
 
 pub use args::main;

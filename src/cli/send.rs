@@ -2,7 +2,7 @@
 //!
 //! Data on stdout (a line for each answer), talk on stderr; the secret in neither.
 
-mod target;
+pub(super) mod target;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -106,12 +106,17 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
 
 /// The configuration. One that nobody named may be missing or broken where the secret is `given`: what it
 /// most often lacks on another machine than the gateway's is the secrets.
-fn configuration(config: ConfigArgs, given: bool) -> Result<Option<Loaded>, Stop> {
+///
+/// # Errors
+/// Where one that is needed has errors.
+pub(super) fn configuration(config: ConfigArgs, given: bool) -> Result<Option<Loaded>, Stop> {
     if given && !config.is_given() {
         return Ok(config.try_load().ok());
     }
-    let told =
-        |code| Stop { code, why: "or send without a configuration: --secret-env NAME, --to URL".to_owned() };
+    let told = |code| Stop {
+        code,
+        why: "or do without a configuration: --secret-env NAME (and for send --to URL)".to_owned(),
+    };
     config.load().map(Some).map_err(told)
 }
 
@@ -124,7 +129,11 @@ fn secret(text: Option<String>, variable: Option<&str>) -> Result<Option<Secret>
     }
 }
 
-fn catalog(loaded: Option<&Loaded>) -> Result<Catalog, Stop> {
+/// The provider files, the configuration's own among them.
+///
+/// # Errors
+/// Where one of them is wrong.
+pub(super) fn catalog(loaded: Option<&Loaded>) -> Result<Catalog, Stop> {
     let Some(loaded) = loaded else { return Catalog::built_in().map_err(Stop::failure) };
     let mut report = loaded.report();
     let catalog = assemble::catalog(loaded, &mut report);

@@ -15,7 +15,7 @@ pub mod secret;
 mod template;
 
 pub use catalog::{Catalog, CatalogError, SampleFile};
-pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition};
+pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
 pub use event::{EventPlace, EventPlaces, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};

@@ -14,6 +14,7 @@ mod account;
 mod admin;
 mod bodies;
 mod cli;
+mod cli_tools;
 mod config_reports;
 mod crash;
 mod dedup;

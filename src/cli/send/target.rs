@@ -13,7 +13,7 @@ use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme};
 
 /// What a name on the command line stands for.
-pub(super) struct Target<'t> {
+pub(in crate::cli) struct Target<'t> {
     /// The provider's file.
     pub definition: &'t Definition,
     source: Option<(&'t str, &'t Source, &'t Loaded)>,
@@ -24,7 +24,11 @@ impl<'t> Target<'t> {
     ///
     /// # Errors
     /// Where there is none of these, or several sources.
-    pub(super) fn find(name: &str, loaded: Option<&'t Loaded>, catalog: &'t Catalog) -> Result<Self, Stop> {
+    pub(in crate::cli) fn find(
+        name: &str,
+        loaded: Option<&'t Loaded>,
+        catalog: &'t Catalog,
+    ) -> Result<Self, Stop> {
         let sources = loaded.map(|loaded| &loaded.settings.sources);
         let of_provider: Vec<&str> = sources
             .into_iter()
@@ -60,20 +64,34 @@ impl<'t> Target<'t> {
     /// # Errors
     /// Where the settings do not fit it.
     pub(super) fn scheme(&self) -> Result<Scheme, Stop> {
-        let (name, settings) = match self.source {
+        self.scheme_as(None, &[])
+    }
+
+    /// The scheme called `chosen` rather than the source's own, with `given` settings over the source's.
+    ///
+    /// # Errors
+    /// Where there is none, or the settings do not fit it.
+    pub(in crate::cli) fn scheme_as(
+        &self,
+        chosen: Option<&str>,
+        given: &[(String, String)],
+    ) -> Result<Scheme, Stop> {
+        let (name, mut settings): (_, BTreeMap<String, String>) = match self.source {
             Some((_, source, _)) => {
                 let text = source.settings.iter().map(|(key, value)| (key.clone(), value.to_string()));
                 (source.scheme.as_deref(), text.collect())
             }
             None => (None, BTreeMap::new()),
         };
-        let mut scheme = Scheme::build(self.definition, name, &settings).map_err(|problems| {
+        settings.extend(given.iter().cloned());
+        let mut scheme = Scheme::build(self.definition, chosen.or(name), &settings).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Stop { code: exit::CONFIG, why: lines.join("\n") }
         })?;
         let Some((_, source, loaded)) = self.source else { return Ok(scheme) };
-        if let (Some(rule), Some(past)) = (&mut scheme.timestamp, source.tolerance.past) {
-            rule.past = Some(past.duration());
+        if let Some(rule) = &mut scheme.timestamp {
+            rule.past = source.tolerance.past.map(|past| past.duration()).or(rule.past);
+            rule.future = source.tolerance.future.map(|future| future.duration()).or(rule.future);
         }
         Ok(match &loaded.settings.ingress.public_url {
             Some(url) => scheme.at(url.as_str()),
@@ -82,10 +100,21 @@ impl<'t> Target<'t> {
     }
 
     /// The source's first secret.
-    pub(super) fn secret(&self) -> Option<Secret> {
+    pub(in crate::cli) fn secret(&self) -> Option<Secret> {
         let (name, _, loaded) = self.source?;
         let first = loaded.secrets.sources.get(name)?.first()?;
         Some(Zeroizing::new(first.expose().to_vec()))
+    }
+
+    /// The source's name, where it is one.
+    pub(in crate::cli) fn name(&self) -> Option<&str> {
+        self.source.map(|(name, _, _)| name)
+    }
+
+    /// The source's secrets; none where it is a provider.
+    pub(in crate::cli) fn secrets(&self) -> &'t [crate::provider::secret::Secret] {
+        let own = self.source.and_then(|(name, _, loaded)| loaded.secrets.sources.get(name));
+        own.map_or(&[], Vec::as_slice)
     }
 
     /// What to do without a secret.
@@ -98,7 +127,7 @@ impl<'t> Target<'t> {
     }
 
     /// What to do where the configuration can verify and not sign.
-    pub(super) fn needs_private_key(scheme: &Scheme) -> Stop {
+    pub(in crate::cli) fn needs_private_key(scheme: &Scheme) -> Stop {
         Stop::usage(format!(
             "scheme {} verifies with public keys, and a source has no other: give the sender's private key, \
              --secret-env NAME",
@@ -107,7 +136,7 @@ impl<'t> Target<'t> {
     }
 
     /// The path that deliveries go to.
-    pub(super) fn path(&self) -> String {
+    pub(in crate::cli) fn path(&self) -> String {
         let own = self.source.map(|(_, source, _)| source.path.as_str().to_owned());
         own.unwrap_or_else(|| format!("/in/{}", self.definition.name))
     }

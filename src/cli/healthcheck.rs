@@ -1,0 +1,108 @@
+//! `hookgate healthcheck`: asks a running gateway whether it is ready, for a container's HEALTHCHECK.
+//!
+//! Needs no secret: readiness is open to everybody who can reach the admin listener.
+
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::access::reachable;
+use super::args::ConfigArgs;
+use super::http::{Client, Reply, Url};
+use super::output::{self, Output};
+use super::stop::Stop;
+use crate::exit;
+use crate::units::Span;
+
+/// Where the admin listener is by default.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 ready (or degraded: deliveries are kept, the broker is away), 1 not ready, 69 nobody answers.
+
+Example, in a Dockerfile:
+  HEALTHCHECK --interval=10s CMD [\"hookgate\", \"healthcheck\"]")]
+pub(super) struct HealthcheckArgs {
+    /// The admin listener [default: the configured one, else http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = span)]
+    timeout: Span,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    text.parse().map_err(|_| Span::EXPECTED.to_owned())
+}
+
+/// Asks; the exit code comes back.
+pub(super) fn run(args: HealthcheckArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(check(args, output).unwrap_or_else(Stop::tell))
+}
+
+fn check(args: HealthcheckArgs, output: Output) -> Result<u8, Stop> {
+    let base = base(args.url.as_deref(), args.config)?;
+    let url = if base.is_bare() { base.with_path("/readyz") } else { base };
+    let reply = Client::within(args.timeout.duration())
+        .get(&url)
+        .map_err(|error| Stop::unreachable(error.to_string()))?;
+    let code = match reply.status {
+        200 => exit::OK,
+        503 => exit::FAILURE,
+        status => return Err(Stop::failure(format!("{url}: answered {status}; is that an admin listener?"))),
+    };
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    let mut out = io::stdout();
+    let printed = match output {
+        Output::Text => write!(out, "{}", output::block(&text)),
+        Output::Json => output::json(&mut out, &to_json(&reply, &text)),
+    };
+    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+    Ok(code)
+}
+
+/// The listener that the command line names, else the configured one. A configuration that cannot be read whole,
+/// as in a check by another user than the gateway's, is no reason not to ask.
+fn base(url: Option<&str>, config: ConfigArgs) -> Result<Url, Stop> {
+    let listen = match (url, config.is_given()) {
+        (Some(url), _) => return Url::parse(url).map_err(Stop::usage),
+        (None, true) => config.load().map_err(Stop::told)?.settings.admin.listen,
+        (None, false) => config.try_load().map_or(ADMIN, |loaded| loaded.settings.admin.listen),
+    };
+    Url::parse(&format!("http://{}", reachable(listen))).map_err(Stop::usage)
+}
+
+/// The verdict's word, and what each check says.
+fn to_json(reply: &Reply, text: &str) -> Value {
+    let mut lines = text.lines();
+    let status = lines.next().unwrap_or_default();
+    let checks: Map<String, Value> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, found)| (name.to_owned(), found.into()))
+        .collect();
+    json!({ "status": status, "ready": reply.status == 200, "http_status": reply.status, "checks": checks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_a_gateway_says_becomes_data() {
+        let text =
+            "degraded\njournal: ok (0 bytes unconfirmed)\nsink: FAILED (rabbitmq: connecting (x: y))\n";
+        let reply = Reply { status: 200, body: text.as_bytes().to_vec(), took: Duration::ZERO };
+        let expected = json!({
+            "status": "degraded", "ready": true, "http_status": 200,
+            "checks": {"journal": "ok (0 bytes unconfirmed)", "sink": "FAILED (rabbitmq: connecting (x: y))"},
+        });
+        assert_eq!(to_json(&reply, text), expected);
+    }
+}

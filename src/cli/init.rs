@@ -1,0 +1,276 @@
+//! `hookgate init`: a commented configuration for the providers named, to begin with. It holds references to
+//! secrets and never a secret; what is there already is not overwritten.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::output::{self, Output};
+use super::providers::unknown;
+use super::stop::Stop;
+use crate::exit;
+use crate::provider::{Catalog, Definition, Scheme};
+use crate::units::Span;
+
+/// The window where no provider needs a longer one.
+const WINDOW_DAYS: u32 = 7;
+
+/// What is wanted.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hookgate init stripe github
+  hookgate init billing=stripe shop=shopify --sink rabbitmq --redis")]
+pub(super) struct InitArgs {
+    /// Providers, each with a source of its name, or SOURCE=PROVIDER
+    #[arg(required = true, value_name = "PROVIDER")]
+    sources: Vec<String>,
+    /// Where events go
+    #[arg(long, value_enum, default_value_t = Kind::Inbox)]
+    sink: Kind,
+    /// Share what was seen among replicas in Redis
+    #[arg(long)]
+    redis: bool,
+    /// The URL that providers will call, such as https://hooks.example.com
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// The file to write; it must not exist
+    #[arg(long, value_name = "FILE", default_value = "hookgate.toml")]
+    file: PathBuf,
+}
+
+/// Where events go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Workers take them over HTTP
+    Inbox,
+    /// A RabbitMQ exchange
+    Rabbitmq,
+    /// A line of JSON each
+    Stdout,
+}
+
+/// Writes it; the exit code comes back.
+pub(super) fn run(args: InitArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(init(&args, output).map_or_else(Stop::tell, |()| exit::OK))
+}
+
+/// A source to be written.
+struct Wanted<'c> {
+    name: String,
+    definition: &'c Definition,
+    /// The variable that its secret is read from.
+    variable: String,
+}
+
+fn init(args: &InitArgs, output: Output) -> Result<(), Stop> {
+    let catalog = Catalog::built_in().map_err(Stop::failure)?;
+    let wanted = wanted(&args.sources, &catalog)?;
+    let signs_url = |one: &Wanted<'_>| {
+        Scheme::build(one.definition, None, &Default::default()).is_ok_and(|scheme| scheme.signs_url())
+    };
+    if let (None, Some(one)) = (&args.public_url, wanted.iter().find(|one| signs_url(one))) {
+        let title = &one.definition.title;
+        return Err(Stop::usage(format!("{title} signs the URL that it calls: give --public-url URL")));
+    }
+    let text = text(args, &wanted);
+    let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
+    let shown = args.file.display();
+    created.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Stop::failure(format!(
+            "{shown} is there already and stays as it is; move it away, or give --file FILE"
+        )),
+        _ => Stop::failure(format!("{shown}: {error}")),
+    })?;
+    tell(args, &wanted, output).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+}
+
+fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>>, Stop> {
+    let mut wanted: Vec<Wanted<'c>> = Vec::with_capacity(sources.len());
+    for text in sources {
+        let (name, provider) = text.split_once('=').unwrap_or((text, text));
+        let definition = catalog.get(provider).ok_or_else(|| unknown(provider, catalog))?;
+        if !is_name(name) {
+            return Err(Stop::usage(format!(
+                "{name:?} is no name of a source; allowed: 1 to 64 of a-z, 0-9, - and _, not \"invalid\" or \"dead\""
+            )));
+        }
+        if wanted.iter().any(|known| known.name == name) {
+            return Err(Stop::usage(format!("two sources are called {name:?}; name them: SOURCE=PROVIDER")));
+        }
+        let variable = format!("{}_WEBHOOK_SECRET", name.to_ascii_uppercase().replace('-', "_"));
+        wanted.push(Wanted { name: name.to_owned(), definition, variable });
+    }
+    Ok(wanted)
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "invalid" | "dead")
+}
+
+/// Variables that the file refers to.
+fn variables(args: &InitArgs, wanted: &[Wanted<'_>]) -> Vec<String> {
+    let sink = (args.sink == Kind::Rabbitmq).then(|| "AMQP_URL".to_owned());
+    let redis = args.redis.then(|| "REDIS_URL".to_owned());
+    wanted.iter().map(|one| one.variable.clone()).chain(sink).chain(redis).collect()
+}
+
+fn text(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
+    let mut text = String::from(
+        "# hookgate: `hookgate check` tells everything that is wrong here, `hookgate serve` runs it.\n\
+         # Secrets are references, never text: { env = \"NAME\" }, { file = \"/path\" } or { credential = \"name\" }.\n\n",
+    );
+    text.push_str(
+        "[ingress]\nlisten = \"0.0.0.0:8080\"            # deliveries; put what ends TLS in front\n",
+    );
+    match &args.public_url {
+        Some(url) => text.push_str(&format!("public_url = {url:?}\n")),
+        None => {
+            text.push_str("# public_url = \"https://hooks.example.com\"   # the URL that providers call\n")
+        }
+    }
+    text.push_str(
+        "\n[admin]\nlisten = \"127.0.0.1:9090\"          # inbox, health, metrics; off loopback a token is needed\n\
+         # token = { env = \"HOOKGATE_ADMIN_TOKEN\" }\n\n\
+         [journal]\ndir = \"data/journal\"               # every accepted event is here before its 2xx\n\
+         bytes_max = \"10GiB\"\nretention = \"7d\"                   # of what was handed over\n\n",
+    );
+    text.push_str(&dedup(args, wanted));
+    text.push_str(&sink(args.sink));
+    wanted.iter().for_each(|one| text.push_str(&source(one)));
+    text
+}
+
+/// At least as long as the longest of the providers retries.
+fn dedup(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
+    let days = wanted.iter().filter_map(|one| one.definition.sender.retries).map(days).max().unwrap_or(0);
+    let days = days.max(u64::from(WINDOW_DAYS));
+    let backend = match args.redis {
+        true => {
+            "backend = \"redis\"                 # shared by all replicas\nurl = { env = \"REDIS_URL\" }\n"
+        }
+        false => "# backend = \"redis\"               # for replicas: url = { env = \"REDIS_URL\" }\n",
+    };
+    format!(
+        "[dedup]\nwindow = \"{days}d\"                      # a repeated event is recognised for so long\n{backend}\n"
+    )
+}
+
+fn days(retries: Span) -> u64 {
+    retries.duration().as_secs().div_ceil(24 * 60 * 60)
+}
+
+fn sink(kind: Kind) -> String {
+    let lines = match kind {
+        Kind::Inbox => {
+            "kind = \"inbox\"                     # `hookgate consume SOURCE`, or POST /v1/inbox/SOURCE/claim\n\
+             lease = \"30s\"                      # what a worker takes is its own for so long\n\
+             max_attempts = 20                  # then an event is poison, kept and not offered\n"
+        }
+        Kind::Rabbitmq => {
+            "kind = \"rabbitmq\"\nurl = { env = \"AMQP_URL\" }         # amqp://user:password@host:5672/vhost\n\
+             exchange = \"webhooks\"              # a queue webhooks.SOURCE for each source, webhooks.dead, webhooks.invalid\n"
+        }
+        Kind::Stdout => "kind = \"stdout\"                    # a line of JSON for each event\n",
+    };
+    format!("[sink]\n{lines}")
+}
+
+fn source(one: &Wanted<'_>) -> String {
+    let Wanted { name, definition, variable } = one;
+    let docs = definition.docs.as_ref().map(|docs| format!("# {docs}\n")).unwrap_or_default();
+    let notes = definition.sender.notes.as_ref().map(|notes| format!("# {notes}\n")).unwrap_or_default();
+    let mut text = format!(
+        "\n# {}: deliveries come to /in/{name}\n{docs}{notes}[sources.{name}]\nprovider = {:?}\n\
+         secrets = [{{ env = {variable:?}, label = \"current\" }}]   # several while one is being rolled\n",
+        definition.title, definition.name,
+    );
+    let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
+    if let [first, _, ..] = names[..] {
+        text.push_str(&format!("# scheme = {first:?}   # of {}\n", names.join(", ")));
+    }
+    let own = definition.schemes.first().map(|scheme| &scheme.settings);
+    for (name, setting) in definition.settings.iter().chain(own.into_iter().flatten()) {
+        let default = setting.default.as_deref().unwrap_or("…");
+        let mark = if setting.required { "" } else { "# " };
+        text.push_str(&format!("{mark}settings.{name} = {default:?}   # {}\n", setting.help));
+    }
+    text
+}
+
+fn tell(args: &InitArgs, wanted: &[Wanted<'_>], form: Output) -> io::Result<()> {
+    let (file, variables) = (args.file.display().to_string(), variables(args, wanted));
+    let mut out = io::stdout();
+    if form == Output::Json {
+        let sources: Vec<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
+        return output::json(&mut out, &json!({ "file": file, "sources": sources, "variables": variables }));
+    }
+    writeln!(out, "wrote {}\n\nset these, then check and serve:", output::line(&file))?;
+    variables.iter().try_for_each(|variable| writeln!(out, "  export {variable}=…"))?;
+    let option =
+        if file == "hookgate.toml" { String::new() } else { format!(" --config {}", output::line(&file)) };
+    writeln!(out, "  hookgate check{option}\n  hookgate serve{option}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Input};
+    use crate::provider::secret::Environment;
+
+    fn args(sources: &[&str], sink: Kind, redis: bool) -> InitArgs {
+        InitArgs {
+            sources: sources.iter().map(|&name| name.to_owned()).collect(),
+            sink,
+            redis,
+            public_url: Some("https://hooks.example.com".to_owned()),
+            file: "hookgate.toml".into(),
+        }
+    }
+
+    #[test]
+    fn every_provider_and_sink_passes_the_check() {
+        let catalog = Catalog::built_in().unwrap();
+        let all: Vec<&str> = catalog.iter().map(|one| one.name.as_str()).collect();
+        let dir = tempfile::tempdir().unwrap();
+        for (sink, redis) in [(Kind::Inbox, false), (Kind::Rabbitmq, true), (Kind::Stdout, true)] {
+            let args = args(&all, sink, redis);
+            let wanted = wanted(&args.sources, &catalog).unwrap();
+            let file = dir.path().join(format!("{sink:?}.toml"));
+            std::fs::write(&file, text(&args, &wanted)).unwrap();
+            let url = |name: &str| match name {
+                "AMQP_URL" => "amqp://127.0.0.1",
+                "REDIS_URL" => "redis://127.0.0.1",
+                _ => "0123456789abcdef0123456789abcdef",
+            };
+            let variables = variables(&args, &wanted);
+            let env: Environment = variables.iter().map(|name| (name.as_str(), url(name))).collect();
+            let loaded = config::load(Input { file: Some(file), env, ..Input::default() });
+            let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
+            assert_eq!(loaded.settings.sources.len(), all.len());
+        }
+    }
+
+    #[test]
+    fn names_are_checked_and_unique() {
+        let catalog = Catalog::built_in().unwrap();
+        let wanted = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            wanted(&names, &catalog)
+                .map(|wanted| wanted.into_iter().map(|one| one.variable).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            wanted(&["my-shop=stripe", "stripe"]).unwrap(),
+            ["MY_SHOP_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET"]
+        );
+        assert!(wanted(&["stripe", "stripe"]).unwrap_err().why.contains("two sources"));
+        for bad in ["Shop=stripe", "dead=stripe", "=stripe"] {
+            assert!(wanted(&[bad]).unwrap_err().why.contains("no name of a source"), "{bad}");
+        }
+        assert!(wanted(&["gihub"]).unwrap_err().why.contains("\"github\""));
+    }
+}

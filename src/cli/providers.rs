@@ -1,0 +1,291 @@
+//! `hookgate providers list|show`: what is known of each provider, from the same files that verify.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::output::{self, Output};
+use super::stop::Stop;
+use crate::exit;
+use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub(super) struct ProvidersArgs {
+    #[command(subcommand)]
+    ask: Ask,
+    /// A folder of provider files of your own
+    #[arg(long, value_name = "DIR", global = true)]
+    providers: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Ask {
+    /// All providers, a line each
+    List,
+    /// One provider: schemes, settings, what identity follows, retries, samples
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Answers; the exit code comes back.
+pub(super) fn run(args: ProvidersArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(answer(args, output).map_or_else(Stop::tell, |()| exit::OK))
+}
+
+fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
+    let mut catalog = Catalog::built_in().map_err(Stop::failure)?;
+    if let Some(dir) = &args.providers {
+        let lines =
+            |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n");
+        catalog.add_folder(dir).map_err(|errors: Vec<crate::provider::CatalogError>| Stop {
+            code: exit::CONFIG,
+            why: lines(errors),
+        })?;
+    }
+    let text = match (args.ask, output) {
+        (Ask::List, Output::Text) => table(&catalog),
+        (Ask::List, Output::Json) => catalog.iter().map(|one| format!("{}\n", summary(one))).collect(),
+        (Ask::Show { name }, output) => {
+            let definition = catalog.get(&name).ok_or_else(|| unknown(&name, &catalog))?;
+            if output == Output::Json { format!("{}\n", whole(definition)) } else { page(definition) }
+        }
+    };
+    let mut out = io::stdout();
+    write!(out, "{}", output::block(&text)).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+}
+
+/// No provider has that name.
+pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
+    let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
+    let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    Stop::usage(format!("{name:?} is no provider{near}; there is: {}", known.join(", ")))
+}
+
+fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
+    definition.schemes.iter().map(|scheme| scheme.name.as_str())
+}
+
+fn retries(definition: &Definition) -> String {
+    definition.sender.retries.map_or_else(|| "-".to_owned(), |retries| retries.to_string())
+}
+
+fn samples(definition: &Definition) -> Vec<String> {
+    let mut samples = Catalog::samples(&definition.name);
+    samples.sort();
+    samples
+}
+
+fn table(catalog: &Catalog) -> String {
+    let rows: Vec<[String; 4]> = catalog
+        .iter()
+        .map(|one| {
+            [one.name.clone(), one.title.clone(), retries(one), schemes(one).collect::<Vec<_>>().join(", ")]
+        })
+        .collect();
+    let head = ["NAME", "PROVIDER", "RETRIES", "SCHEMES"].map(str::to_owned);
+    let width =
+        |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    let line = |row: &[String; 4]| {
+        let [name, title, retries, schemes] = row;
+        format!("{name:<0$}  {title:<1$}  {retries:<2$}  {schemes}\n", widths[0], widths[1], widths[2])
+    };
+    [&head].into_iter().chain(&rows).map(line).collect()
+}
+
+fn summary(definition: &Definition) -> Value {
+    json!({
+        "name": definition.name,
+        "title": definition.title,
+        "schemes": schemes(definition).collect::<Vec<_>>(),
+        "retries_seconds": definition.sender.retries.map(|retries| retries.duration().as_secs()),
+        "docs": definition.docs,
+    })
+}
+
+fn whole(definition: &Definition) -> Value {
+    let mut whole = summary(definition);
+    whole["methods"] = definition.methods.clone().into();
+    whole["body_bytes_max"] = definition.sender.body_bytes_max.map(|bytes| bytes.bytes()).into();
+    whole["notes"] = definition.sender.notes.clone().into();
+    whole["settings"] = settings_json(&definition.settings);
+    whole["forward_headers"] = definition.forward.headers.clone().into();
+    whole["samples"] = samples(definition).into();
+    whole["schemes"] =
+        definition.schemes.iter().map(|scheme| scheme_json(definition, &scheme.name)).collect();
+    whole
+}
+
+/// A scheme under the defaults of its settings; where it needs some, what does not depend on them.
+fn built(definition: &Definition, name: &str) -> Option<Scheme> {
+    Scheme::build(definition, Some(name), &BTreeMap::new()).ok()
+}
+
+fn scheme_json(definition: &Definition, name: &str) -> Value {
+    let Some(raw) = definition.schemes.iter().find(|scheme| scheme.name == name) else { return Value::Null };
+    let tolerance = raw.timestamp.as_ref().map(|time| {
+        json!({
+            "from": time.from,
+            "past_seconds": time.past.map(|past| past.duration().as_secs()),
+            "future_seconds": time.future.map(|future| future.duration().as_secs()),
+        })
+    });
+    let scheme = built(definition, name);
+    json!({
+        "name": raw.name,
+        "algorithm": raw.algorithm,
+        "secret": raw.secret,
+        "signature": raw.signature.from,
+        "signed": raw.signed,
+        "require": raw.require,
+        "timestamp": tolerance,
+        "identity": scheme.as_ref().map(identity),
+        "signs_url": scheme.as_ref().map(Scheme::signs_url),
+        "public_keys": scheme.as_ref().map(Scheme::has_public_keys),
+        "settings": settings_json(&raw.settings),
+    })
+}
+
+fn settings_json(settings: &BTreeMap<String, SettingDefinition>) -> Value {
+    let one = |(name, setting): (&String, &SettingDefinition)| {
+        let facts = json!({
+            "help": setting.help, "default": setting.default, "allowed": setting.allowed, "required": setting.required,
+        });
+        (name.clone(), facts)
+    };
+    Value::Object(settings.iter().map(one).collect())
+}
+
+/// What makes two deliveries one event.
+fn identity(scheme: &Scheme) -> String {
+    let ids = scheme.event.ids();
+    let shown = |signed: bool| {
+        let places = ids.iter().filter(|place| place.signed == signed).map(|place| place.pick.to_string());
+        places.collect::<Vec<_>>().join(", else ")
+    };
+    let (signed, unsigned) = (shown(true), shown(false));
+    match (signed.is_empty(), unsigned.is_empty(), scheme.covers_body()) {
+        (false, _, _) => format!("the signed id: {signed}"),
+        (true, false, true) => format!("the digest of what is signed, with the unsigned id: {unsigned}"),
+        (true, true, true) => "the digest of what is signed".to_owned(),
+        (true, false, false) => {
+            format!("the id that the sender declares: {unsigned}; else the body's digest")
+        }
+        (true, true, false) => "the body's digest".to_owned(),
+    }
+}
+
+fn page(definition: &Definition) -> String {
+    let Definition { name, title, sender, .. } = definition;
+    let mut page = format!("{title} (provider = {name:?})\n");
+    let mut fact = |label: &str, text: String| {
+        if !text.is_empty() {
+            page.push_str(&format!("  {label:<10} {text}\n"));
+        }
+    };
+    fact("docs", definition.docs.clone().unwrap_or_default());
+    fact("methods", definition.methods.join(", "));
+    fact(
+        "retries",
+        sender.retries.map_or_else(|| "no, or unknown".to_owned(), |retries| format!("for {retries}")),
+    );
+    fact("bodies", sender.body_bytes_max.map(|bytes| format!("up to {bytes}")).unwrap_or_default());
+    fact("notes", sender.notes.clone().unwrap_or_default());
+    fact("samples", samples(definition).join(", "));
+    page.push_str(&settings_text(&definition.settings, "  "));
+    for (index, scheme) in definition.schemes.iter().enumerate() {
+        let default = if index == 0 { " (default)" } else { "" };
+        page.push_str(&format!("\n  scheme {:?}{default}\n", scheme.name));
+        page.push_str(&scheme_text(definition, &scheme.name));
+    }
+    page
+}
+
+fn scheme_text(definition: &Definition, name: &str) -> String {
+    let Some(raw) = definition.schemes.iter().find(|scheme| scheme.name == name) else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let mut fact = |label: &str, found: String| {
+        if !found.is_empty() {
+            text.push_str(&format!("    {label:<10} {}\n", with_settings(&found)));
+        }
+    };
+    fact("algorithm", raw.algorithm.clone());
+    fact("secret", raw.secret.clone());
+    fact("signature", raw.signature.from.clone());
+    fact("signed", raw.signed.join("  or  "));
+    fact("also needs", raw.require.join(", "));
+    if let Some(time) = &raw.timestamp {
+        let bound =
+            |span: Option<crate::units::Span>| span.map_or_else(|| "any".to_owned(), |span| span.to_string());
+        fact(
+            "time",
+            format!("{}, age up to {}, ahead up to {}", time.from, bound(time.past), bound(time.future)),
+        );
+    }
+    if let Some(scheme) = built(definition, name) {
+        fact("identity", identity(&scheme));
+        let url = if scheme.signs_url() { "ingress.public_url, since the URL is signed" } else { "" };
+        fact("needs", url.to_owned());
+    }
+    text.push_str(&settings_text(&raw.settings, "    "));
+    text
+}
+
+/// `text` with `<name>` for the setting `${name}` that stands there.
+fn with_settings(text: &str) -> String {
+    let mut parts = text.split("${");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('}').unwrap_or((part, ""));
+        shown.push_str(&format!("<{name}>{rest}"));
+    }
+    shown
+}
+
+fn settings_text(settings: &BTreeMap<String, SettingDefinition>, indent: &str) -> String {
+    let one = |(name, setting): (&String, &SettingDefinition)| {
+        let default = match (&setting.default, setting.required) {
+            (_, true) => " (required)".to_owned(),
+            (Some(default), _) => format!(" (default {default:?})"),
+            (None, false) => String::new(),
+        };
+        let allowed = match setting.allowed.is_empty() {
+            true => String::new(),
+            false => format!("; one of {}", setting.allowed.join(", ")),
+        };
+        format!("{indent}setting {name}: {}{default}{allowed}\n", setting.help)
+    };
+    settings.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_has_its_page_and_its_data() {
+        let catalog = Catalog::built_in().unwrap();
+        for definition in catalog.iter() {
+            let (page, data) = (page(definition), whole(definition));
+            assert!(schemes(definition).all(|scheme| page.contains(&format!("scheme {scheme:?}"))), "{page}");
+            assert!(!page.contains("${"), "{page}");
+            let schemes = data["schemes"].as_array().unwrap();
+            assert_eq!(schemes.len(), definition.schemes.len());
+            assert!(schemes.iter().all(|scheme| scheme["algorithm"].is_string()), "{data}");
+        }
+        assert!(table(&catalog).lines().count() == catalog.iter().count() + 1);
+        let stripe = whole(catalog.get("stripe").unwrap());
+        assert_eq!(stripe["schemes"][0]["identity"], "the signed id: json:/id");
+        assert_eq!(stripe["schemes"][0]["timestamp"]["past_seconds"], 300);
+        assert!(unknown("strpe", &catalog).why.contains("did you mean \"stripe\"?"));
+    }
+}

@@ -1,0 +1,227 @@
+//! `hookgate verify`: a captured request through the code that serves. Says what it is, or exactly why not, and what
+//! would have verified: hints that only the operator with the secret ever gets to see.
+
+mod bodies;
+mod hints;
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::hints::Case;
+use super::args::{ConfigArgs, pair};
+use super::captured::{CaptureArgs, RequestArgs, SecretArgs, moment, split};
+use super::output::{self, Output};
+use super::send::target::Target;
+use super::send::{catalog, configuration};
+use super::sign::at_url;
+use super::stop::Stop;
+use crate::clock::{Clock, System, Timestamp};
+use crate::dedup::key::EventKey;
+use crate::delivery::Delivery;
+use crate::exit;
+use crate::freshness::{self, Tolerance};
+use crate::provider::Scheme;
+use crate::provider::secret::Secret;
+use crate::reject::{Refused, Reject};
+use crate::verify::{Key, Verified, Verifier};
+
+/// What is judged.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 accepted, 65 refused.
+
+Examples:
+  hookgate verify stripe --request captured.http --at 2026-03-01T12:00:00Z
+  hookgate verify github --secret-env GITHUB_SECRET --headers headers.txt --body body.json
+  hookgate verify shopify --secret-file secret -H \"X-Shopify-Hmac-Sha256: $SIGNATURE\" --body order.json")]
+pub(super) struct VerifyArgs {
+    /// A source of the configuration, or a provider
+    #[arg(value_name = "PROVIDER_OR_SOURCE")]
+    name: String,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
+    /// The scheme [default: the source's, else the provider's first]
+    #[arg(long, value_name = "NAME")]
+    scheme: Option<String>,
+    /// A setting of the scheme, such as header=X-Signature; may be repeated
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
+    settings: Vec<(String, String)>,
+    /// Judge as of this time (RFC 3339 or Unix seconds): when the request came [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Judges; the exit code comes back.
+pub(super) fn run(args: VerifyArgs, output: Output) -> anyhow::Result<u8> {
+    Ok(verify(args, output).unwrap_or_else(Stop::tell))
+}
+
+fn verify(args: VerifyArgs, output: Output) -> Result<u8, Stop> {
+    let given = args.secrets.read()?;
+    let loaded = configuration(args.config, !given.is_empty())?;
+    let catalog = catalog(loaded.as_ref())?;
+    let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
+    let scheme = target.scheme_as(args.scheme.as_deref(), &args.settings)?;
+    let secrets: Vec<&Secret> =
+        if given.is_empty() { target.secrets().iter().collect() } else { given.iter().collect() };
+    if secrets.is_empty() {
+        return Err(Stop::usage("no secret: give --secret-env NAME, or the name of a configured source"));
+    }
+    let base = args.request.url.as_deref().map(|url| split(url).0.to_owned()).filter(|base| !base.is_empty());
+    let scheme = Arc::new(at_url(scheme, base.as_deref())?);
+    let method = scheme.methods.first().map_or("POST", String::as_str).to_owned();
+    let delivery = args.request.read(args.capture, &method, &target.path())?;
+    let now = args.at.unwrap_or_else(|| System::new().now());
+    let (code, text, data) = match judge(&scheme, &secrets, delivery.clone(), now)? {
+        Ok(verified) => {
+            let told = Accepted { verified: &verified, source: target.name(), now };
+            (exit::OK, told.text(), told.to_json())
+        }
+        Err(refused) => {
+            let own = target.name();
+            let sources = loaded.iter().flat_map(|loaded| &loaded.secrets.sources);
+            let others = sources.filter(|(name, _)| Some(name.as_str()) != own);
+            let others =
+                others.flat_map(|(name, list)| list.iter().map(move |secret| (name.as_str(), secret)));
+            let case = Case {
+                delivery: &delivery,
+                scheme: &scheme,
+                definition: target.definition,
+                catalog: &catalog,
+                secrets: &secrets,
+                others: others.collect(),
+                now,
+            };
+            let hints = case.hints(&refused);
+            (exit::DATA, refusal_text(&refused, &hints), refusal_json(&scheme, &refused, &hints))
+        }
+    };
+    let mut out = io::stdout();
+    let printed = match output {
+        Output::Text => write!(out, "{}", output::block(&text)),
+        Output::Json => output::json(&mut out, &data),
+    };
+    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+    Ok(code)
+}
+
+/// What `serve` would say.
+fn judge(
+    scheme: &Arc<Scheme>,
+    secrets: &[&Secret],
+    delivery: Delivery,
+    now: Timestamp,
+) -> Result<Result<Verified, Refused>, Stop> {
+    let key = |secret: &&Secret| {
+        let key = Key::new(scheme, secret.label(), secret.expose());
+        let key = key.map_err(|error| Stop::data(format!("{}: {error}", secret.label())))?;
+        Ok(key.valid_between(secret.not_before(), secret.not_after()))
+    };
+    let keys: Result<Vec<Key>, Stop> = secrets.iter().map(key).collect();
+    let verifier = Verifier::new(Arc::clone(scheme), keys?);
+    if !scheme.methods.contains(&delivery.method) {
+        let detail = format!("{}; allowed: {}", delivery.method, scheme.methods.join(", "));
+        return Ok(Err(Reject::MethodNotAllowed.because(detail)));
+    }
+    let fresh = |verified: Verified| {
+        if let (Some(at), Some(rule)) = (verified.signed_at(), &scheme.timestamp) {
+            freshness::judge(at, now, Tolerance { past: rule.past, future: rule.future })?;
+        }
+        Ok(verified)
+    };
+    Ok(verifier.verify(delivery, now).and_then(fresh))
+}
+
+/// A request that verifies.
+struct Accepted<'v> {
+    verified: &'v Verified,
+    source: Option<&'v str>,
+    now: Timestamp,
+}
+
+impl Accepted<'_> {
+    /// A key holds its source's name: without one there is none to show.
+    fn message_id(&self) -> Option<String> {
+        self.source.map(|source| EventKey::derive(source, self.verified).keys().message_id.to_string())
+    }
+
+    fn age(&self) -> Option<i64> {
+        self.verified.signed_at().map(|at| self.now.millis_since(at))
+    }
+
+    fn text(&self) -> String {
+        let key = EventKey::derive(self.source.unwrap_or_default(), self.verified);
+        let scheme = self.verified.scheme();
+        let mut text = format!("accepted: {}/{}\n", scheme.provider, scheme.name);
+        let mut fact = |label: &str, found: &str| {
+            if !found.is_empty() {
+                text.push_str(&format!("  {label:<11} {}\n", output::line(found)));
+            }
+        };
+        fact("event id", key.event_id());
+        fact("event type", key.event_type());
+        fact("message id", &self.message_id().unwrap_or_default());
+        fact("secret", self.verified.secret());
+        if let (Some(at), Some(age)) = (self.verified.signed_at(), self.age()) {
+            fact("signed at", &format!("{at}, {}", ago(age)));
+        }
+        text
+    }
+
+    fn to_json(&self) -> Value {
+        let key = EventKey::derive(self.source.unwrap_or_default(), self.verified);
+        let scheme = self.verified.scheme();
+        json!({
+            "accepted": true,
+            "provider": scheme.provider,
+            "scheme": scheme.name,
+            "event_id": key.event_id(),
+            "event_type": key.event_type(),
+            "message_id": self.message_id(),
+            "secret": &**self.verified.secret(),
+            "signed_at": self.verified.signed_at().map(|at| at.to_string()),
+            "age_milliseconds": self.age(),
+        })
+    }
+}
+
+/// An age in milliseconds, for people.
+fn ago(millis: i64) -> String {
+    let span = Duration::from_secs(millis.unsigned_abs() / 1000);
+    let shown = crate::units::Span::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let shown = shown.map_or_else(|| format!("{} s", span.as_secs()), |span| span.to_string());
+    if millis < 0 { format!("{shown} ahead") } else { format!("{shown} ago") }
+}
+
+fn refusal_text(refused: &Refused, hints: &[String]) -> String {
+    let row = refused.reject.row();
+    let detail = if refused.detail.is_empty() { String::new() } else { format!(": {}", refused.detail) };
+    let mut text =
+        format!("refused: {}{detail}\n  the sender reads {} {:?}\n", row.reason, row.status, row.code);
+    hints.iter().for_each(|hint| text.push_str(&format!("  hint: {hint}\n")));
+    text
+}
+
+fn refusal_json(scheme: &Scheme, refused: &Refused, hints: &[String]) -> Value {
+    let row = refused.reject.row();
+    json!({
+        "accepted": false,
+        "provider": scheme.provider,
+        "scheme": scheme.name,
+        "reason": row.reason,
+        "detail": refused.detail,
+        "status": row.status,
+        "code": row.code,
+        "hints": hints,
+    })
+}
