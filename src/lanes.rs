@@ -44,6 +44,8 @@ pub struct Entry {
     pub closings: u32,
     /// Its size in the journal.
     pub bytes: u64,
+    /// An operator wants it published again.
+    pub replay: bool,
 }
 
 impl Entry {
@@ -58,6 +60,7 @@ impl Entry {
             suspect: false,
             closings: 0,
             bytes,
+            replay: false,
         }
     }
 }
@@ -88,6 +91,8 @@ struct Lane {
     outstanding: BTreeMap<Sequence, Timestamp>,
     /// From here on the journal has live records that are not in memory.
     spilled: Option<Position>,
+    /// Where it was set back to while a scan was under way.
+    rewound: Option<Position>,
     /// Counts pushes that went past a spilled lane, so that a scan knows whether it has seen them.
     skipped: u64,
     paused_until: Duration,
@@ -279,6 +284,7 @@ impl Lanes {
             let (from, skipped) = {
                 let mut table = self.table();
                 let lane = table.lane(source);
+                lane.rewound = None;
                 match lane.spilled {
                     Some(from) if lane.ready.is_empty() && lane.has_work(turn.now) => (from, lane.skipped),
                     _ => return Ok(()),
@@ -287,15 +293,19 @@ impl Lanes {
             let scan = reader.scan(from, SCAN)?;
             let mut table = self.table();
             let lane = table.lane(source);
-            for LiveRecord { sequence, position, received_at, source: of, state, bytes } in scan.live {
+            for LiveRecord { sequence, position, received_at, source: of, state, bytes, replayed } in
+                scan.live
+            {
                 // It may have ended since the scan saw it: the ledger knows that before the lane does.
                 let pending = || reader.state(sequence) == Some(State::Pending);
                 if of == *source && state == State::Pending && pending() {
-                    lane.add(Entry::new(sequence, position, received_at, bytes));
+                    let entry = Entry::new(sequence, position, received_at, bytes);
+                    lane.add(Entry { replay: replayed, ..entry });
                 }
             }
             let seen_all = scan.at_end && lane.skipped == skipped;
-            lane.spilled = if seen_all { None } else { Some(scan.next) };
+            let next = lane.rewound.take().map_or(scan.next, |from| from.min(scan.next));
+            lane.spilled = if seen_all { None } else { Some(next) };
             if !lane.ready.is_empty() || seen_all {
                 return Ok(());
             }
@@ -399,5 +409,8 @@ pub struct Turn<'s> {
     pub now: Duration,
 }
 
+mod orders;
 #[cfg(test)]
 mod tests;
+
+pub use orders::Again;

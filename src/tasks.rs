@@ -15,6 +15,11 @@ pub fn thread<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
+/// Runs work that reads files on a thread where it may block; dropping the handle does not end it.
+pub fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+    tokio::task::spawn_blocking(body)
+}
+
 /// Starts a task on the current runtime; dropping the handle does not end it.
 pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(body)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::assemble::{self, Plan};
-use super::{check, consume, demo, send, serve, vectors};
+use super::{check, consume, demo, events, send, serve, vectors};
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
 use crate::provider::Catalog;
@@ -36,6 +36,8 @@ enum Command {
     Vectors(VectorsArgs),
     /// Take events of a source from the inbox, print and acknowledge them
     Consume(consume::ConsumeArgs),
+    /// List, show, replay, forget, release, requeue and drop events of the running gateway
+    Events(events::EventsArgs),
 }
 
 /// Where the configuration is.
@@ -124,6 +126,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Send(args) => send::run(args),
         Command::Vectors(args) => vectors_run(&args),
         Command::Consume(args) => consume::run(args),
+        Command::Events(args) => events::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hookgate: {error:#}");

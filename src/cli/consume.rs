@@ -222,7 +222,7 @@ fn is_obeyed(c: char) -> bool {
 }
 
 /// The same JSON: what a terminal would obey can only stand in its strings, where it is escaped.
-fn harmless_json(json: &str) -> String {
+pub(super) fn harmless_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if is_obeyed(c) {
@@ -235,7 +235,7 @@ fn harmless_json(json: &str) -> String {
 }
 
 /// `text` without what a terminal would obey; line breaks and tabs stay where it is a `body`.
-fn harmless(text: &str, body: bool) -> String {
+pub(super) fn harmless(text: &str, body: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let kept = body && matches!(c, '\n' | '\t');

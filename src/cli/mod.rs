@@ -9,6 +9,7 @@ mod assemble;
 mod check;
 mod consume;
 mod demo;
+mod events;
 mod gateway;
 mod http;
 mod sample;

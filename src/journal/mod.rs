@@ -14,17 +14,20 @@ mod record;
 mod recover;
 mod room;
 mod segment;
+mod survey;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
+pub use envelope::Summary;
 pub use error::JournalError;
 pub use helper::Upkeep;
-pub use ledger::State;
+pub use ledger::{Standing, State};
 pub use reader::{LiveRecord, Reader, Scan, ScanBudget};
 pub use record::Mark;
 pub use recover::{DamageReport, LiveCounts, Recovery, Tally};
 pub use room::{Room, Shortage};
 pub use segment::Position;
+pub use survey::{Found, Survey, Within};

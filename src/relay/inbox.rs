@@ -170,6 +170,7 @@ impl<D: Disk> Inbox<D> {
                     let attempt = Attempt {
                         possible_duplicate: taken.entry.attempted,
                         redelivery: event.envelope().redelivery,
+                        replay: taken.entry.replay,
                     };
                     out.entries.insert(sequence, taken);
                     let message = Message::new(&event, sequence, attempt);

@@ -67,7 +67,7 @@ pub struct RelayParts<D: Disk> {
 }
 
 type Flight = FuturesUnordered<BoxFuture<'static, (Taken, Digest, Confirmation)>>;
-type Marking = FuturesUnordered<BoxFuture<'static, (Vec<Taken>, bool)>>;
+type Marking = FuturesUnordered<BoxFuture<'static, (Vec<Taken>, Mark, bool)>>;
 
 /// The loop from the journal to the sink.
 pub struct Relay<D: Disk> {
@@ -123,7 +123,7 @@ impl<D: Disk> Relay<D> {
             let wait = self.wait(looked);
             tokio::select! {
                 Some(outcome) = self.flight.next() => self.settle(outcome).await,
-                Some((ended, durable)) = self.marking.next() => self.marked(ended, durable),
+                Some(marked) = self.marking.next() => self.marked(marked),
                 () = tokio::task::yield_now(), if more => {}
                 () = lanes.filled(), if ready && self.has_room() => {}
                 () = sink.ready(), if !ready => {}
@@ -140,7 +140,7 @@ impl<D: Disk> Relay<D> {
             while self.in_flight > 0 {
                 tokio::select! {
                     Some(outcome) = self.flight.next() => self.settle(outcome).await,
-                    Some((ended, durable)) = self.marking.next() => self.marked(ended, durable),
+                    Some(marked) = self.marking.next() => self.marked(marked),
                     else => break,
                 }
             }
@@ -290,8 +290,8 @@ impl<D: Disk> Relay<D> {
         let mut superseded = Vec::new();
         for (mut one, answer) in loaded.into_iter().zip(answers) {
             match answer {
-                // A copy that the source wants forwarded is no second claim on the event.
-                _ if one.event.envelope().redelivery => mine.push(one),
+                // A copy that the source or an operator wants published is no second claim on the event.
+                _ if one.event.envelope().redelivery || one.taken.entry.replay => mine.push(one),
                 Answer::Mine => mine.push(one),
                 Answer::TakenOver => {
                     one.taken.entry.attempted = true;
@@ -338,8 +338,11 @@ impl<D: Disk> Relay<D> {
 
     /// Gives the entry back where the sink takes nothing in.
     async fn publish(&mut self, Loaded { taken, event }: Loaded) -> Result<(), Taken> {
-        let attempt =
-            Attempt { possible_duplicate: taken.entry.attempted, redelivery: event.envelope().redelivery };
+        let attempt = Attempt {
+            possible_duplicate: taken.entry.attempted,
+            redelivery: event.envelope().redelivery,
+            replay: taken.entry.replay,
+        };
         let message = Message::new(&event, taken.entry.sequence, attempt);
         let id = event.envelope().keys.message_id;
         let started = self.parts.clock.monotonic();
@@ -371,8 +374,8 @@ impl<D: Disk> Relay<D> {
         if let Some(Some(outcome)) = self.flight.next().now_or_never() {
             self.settle(outcome).await;
         }
-        while let Some(Some((ended, durable))) = self.marking.next().now_or_never() {
-            self.marked(ended, durable);
+        while let Some(Some(marked)) = self.marking.next().now_or_never() {
+            self.marked(marked);
         }
     }
 
@@ -416,20 +419,16 @@ impl<D: Disk> Relay<D> {
         }
         let marks = ended.iter().map(|taken| (taken.entry.sequence, mark)).collect();
         let durable: oneshot::Receiver<()> = self.parts.acceptor.mark(marks);
-        if mark == Mark::Poisoned {
-            ended.iter().for_each(|taken| self.parts.lanes.poisoned(&taken.source, taken.entry.sequence));
-            self.marking.push(Box::pin(async move { (Vec::new(), durable.await.is_ok()) }));
-            self.in_flight = self.in_flight.saturating_sub(ended.len());
-        } else {
-            self.marking.push(Box::pin(async move { (ended, durable.await.is_ok()) }));
-        }
+        self.marking.push(Box::pin(async move { (ended, mark, durable.await.is_ok()) }));
     }
 
-    fn marked(&mut self, ended: Vec<Taken>, durable: bool) {
+    /// Lanes let go only of what is durably marked: they may read the journal again at any time.
+    fn marked(&mut self, (ended, mark, durable): (Vec<Taken>, Mark, bool)) {
         self.in_flight = self.in_flight.saturating_sub(ended.len());
-        if durable {
-            for taken in ended {
-                self.parts.lanes.ended(&taken.source, taken.entry.sequence);
+        for taken in ended.into_iter().filter(|_| durable) {
+            match mark {
+                Mark::Poisoned => self.parts.lanes.poisoned(&taken.source, taken.entry.sequence),
+                _ => self.parts.lanes.ended(&taken.source, taken.entry.sequence),
             }
         }
     }

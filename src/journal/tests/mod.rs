@@ -6,6 +6,7 @@ mod hostile;
 mod model;
 mod open;
 mod speed;
+mod survey;
 mod upkeep;
 
 use std::path::PathBuf;

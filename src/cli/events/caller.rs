@@ -1,0 +1,109 @@
+//! Calls of the admin listener as its operator: address and token from the command line, else from the configuration.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Args;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::Output;
+use crate::cli::access::{self, Secret, reachable};
+use crate::cli::args::ConfigArgs;
+use crate::cli::http::{Client, Reply, Url};
+use crate::cli::stop::Stop;
+
+/// Where the admin listener is by default.
+const ADMIN_PORT: u16 = 9090;
+
+/// Which gateway is called, and how answers are printed.
+#[derive(Debug, Args)]
+pub(super) struct CallerArgs {
+    /// The admin listener [default: the configured one, else http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// The environment variable with the admin token [default: the configured token, if any]
+    #[arg(long, value_name = "NAME")]
+    token_env: Option<String>,
+    /// How data is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// A gateway, as its operator calls it.
+pub(super) struct Caller {
+    client: Client,
+    base: Url,
+    token: Option<Secret>,
+}
+
+impl Caller {
+    /// Reads the configuration where one is named, or nothing else tells the address.
+    ///
+    /// # Errors
+    /// Where the configuration that was named has errors, or an option makes no sense.
+    pub(super) fn new(args: CallerArgs) -> Result<Self, Stop> {
+        let CallerArgs { from, token_env, config, .. } = args;
+        let token = token_env.map(|name| access::variable("--token-env", &name)).transpose()?;
+        let loaded = match (config.is_given(), &from) {
+            (true, _) => Some(config.load().map_err(Stop::told)?),
+            (false, None) => config.try_load().ok(),
+            (false, Some(_)) => None,
+        };
+        let configured = loaded.as_ref().map(|loaded| loaded.settings.admin.listen);
+        let listen = configured.filter(|listen| listen.port() != 0);
+        let listen = listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), reachable);
+        let base = Url::parse(&from.unwrap_or(format!("http://{listen}"))).map_err(Stop::usage)?;
+        let secret = loaded.and_then(|loaded| loaded.secrets.admin_token);
+        let token = token.or(secret.map(|token| Zeroizing::new(token.expose().to_vec())));
+        Ok(Self { client: Client::new(), base, token })
+    }
+
+    /// Gets JSON.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn get(&self, path: &str) -> Result<Value, Stop> {
+        let reply = self.fetch(path)?;
+        self.json(&reply)
+    }
+
+    /// Gets bytes.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>, Stop> {
+        let reply = self.fetch(path)?;
+        if reply.is_success() { Ok(reply.body) } else { Err(self.refused(&reply)) }
+    }
+
+    /// Posts JSON and gets some.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Stop> {
+        let token = self.token.as_ref().map(|token| token.as_slice());
+        let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
+        self.json(&reply.map_err(|error| Stop::unreachable(error.to_string()))?)
+    }
+
+    fn fetch(&self, path: &str) -> Result<Reply, Stop> {
+        let token = self.token.as_ref().map(|token| token.as_slice());
+        let reply = self.client.get_as(&self.base.with_path(path), token);
+        reply.map_err(|error| Stop::unreachable(error.to_string()))
+    }
+
+    fn json(&self, reply: &Reply) -> Result<Value, Stop> {
+        if !reply.is_success() {
+            return Err(self.refused(reply));
+        }
+        serde_json::from_slice(&reply.body)
+            .map_err(|error| Stop::failure(format!("{}: not the answer of a gateway: {error}", self.base)))
+    }
+
+    fn refused(&self, reply: &Reply) -> Stop {
+        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
+        Stop::failure(format!("{} refused with {}: {}", self.base, reply.status, detail.escape_debug()))
+    }
+}
