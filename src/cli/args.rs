@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::assemble::{self, Plan};
-use super::{check, consume, demo, events, send, serve, vectors};
+use super::{check, consume, demo, events, journal, send, serve, vectors};
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
 use crate::provider::Catalog;
@@ -38,6 +38,8 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// List, show, replay, forget, release, requeue and drop events of the running gateway
     Events(events::EventsArgs),
+    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
+    Journal(journal::JournalArgs),
 }
 
 /// Where the configuration is.
@@ -127,6 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Vectors(args) => vectors_run(&args),
         Command::Consume(args) => consume::run(args),
         Command::Events(args) => events::run(args),
+        Command::Journal(args) => journal::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hookgate: {error:#}");

@@ -12,6 +12,7 @@ mod demo;
 mod events;
 mod gateway;
 mod http;
+mod journal;
 mod sample;
 mod send;
 mod serve;

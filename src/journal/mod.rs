@@ -1,6 +1,8 @@
 //! Journal: kept once acknowledged. A log of segment files with one writer, who mints receipts, and any number
-//! of readers. Never interprets a body, never retries a failed write.
+//! of readers; an `Archive` reads a folder as a bystander. Never interprets a body, never retries a failed write.
 
+mod archive;
+mod aside;
 mod batch;
 mod commit;
 mod envelope;
@@ -20,6 +22,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{Archive, Damaged, Facts, Kept, SegmentFacts};
+pub use aside::{Salvaged, aside_origin, salvage};
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
 pub use envelope::Summary;
 pub use error::JournalError;

@@ -43,7 +43,8 @@ impl Default for Within {
 }
 
 impl Within {
-    fn holds(&self, at: Timestamp) -> bool {
+    /// Whether a time lies in it.
+    pub fn holds(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole journal, on a disk in memory unless they are about the real one.
 
+mod archive;
 mod damage;
 mod disk;
 mod hostile;

@@ -83,11 +83,13 @@ impl Kept {
         Self { event, state, home, ended: false }
     }
 
-    fn mark(&mut self, mark: Mark) {
+    /// A replay needs the home segment to be among the files that are `there`.
+    fn mark(&mut self, mark: Mark, there: &BTreeSet<PathBuf>) {
+        let is_home = there.contains(&segment_of(self.home));
         self.state = match mark {
             Mark::Poisoned => self.state.and(Some(State::Poisoned)),
             Mark::Released => self.state.and(Some(State::Pending)),
-            Mark::Replayed => self.state.or(Some(State::Pending)),
+            Mark::Replayed => self.state.or(is_home.then_some(State::Pending)),
             Mark::Confirmed | Mark::Superseded | Mark::Dropped => None,
         };
         self.ended |= self.state.is_none();
@@ -222,7 +224,7 @@ impl Bench {
             self.model.kept.insert(sequence, Kept::new(event, appended.position));
         }
         for (sequence, mark) in std::mem::take(&mut self.model.marks) {
-            self.model.kept.entry(sequence).and_modify(|kept| kept.mark(mark));
+            self.model.kept.entry(sequence).and_modify(|kept| kept.mark(mark, &there));
         }
         self.model.marks = deferred;
         for (source, through) in std::mem::take(&mut self.model.raises) {
@@ -394,13 +396,14 @@ impl Bench {
     fn adopt(&mut self, recovery: &Recovery) {
         let found = live(&self.journal().reader(), ALL);
         let found: BTreeMap<_, _> = found.into_iter().map(|record| (record.sequence, record)).collect();
+        let there: BTreeSet<PathBuf> = self.disk.paths().into_iter().collect();
         let mut after = self.model.kept.clone();
         for (sequence, event) in &self.model.staged {
             let home = found.get(sequence).map_or(Position::START, |record| record.position);
             after.insert(*sequence, Kept::new(event.clone(), home));
         }
         for (sequence, mark) in &self.model.marks {
-            after.entry(*sequence).and_modify(|kept| kept.mark(*mark));
+            after.entry(*sequence).and_modify(|kept| kept.mark(*mark, &there));
         }
         let staged: BTreeMap<_, _> = std::mem::take(&mut self.model.staged).into_iter().collect();
         for (sequence, event) in &staged {
