@@ -364,7 +364,9 @@ impl Archive {
         let (frame, head) = (whole.frame, whole.head);
         let understood = match frame.kind {
             Kind::Gap => {
-                self.facts.segments.last_mut().map(|facts| facts.gaps += 1);
+                if let Some(facts) = self.facts.segments.last_mut() {
+                    facts.gaps += 1;
+                }
                 true
             }
             Kind::Marks => record::marks(head).is_some_and(|marks| {

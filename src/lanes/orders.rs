@@ -98,3 +98,125 @@ impl Lanes {
         table.by_source.get(source).is_some_and(|lane| lane.aside.contains_key(&sequence))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::thread::scope;
+
+    use super::super::tests::{append, open, take};
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::journal::{Journal, Mark};
+    use crate::lanes::{Back, Taken};
+
+    const SHOP: &str = "shop";
+
+    fn pending(lanes: &Lanes) -> u64 {
+        lanes.stats().iter().map(|(_, stats)| stats.pending).sum()
+    }
+
+    fn end(journal: &mut Journal<RealDisk>, lanes: &Lanes, taken: &[Taken]) {
+        taken.iter().for_each(|one| journal.mark(one.entry.sequence, Mark::Confirmed));
+        journal.commit().unwrap();
+        taken.iter().for_each(|one| lanes.ended(&one.source, one.entry.sequence));
+    }
+
+    fn drain(journal: &mut Journal<RealDisk>, lanes: &Lanes) -> usize {
+        let mut count = 0;
+        while pending(lanes) > 0 {
+            let taken = take(lanes, &journal.reader(), 700);
+            count += taken.len();
+            end(journal, lanes, &taken);
+        }
+        count
+    }
+
+    #[test]
+    fn replays_beside_takes_come_once_each_while_new_events_go_on() {
+        const EVENTS: u64 = 6000;
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, lanes) = (open(dir.path()), Lanes::new());
+        let first = append(&mut journal, SHOP, EVENTS as usize);
+        lanes.push(&first);
+        assert_eq!(drain(&mut journal, &lanes), EVENTS as usize);
+        let reader = journal.reader();
+        let (journal, source) = (Mutex::new(journal), Arc::<str>::from(SHOP));
+        let mut given: BTreeMap<Sequence, (u32, bool)> = BTreeMap::new();
+        scope(|scope| {
+            let operator = scope.spawn(|| {
+                for page in first.chunks(500) {
+                    let mut journal = journal.lock().unwrap();
+                    page.iter().for_each(|record| journal.mark(record.sequence, Mark::Replayed));
+                    journal.commit().unwrap();
+                    let replayed = page.len() as u64;
+                    lanes.again(&source, Again { replayed, ..Again::none(page[0].position) });
+                    lanes.push(&append(&mut journal, SHOP, 50));
+                }
+            });
+            while !operator.is_finished() || pending(&lanes) > 0 {
+                let taken = take(&lanes, &reader, 300);
+                for one in &taken {
+                    let seen = given.entry(one.entry.sequence).or_insert((0, one.entry.replay));
+                    seen.0 += 1;
+                }
+                end(&mut journal.lock().unwrap(), &lanes, &taken);
+            }
+        });
+        assert!(given.values().all(|(times, _)| *times == 1), "none twice");
+        assert_eq!(given.len() as u64, EVENTS + 600, "none lost");
+        assert!(given.iter().all(|(sequence, (_, replay))| *replay == (sequence.0 <= EVENTS)));
+        assert!(take(&lanes, &reader, 10).is_empty());
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_given_to_nobody_and_what_is_out_is_not_withdrawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, lanes) = (open(dir.path()), Lanes::new());
+        let records = append(&mut journal, SHOP, 3000);
+        lanes.push(&records);
+        let (reader, source) = (journal.reader(), Arc::<str>::from(SHOP));
+        let out = take(&lanes, &reader, 1);
+        let withdraw =
+            |index: usize| lanes.withdraw(&source, records[index].sequence, records[index].received_at);
+        assert!(!withdraw(0), "somebody has it");
+        assert!(withdraw(1), "it was in memory");
+        assert!(withdraw(2900), "it was on disk only");
+        assert!(!withdraw(2900), "once");
+        for index in [1, 2900] {
+            journal.mark(records[index].sequence, Mark::Dropped);
+        }
+        let mut rest = Vec::new();
+        loop {
+            let taken = take(&lanes, &reader, 900);
+            if taken.is_empty() {
+                break;
+            }
+            rest.extend(taken);
+        }
+        assert_eq!(rest.len(), 2997, "withdrawn ones are not found on disk either, before their marks are");
+        journal.commit().unwrap();
+        [1, 2900].map(|index: usize| lanes.ended(&source, records[index].sequence));
+        end(&mut journal, &lanes, &rest);
+        end(&mut journal, &lanes, &out);
+        assert_eq!(pending(&lanes), 0);
+    }
+
+    #[test]
+    fn what_waits_aside_is_due_at_once_and_as_if_never_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, lanes) = (open(dir.path()), Lanes::new());
+        lanes.push(&append(&mut journal, SHOP, 2));
+        let (reader, source) = (journal.reader(), Arc::<str>::from(SHOP));
+        let mut taken = take(&lanes, &reader, 2);
+        taken[0].entry.attempts = 7;
+        let sequence = taken[0].entry.sequence;
+        lanes.put_back(taken.remove(0), Back::Aside(Duration::from_secs(900)));
+        assert!(lanes.is_aside(&source, sequence) && take(&lanes, &reader, 2).is_empty());
+        assert!(!lanes.hurry(&source, taken[0].entry.sequence), "it is out");
+        assert!(lanes.hurry(&source, sequence));
+        let again = take(&lanes, &reader, 2);
+        assert_eq!((again.len(), again[0].entry.sequence, again[0].entry.attempts), (1, sequence, 0));
+    }
+}

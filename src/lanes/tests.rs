@@ -12,7 +12,7 @@ use crate::journal::{Journal, Mark, Room, Settings, Upkeep};
 
 const SHOP: &str = "shop";
 
-fn open(dir: &Path) -> Journal<RealDisk> {
+pub(super) fn open(dir: &Path) -> Journal<RealDisk> {
     let settings = Settings {
         dir: dir.to_owned(),
         segment_bytes: 1 << 20,
@@ -44,7 +44,7 @@ fn event(source: &str) -> Event {
 }
 
 /// Appends and makes durable; the lanes are not told.
-fn append(journal: &mut Journal<RealDisk>, source: &str, count: usize) -> Vec<Appended> {
+pub(super) fn append(journal: &mut Journal<RealDisk>, source: &str, count: usize) -> Vec<Appended> {
     let event = event(source);
     let mut appended = Vec::new();
     for _ in 0..count {
@@ -61,7 +61,7 @@ fn turn(max: usize, now: Duration) -> Turn<'static> {
     Turn { max, each: max, only: None, now }
 }
 
-fn take(lanes: &Lanes, reader: &Reader<RealDisk>, max: usize) -> Vec<Taken> {
+pub(super) fn take(lanes: &Lanes, reader: &Reader<RealDisk>, max: usize) -> Vec<Taken> {
     lanes.take(reader, turn(max, Duration::ZERO), &mut |_, _| true).unwrap()
 }
 

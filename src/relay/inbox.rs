@@ -255,8 +255,14 @@ impl<D: Disk> Inbox<D> {
                 let Some(taken) = self.out().entries.remove(&sequence) else { return };
                 tracing::error!(source = %taken.source, %sequence, attempts,
                     "workers failed on this event each time: it is poison, kept and not offered");
-                drop(self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]));
-                self.parts.lanes.poisoned(&taken.source, sequence);
+                let durable = self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]);
+                let lanes = Arc::clone(&self.parts.lanes);
+                // Not before: the lane may read the journal again at any time, and would offer it.
+                drop(tasks::task(async move {
+                    if durable.await.is_ok() {
+                        lanes.poisoned(&taken.source, sequence);
+                    }
+                }));
             }
         }
     }
