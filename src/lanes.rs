@@ -103,6 +103,8 @@ struct Lane {
     pending: u64,
     held: u64,
     poisoned: u64,
+    replayed: u64,
+    dropped: u64,
 }
 
 impl Lane {
@@ -385,6 +387,8 @@ impl Lanes {
                     held: lane.held,
                     poisoned: lane.poisoned,
                     aside: lane.aside.len() as u64,
+                    replayed: lane.replayed,
+                    dropped: lane.dropped,
                     oldest: lane.outstanding.values().next().copied(),
                 },
             ))

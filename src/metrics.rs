@@ -112,6 +112,10 @@ pub struct LaneStats {
     pub poisoned: u64,
     /// Events put aside for now.
     pub aside: u64,
+    /// Events that an operator made pending again since the start, whose lives had ended.
+    pub replayed: u64,
+    /// Events that an operator gave up since the start.
+    pub dropped: u64,
     /// When the oldest event that is known to be pending came in.
     pub oldest: Option<Timestamp>,
 }

@@ -183,8 +183,8 @@ impl<D: Disk> Core<D> {
                 if *fate != Fate::Done || mark_of(action, *standing).is_none() {
                     continue;
                 }
-                if action == Action::Drop {
-                    self.announce_drop(target, *standing);
+                if let (Action::Drop, Some(Standing::Live(was))) = (action, *standing) {
+                    self.lanes.dropped(&target.source, target.sequence, was);
                     continue;
                 }
                 let none = Again::none(target.position);
@@ -201,14 +201,6 @@ impl<D: Disk> Core<D> {
             }
             again.into_iter().for_each(|(source, again)| self.lanes.again(source, again));
             reply.send(fates.into_iter().map(|(fate, _)| fate).collect()).ok();
-        }
-    }
-
-    fn announce_drop(&self, target: &Target, standing: Option<Standing>) {
-        match standing {
-            Some(Standing::Live(State::Held)) => self.lanes.dropped(&target.source, 1, 0),
-            Some(Standing::Live(State::Poisoned)) => self.lanes.dropped(&target.source, 0, 1),
-            _ => self.lanes.ended(&target.source, target.sequence),
         }
     }
 }

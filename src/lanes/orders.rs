@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Lane, Lanes};
 use crate::clock::Timestamp;
 use crate::event::Sequence;
-use crate::journal::Position;
+use crate::journal::{Position, State};
 
 /// Records of one source that are durably pending again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Lanes {
         let mut table = self.table();
         let lane = table.lane(source);
         lane.pending += again.replayed + again.released + again.requeued;
+        lane.replayed += again.replayed;
         lane.held = lane.held.saturating_sub(again.released);
         lane.poisoned = lane.poisoned.saturating_sub(again.requeued);
         lane.inherited_through = lane.inherited_through.max(again.attempted_through);
@@ -54,7 +55,7 @@ impl Lanes {
     }
 
     /// Takes a pending record out of its lane, so that nobody is given it from here on; false where somebody has it
-    /// already. [`Lanes::ended`] follows once its end is durable.
+    /// already. [`Lanes::dropped`] follows once its end is durable.
     pub fn withdraw(&self, source: &Arc<str>, sequence: Sequence, received_at: Timestamp) -> bool {
         let mut table = self.table();
         let lane = table.lane(source);
@@ -67,12 +68,20 @@ impl Lanes {
         waits || lane.outstanding.insert(sequence, received_at).is_none()
     }
 
-    /// Forgets a record that was not pending and whose life has ended durably.
-    pub fn dropped(&self, source: &Arc<str>, held: u64, poisoned: u64) {
+    /// Forgets a record that an operator gave up, durably; `was` is how it stood before.
+    pub fn dropped(&self, source: &Arc<str>, sequence: Sequence, was: State) {
         let mut table = self.table();
         let lane = table.lane(source);
-        lane.held = lane.held.saturating_sub(held);
-        lane.poisoned = lane.poisoned.saturating_sub(poisoned);
+        lane.dropped += 1;
+        let count = match was {
+            State::Pending => {
+                lane.outstanding.remove(&sequence);
+                &mut lane.pending
+            }
+            State::Held => &mut lane.held,
+            State::Poisoned => &mut lane.poisoned,
+        };
+        *count = count.saturating_sub(1);
     }
 
     /// Makes a record due at once that waits aside, as if it had never been tried; false where it does not wait.
@@ -197,7 +206,10 @@ mod tests {
         }
         assert_eq!(rest.len(), 2997, "withdrawn ones are not found on disk either, before their marks are");
         journal.commit().unwrap();
-        [1, 2900].map(|index: usize| lanes.ended(&source, records[index].sequence));
+        for index in [1, 2900] {
+            lanes.dropped(&source, records[index].sequence, State::Pending);
+        }
+        assert_eq!(lanes.stats()[0].1.dropped, 2);
         end(&mut journal, &lanes, &rest);
         end(&mut journal, &lanes, &out);
         assert_eq!(pending(&lanes), 0);

@@ -103,9 +103,9 @@ fn a_thousand_events_are_replayed_to_rabbitmq_in_order_and_a_kill_loses_none() {
     let third = drained(broker, &vhost, "shop");
     let numbers: Vec<&str> = third.iter().map(|message| &*message.headers["hookgate-sequence"]).collect();
     assert_eq!(numbers, ["3", "4", "5"]);
-    assert_eq!(book.send(&mut client_of(&gateway), "shop", "evt_1"), true, "and it takes what comes in");
+    assert!(book.send(&mut client_of(&gateway), "shop", "evt_1"), "and it takes what comes in");
     let lines: Vec<_> = gateway.log().into_iter().filter(|line| line["action"] == "Replay").collect();
-    assert_eq!(lines.len(), 3, "every action is logged");
+    assert!(lines.len() >= 3, "every call of an action is logged: {}", lines.len());
     assert!(lines.iter().all(|line| line["level"] == "INFO"
         && line["operator"].as_str().unwrap().contains("no token from 127.0.0.1")
         && line["selection"].as_str().is_some()));
@@ -447,4 +447,40 @@ fn only_the_admin_token_opens_events() {
     assert_eq!(code, Some(0), "the configured token is used: {told}");
     let (code, _, told) = events(&gateway, &["list", "--token-env", "WORKER_TOKEN"]);
     assert!(code == Some(1) && told.contains("refused with 401"), "{told}");
+}
+
+#[test]
+fn with_rabbitmq_poison_is_requeued_or_dropped_and_a_twin_released() {
+    let broker = RabbitMq::own();
+    let vhost = broker.vhost();
+    let limit = |bytes: usize| {
+        broker.rabbitmqctl(&["eval", &format!("application:set_env(rabbit, max_message_size, {bytes}).")]);
+    };
+    limit(100_000);
+    let setup = with_rabbitmq(&broker.url(&vhost)).source("shop", "stripe", "");
+    let gateway = setup.source("git", "github", "on_twin = \"hold\"").start();
+    for id in ["evt_large", "evt_lost"] {
+        let mut large = stripe_event(id);
+        large.resize(200_000, b' ');
+        assert_eq!(gateway.deliver(&stripe("shop", &large)).status, 200);
+    }
+    for id in ["d-1", "d-2"] {
+        assert_eq!(gateway.deliver(&github("git", id, "ping", b"{}")).status, 200);
+    }
+    until("both are poison", Duration::from_secs(30), || stat(&gateway, "poison", "shop") == 2.0);
+    until_drained(&gateway);
+    limit(crate::services::MESSAGE_BYTES_MAX);
+    assert_eq!(drained(&broker, &vhost, "shop").len(), 0);
+    assert_eq!(act(&gateway, "requeue", json!({"id": "evt_large"})), json!({"requeued": 1}));
+    assert_eq!(act(&gateway, "drop", json!({"state": "poison"})), json!({"dropped": 1}));
+    assert_eq!(act(&gateway, "release", json!({"source": "git"})), json!({"released": 1, "ended": 1}));
+    until_drained(&gateway);
+    let messages = drained(&broker, &vhost, "shop");
+    assert_eq!((messages.len(), messages[0].headers["hookgate-event-id"].as_str()), (1, "evt_large"));
+    assert_eq!(messages[0].headers["hookgate-possible-duplicate"], "true", "each try may have arrived");
+    assert!(!messages[0].headers.contains_key("hookgate-replay"));
+    let twins = drained(&broker, &vhost, "git");
+    let ids: Vec<&str> = twins.iter().map(|message| &*message.headers["hookgate-event-id"]).collect();
+    assert_eq!(ids, ["d-1", "d-2"]);
+    assert_eq!((stat(&gateway, "poison", "shop"), stat(&gateway, "held", "git")), (0.0, 0.0));
 }
