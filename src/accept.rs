@@ -20,6 +20,11 @@ use crate::lanes::Lanes;
 use crate::metrics::{Ending, Outcome, Request};
 use crate::reject::Reject;
 
+mod orders;
+
+pub use orders::{Action, Fate, Target};
+use orders::{Order, Ordered};
+
 /// Deliveries that may wait for the disk at once.
 const OFFERS_MAX: usize = 8192;
 /// Bytes of theirs that may.
@@ -75,11 +80,12 @@ pub struct Work {
     marks: Vec<(Sequence, Mark)>,
     raises: Vec<(Arc<str>, Sequence)>,
     waiters: Vec<oneshot::Sender<()>>,
+    orders: Vec<Order>,
 }
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.offers.is_empty() && self.waiters.is_empty()
+        self.offers.is_empty() && self.waiters.is_empty() && self.orders.is_empty()
     }
 }
 
@@ -214,6 +220,24 @@ impl Acceptor {
             queue.work.waiters.push(done);
         });
         wait
+    }
+
+    /// Has an operator's order carried out between two commits; the receiver yields once all of it is durable, and
+    /// fails if it never will be. `now` is wall time.
+    pub fn order(
+        &self,
+        action: Action,
+        targets: Vec<Target>,
+        now: Timestamp,
+    ) -> oneshot::Receiver<Vec<Fate>> {
+        let (reply, answer) = oneshot::channel();
+        self.put(|queue| {
+            // Dropping it tells the caller.
+            if !queue.stopping && !queue.failed {
+                queue.work.orders.push(Order { action, targets, now, reply });
+            }
+        });
+        answer
     }
 
     /// Takes no further offers; [`Acceptor::run`] ends once the queue is empty.
@@ -352,12 +376,14 @@ pub struct Core<D: Disk> {
     decided: Vec<(Reply, Decision, Request)>,
     /// To be told once every staged mark and watermark is durable.
     waiters: Vec<oneshot::Sender<()>>,
+    /// Carried out, to be answered then.
+    ordered: Vec<Ordered>,
 }
 
 impl<D: Disk> Core<D> {
     /// A journal and the index over its keys; what is appended goes to `lanes` once it is durable.
     pub fn new(journal: Journal<D>, index: Index<D>, lanes: Arc<Lanes>) -> Self {
-        Self { journal, index, lanes, decided: Vec::new(), waiters: Vec::new() }
+        Self { journal, index, lanes, decided: Vec::new(), waiters: Vec::new(), ordered: Vec::new() }
     }
 
     /// One group commit (more, where a segment ends within it): decides every offer, syncs, then answers.
@@ -382,6 +408,9 @@ impl<D: Disk> Core<D> {
             self.decided.push((reply, decision, request));
         }
         self.commit()?;
+        if fault.is_none() {
+            self.carry_out(work.orders)?;
+        }
         fault.map_or(Ok(newest), Err)
     }
 
@@ -409,6 +438,7 @@ impl<D: Disk> Core<D> {
             mem::take(&mut self.waiters).into_iter().for_each(|waiter| {
                 waiter.send(()).ok();
             });
+            self.announce();
         }
         Ok(())
     }

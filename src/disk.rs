@@ -109,3 +109,68 @@ impl Disk for RealDisk {
         }
     }
 }
+
+/// Files that are only read, whoever writes them; every change is refused. Where `base` is set, a file is a range that was
+/// cut out of another at that offset, and offsets count as they did there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOnly {
+    /// The offset that the first byte of each file has.
+    pub base: u64,
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this is only read"))
+}
+
+impl Disk for ReadOnly {
+    type File = File;
+
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        RealDisk.list(dir)
+    }
+
+    fn create(&self, _path: &Path) -> io::Result<File> {
+        read_only()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        RealDisk.len(file)
+    }
+
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let offset = offset.checked_sub(self.base).ok_or(io::ErrorKind::UnexpectedEof)?;
+        file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, _file: &File, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn set_len(&self, _file: &File, _len: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync(&self, _file: &File) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        read_only()
+    }
+}

@@ -29,6 +29,7 @@
 //! - [`accept`]: the one thread that claims keys and writes the journal: check-and-claim is atomic.
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
+//! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
 //! - [`ingress`]: the public listener. [`admin`]: health, metrics and the inbox, on a listener of their own.
@@ -67,6 +68,7 @@ pub mod sink;
 
 pub mod accept;
 pub mod lanes;
+pub mod operate;
 pub mod pipeline;
 pub mod relay;
 pub mod source;

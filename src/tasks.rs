@@ -20,7 +20,7 @@ pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -
     tokio::spawn(body)
 }
 
-/// Runs what blocks (a call, a file) beside the tasks of the current runtime.
+/// Runs what blocks (a call, a file) beside the tasks of the current runtime; dropping the handle does not end it.
 pub fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::task::spawn_blocking(body)
 }

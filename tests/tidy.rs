@@ -22,7 +22,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (0, &["clock", "delivery", "disk", "exit", "metrics", "reject", "tasks", "telemetry", "units"]),
     (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
-    (3, &["accept", "lanes", "pipeline", "relay", "source"]),
+    (3, &["accept", "lanes", "operate", "pipeline", "relay", "source"]),
     (4, &["admin", "cli", "config", "ingress", "main"]),
 ];
 /// What rooms of layer 1 may import of their own layer, beside the proof types.
@@ -33,6 +33,8 @@ const MEANT: &[(&str, &str)] = &[
     ("accept", "lanes"),
     ("relay", "lanes"),
     ("relay", "accept"),
+    ("operate", "accept"),
+    ("operate", "lanes"),
     ("source", "accept"),
     ("pipeline", "accept"),
     ("pipeline", "source"),

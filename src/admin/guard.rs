@@ -40,6 +40,11 @@ impl Guard {
         Self { token: token.map(digest), worker_token: worker_token.map(digest) }
     }
 
+    /// Whether an operator has to send a token.
+    pub(super) fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     pub(super) fn check(&self, request: &HttpRequest, area: Area) -> Result<(), Refusal> {
         let host = header(request, &HOST).unwrap_or_default();
         if header(request, &ORIGIN)

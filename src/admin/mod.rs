@@ -1,5 +1,6 @@
-//! The listener for operators and workers: health, metrics, the inbox. Never on the ingress port.
+//! The listener for operators and workers: health, metrics, events, the inbox. Never on the ingress port.
 
+mod events;
 mod guard;
 mod health;
 mod inbox;

@@ -13,8 +13,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
-use super::inbox;
+use super::{events, inbox};
 use crate::disk::RealDisk;
+use crate::operate::Operator;
 use crate::relay::Inbox;
 use crate::tasks;
 
@@ -31,6 +32,8 @@ pub struct AdminParts {
     pub health: Health,
     /// The inbox, where it is the sink.
     pub inbox: Option<Inbox<RealDisk>>,
+    /// Events listed, shown and acted on.
+    pub operator: Operator<RealDisk>,
     /// Names of the sources.
     pub sources: Vec<Arc<str>>,
     /// A lease, where the worker names none.
@@ -80,6 +83,10 @@ impl Admin {
                 .route("/livez", get().to(livez))
                 .route("/readyz", get().to(readyz))
                 .route("/metrics", get().to(metrics))
+                .route("/v1/events", get().to(events::list))
+                .route("/v1/events/{sequence}", get().to(events::show))
+                .route("/v1/events/{sequence}/body", get().to(events::body))
+                .route("/v1/events/{action}", post().to(events::act))
                 .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
                 .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
                 .route("/v1/inbox/{source}/nack", post().to(inbox::nack))
@@ -135,7 +142,8 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics and /v1/inbox/{source}/claim, /ack, /nack, /extend";
+    let detail =
+        "here are /livez, /readyz, /metrics, /v1/events and /v1/inbox/{source}/claim, /ack, /nack, /extend";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

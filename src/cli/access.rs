@@ -4,8 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use zeroize::Zeroizing;
 
+use super::args::ConfigArgs;
+use super::http::Url;
 use super::stop::Stop;
 use crate::provider::secret::Environment;
+
+/// Where the admin listener is by default.
+const ADMIN_PORT: u16 = 9090;
 
 /// A secret's bytes, wiped when dropped.
 pub(super) type Secret = Zeroizing<Vec<u8>>;
@@ -29,6 +34,43 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
+}
+
+/// Whose configured token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A worker's, else the operator's.
+    Worker,
+    /// The operator's.
+    Operator,
+}
+
+/// The admin listener and its token: what the command line says, then the configuration, then the defaults. A
+/// configuration that nobody named may be missing or broken: a worker's machine lacks the sources' secrets.
+///
+/// # Errors
+/// Where what the command line names is not there.
+pub(super) fn admin_listener(
+    role: Role,
+    from: Option<&str>,
+    token: Option<&str>,
+    config: ConfigArgs,
+) -> Result<(Url, Option<Secret>), Stop> {
+    let token = token.map(|name| variable("--token-env", name)).transpose()?;
+    let loaded = match (config.is_given(), from) {
+        (true, _) => Some(config.load().map_err(Stop::told)?),
+        (false, None) => config.try_load().ok(),
+        (false, Some(_)) => None,
+    };
+    let listen =
+        loaded.as_ref().map(|loaded| loaded.settings.admin.listen).filter(|listen| listen.port() != 0);
+    let listen = listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), reachable);
+    let url = Url::parse(from.unwrap_or(&format!("http://{listen}"))).map_err(Stop::usage)?;
+    let configured = loaded.and_then(|loaded| {
+        let worker = loaded.secrets.worker_token.filter(|_| role == Role::Worker);
+        worker.or(loaded.secrets.admin_token)
+    });
+    Ok((url, token.or(configured.map(|token| Zeroizing::new(token.expose().to_vec())))))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::assemble::{self, Plan};
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, healthcheck, init, man, providers, send, serve, sign, vectors, verify,
+    check, completions, consume, demo, events, healthcheck, init, journal, man, providers, send, serve, sign,
+    vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -56,6 +57,10 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Print the manual, or write a page for each subcommand
     Man(man::ManArgs),
+    /// List, show, replay, forget, release, requeue and drop events of the running gateway
+    Events(events::EventsArgs),
+    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
+    Journal(journal::JournalArgs),
 }
 
 /// Where the configuration is.
@@ -153,6 +158,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Healthcheck(args) => healthcheck::run(args, output),
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),
+        Command::Events(args) => events::run(args, output),
+        Command::Journal(args) => journal::run(args, output),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hookgate: {error:#}");

@@ -22,7 +22,7 @@ use self::command::Command;
 use self::feed::{Feed, Taken};
 pub(super) use self::inbox::Inbox;
 use self::work::{Ending, Work};
-use super::access;
+use super::access::{self, Role};
 use super::args::ConfigArgs;
 use super::http::Client;
 use super::output::Output;
@@ -142,7 +142,7 @@ fn feed(args: ConsumeArgs, prefetch: u64) -> Result<Feed, Stop> {
         return Ok(Feed::Queue(Box::new(Mutex::new(Consumer::new(broker(args)?, &source, prefetch)))));
     }
     let from = args.from.as_deref().filter(|from| *from != "inbox");
-    let (base, token) = inbox::access(from, args.token_env.as_deref(), args.config)?;
+    let (base, token) = access::admin_listener(Role::Worker, from, args.token_env.as_deref(), args.config)?;
     let inbox = Inbox { client: Client::new(), base, source: args.source, token };
     Ok(Feed::Inbox(Arc::new(inbox), args.lease))
 }

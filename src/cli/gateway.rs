@@ -23,6 +23,7 @@ use crate::journal::{self, Journal, Reader};
 use crate::lanes::Lanes;
 use crate::limit::Limit;
 use crate::metrics::Metrics;
+use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
 use crate::sink::Sink;
@@ -138,9 +139,10 @@ impl Gateway {
         let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
         let (stop_relay, stopping) = watch::channel(false);
         let claims = redis_claims(loaded, &replica)?;
+        let operator = shared.operator(reader.clone(), claims.clone());
         let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
         let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
-        let parts = shared.admin_parts(loaded, &names, outlet.sink(), inbox);
+        let parts = shared.admin_parts(loaded, &names, (outlet.sink(), inbox), operator);
         let ended = stores.start(&shared)?;
         let settings = ingress_settings(&loaded.settings.ingress);
         let gate = Arc::new(shared.gate(loaded, plans, &settings));
@@ -231,6 +233,16 @@ impl Shared {
         Inbox::new(parts, loaded.settings.sink.max_attempts.get())
     }
 
+    fn operator(&self, reader: Reader<RealDisk>, claims: Option<RedisClaims>) -> Operator<RealDisk> {
+        Operator::new(OperatorParts {
+            reader,
+            acceptor: self.acceptor.clone(),
+            lanes: Arc::clone(&self.lanes),
+            claims,
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
     /// Sources that are handed over at a limited rate.
     fn limits(&self, loaded: &Loaded) -> HashMap<Arc<str>, Limit> {
         let limited = |(name, source): (&String, &config::Source)| {
@@ -244,8 +256,8 @@ impl Shared {
         &self,
         loaded: &Loaded,
         names: &[String],
-        sink: Option<Arc<dyn Sink>>,
-        inbox: Option<Inbox<RealDisk>>,
+        (sink, inbox): (Option<Arc<dyn Sink>>, Option<Inbox<RealDisk>>),
+        operator: Operator<RealDisk>,
     ) -> AdminParts {
         let health = Health {
             acceptor: self.acceptor.clone(),
@@ -262,6 +274,7 @@ impl Shared {
             ),
             health,
             inbox,
+            operator,
             sources: names.iter().map(|name| name.as_str().into()).collect(),
             lease: loaded.settings.sink.lease.duration(),
         }

@@ -168,7 +168,19 @@ impl Client {
     /// # Errors
     /// Where nobody answers.
     pub(super) fn get(&self, url: &Url) -> Result<Reply, Unreachable> {
-        self.run(url, Request::get("/").body(()), &[])
+        self.get_as(url, None)
+    }
+
+    /// Gets what is at `url`, with a bearer token where there is one.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub(super) fn get_as(&self, url: &Url, token: Option<&[u8]>) -> Result<Reply, Unreachable> {
+        let mut request = Request::get("/");
+        if let Some(token) = token {
+            request = request.header("authorization", [b"Bearer ", token].concat());
+        }
+        self.run(url, request.body(()), &[])
     }
 
     fn run(

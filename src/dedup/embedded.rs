@@ -143,27 +143,6 @@ impl<D: Disk> Index<D> {
         })
     }
 
-    /// Forgets the key of an event that the journal has synced, durably: its next delivery is a new event.
-    /// Returns the event's number, or `None` where the key was not known. What is known of its content stays.
-    ///
-    /// # Errors
-    /// [`IndexError::ForgottenFull`], which is not final, or where the list cannot be written.
-    pub fn forget(&mut self, message_id: &Digest, now: Timestamp) -> Result<Option<Sequence>, IndexError> {
-        let judged = self.steady.judge(now);
-        self.forgotten.expire(judged, self.settings.window);
-        if self.forgotten.is_full() {
-            return Err(IndexError::ForgottenFull);
-        }
-        self.guarded(|index| {
-            let key = key_of(message_id);
-            let Some(found) = index.live(key, judged)? else { return Ok(None) };
-            index.forgotten.insert(key, found.sequence, found.at);
-            let saved = index.forgotten.save(&index.disk, &index.settings.dir);
-            saved.map_err(IndexError::io("write the forgotten keys in", &index.settings.dir))?;
-            Ok(Some(found.sequence))
-        })
-    }
-
     /// Tells both clocks, read at one moment, before a batch of claims: a forward step of wall time then
     /// makes no key age. Steps back never do. Without this call wall time alone counts.
     pub fn observe(&mut self, wall: Timestamp, monotonic: Duration) {
@@ -493,5 +472,6 @@ impl<D: Disk> Index<D> {
     }
 }
 
+mod forget;
 #[cfg(test)]
 mod tests;

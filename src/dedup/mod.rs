@@ -20,4 +20,4 @@ mod writer;
 
 pub use embedded::Index;
 pub use redis::{ClaimsError, RedisClaims, RedisSettings, Shared};
-pub use terms::{Claim, Damage, IndexError, Settings, Stats, Twin};
+pub use terms::{Claim, Damage, Forgot, IndexError, Settings, Stats, Twin};

@@ -12,6 +12,7 @@
 //! (none)             -- SET <key> "claimed <me>" NX PX <window> --> claimed by me      life: the window
 //! claimed by anyone  -- SET <key> "done <me>" PX <window> --------> done               life: the window, anew
 //! claimed, done      -- the window passes, or Redis loses it -----> (none)
+//! claimed, done      -- an operator forgets it: DEL <key> ---------> (none)
 //! ```
 //! A claim and the look at what stands in its way are `SET … NX PX` and `GET` in one pipeline: one round
 //! trip, two commands of one key each, so they work on Redis 6.2 and later, Valkey and a cluster's node alike
@@ -220,6 +221,23 @@ impl RedisClaims {
             }
         }
         Ok(answers)
+    }
+
+    /// Takes the keys of events out of Redis, whatever they say: whoever asks next may publish.
+    ///
+    /// # Errors
+    /// Then any of them may still be there; to call again is safe.
+    pub async fn forget(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
+        for part in batch.chunks(PIPELINE_MAX) {
+            let mut pipe = Pipeline::with_capacity(part.len());
+            for message_id in part {
+                pipe.cmd("DEL").arg(self.key(message_id));
+            }
+            for reply in self.send(&pipe, part.len()).await? {
+                reply.map_err(|error| refused(&error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that events are published and confirmed. Their life starts anew with the window.

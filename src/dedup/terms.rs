@@ -38,6 +38,17 @@ pub struct Twin {
     pub nth: u32,
 }
 
+/// What became of a key that was to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgot {
+    /// Forgotten: it stood for this event.
+    Key(Sequence),
+    /// It was not known.
+    Unknown,
+    /// Kept: as many keys are forgotten as one window has room for.
+    Full,
+}
+
 /// The answer to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {

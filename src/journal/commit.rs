@@ -1,7 +1,7 @@
 //! The single writer: stages events and marks, makes them durable with one write and one sync, mints receipts.
 //! After the first failed write or sync it never writes again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::batch::{Batch, Staged, What};
 use super::envelope;
 use super::error::{IoContext, JournalError};
 use super::helper::{Helper, Upkeep};
-use super::ledger::{Ledger, Moved, State};
+use super::ledger::{Ledger, Moved, Standing, State};
 use super::reader::Reader;
 use super::record::{self, Mark, Seal};
 use super::room::Next;
@@ -164,6 +164,21 @@ impl<D: Disk> Journal<D> {
         if sequence.0 < self.next_sequence {
             self.batch.marks.push((sequence, mark));
         }
+        if mark == Mark::Replayed {
+            // It may lie behind what has been copied forward of its segment.
+            self.compact_from = Position::START;
+        }
+    }
+
+    /// How a record stands as far as it is durable; none where the journal does not hold it, or no longer.
+    pub fn standing(&self, sequence: Sequence) -> Option<Standing> {
+        self.ledger().standing(sequence)
+    }
+
+    /// Whether `bytes` more may become live by replays: these leave a quarter of the quota to what comes in.
+    pub fn replay_room(&self, bytes: u64) -> bool {
+        let quota = self.settings.quota();
+        self.ledger().live_bytes.saturating_add(bytes) <= quota - quota / 4
     }
 
     /// Stages the durable watermark up to which `source` may have been attempted; it never falls.
@@ -237,14 +252,22 @@ impl<D: Disk> Journal<D> {
         result
     }
 
-    /// Drops the marks of records whose life ended before this commit, with one look at the ledger.
+    /// Drops the marks that change nothing, with one look at the ledger: of records whose life ended before this commit,
+    /// and replays of those that are gone.
     fn drop_late_marks(&mut self) {
         if self.batch.marks.is_empty() {
             return;
         }
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let durable = ledger.durable_through;
-        self.batch.marks.retain(|(sequence, _)| *sequence > durable || ledger.state(*sequence).is_some());
+        let mut revived = BTreeSet::new();
+        self.batch.marks.retain(|(sequence, mark)| {
+            let revives = *mark == Mark::Replayed && ledger.ended(*sequence).is_some();
+            if revives {
+                revived.insert(*sequence);
+            }
+            revives || *sequence > durable || ledger.state(*sequence).is_some() || revived.contains(sequence)
+        });
     }
 
     fn write_batch(&mut self) -> Result<Commit, JournalError> {
@@ -292,7 +315,8 @@ impl<D: Disk> Journal<D> {
                     commit.appended.push(Appended { sequence, source, received_at, position, bytes, held });
                 }
                 What::Move { home, flags, when } => {
-                    let moved = Moved { home, at: position, bytes };
+                    let replayed = flags & record::REPLAYED != 0;
+                    let moved = Moved { home, at: position, bytes, replayed };
                     ledger.move_to(sequence, moved, State::of(flags), when);
                 }
             }

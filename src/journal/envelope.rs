@@ -35,6 +35,30 @@ pub(super) struct Outline<'a> {
     pub(super) source: &'a str,
 }
 
+/// What a choice among records looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary<'a> {
+    /// The event's identity.
+    pub message_id: Digest,
+    /// When its delivery came in.
+    pub received_at: Timestamp,
+    /// Its source.
+    pub source: &'a str,
+    /// The provider's own id of the event; empty where it gave none.
+    pub event_id: &'a str,
+    /// The provider's event type; empty where it gave none.
+    pub event_type: &'a str,
+}
+
+/// The fields that a choice looks at; none where these bytes are no envelope.
+pub(super) fn summary(head: &[u8]) -> Option<Summary<'_>> {
+    let Outline { keys, received_at, source } = outline(head)?;
+    let mut texts = Texts(head.get(FIXED..)?);
+    let (_source, _provider, _secret) = (texts.next()?, texts.next()?, texts.next()?);
+    let (event_id, event_type) = (texts.next()?, texts.next()?);
+    Some(Summary { message_id: keys.message_id, received_at, source, event_id, event_type })
+}
+
 /// Bytes of the envelope's head.
 pub(super) fn size(envelope: &Envelope) -> usize {
     let texts = [

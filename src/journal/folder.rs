@@ -55,6 +55,24 @@ pub(super) fn identity<D: Disk>(disk: &D, dir: &Path, numbers: &[u64]) -> Result
     Ok(id)
 }
 
+/// The journal's id as a bystander finds it; nothing is written.
+pub(super) fn known_identity<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    numbers: &[u64],
+) -> Result<[u8; 16], JournalError> {
+    if let Some(id) = stored(disk, &dir.join("replica"))? {
+        return Ok(id);
+    }
+    for number in numbers {
+        if let Some(header) = header(disk, dir, *number)? {
+            return Ok(header.journal);
+        }
+    }
+    let dir = dir.display();
+    Err(JournalError::Settings(format!("{dir} holds no journal: no replica file, and no whole segment")))
+}
+
 /// The header of a segment, none where it is damaged or not written.
 pub(super) fn header<D: Disk>(disk: &D, dir: &Path, number: u64) -> Result<Option<Header>, JournalError> {
     let path = segment::path(dir, number);

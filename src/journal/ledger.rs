@@ -38,6 +38,15 @@ impl State {
     }
 }
 
+/// How a record stands that the journal still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its life has not ended.
+    Live(State),
+    /// Its life ended by this mark; it stays until retention removes its segment, and may be replayed.
+    Ended(Mark),
+}
+
 /// One segment. `bytes` is its size on disk, `end` where its durable frames end.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
@@ -50,6 +59,9 @@ pub(super) struct Segment<F> {
     pub(super) oldest: Option<Timestamp>,
     pub(super) newest: Option<Timestamp>,
     gone: Vec<u64>,
+    /// Two bits for each event: how its life ended last. They stay when it is replayed: a record that is not gone
+    /// and has them is a replay.
+    ends: Vec<u64>,
     events: u64,
     event_bytes: u64,
     pub(super) live: u64,
@@ -71,6 +83,7 @@ impl<F> Segment<F> {
             oldest: None,
             newest: None,
             gone: Vec::new(),
+            ends: Vec::new(),
             events: 0,
             event_bytes: 0,
             live: 0,
@@ -100,7 +113,44 @@ impl<F> Segment<F> {
         if let Some(word) = self.gone.last_mut() {
             *word |= u64::from(gone) << bit;
         }
+        if self.count.is_multiple_of(32) {
+            self.ends.push(0);
+        }
         self.count += 1;
+    }
+
+    /// How the event's life ended last; none where it never did, or the number was left out.
+    fn end_of(&self, sequence: u64) -> Option<Mark> {
+        let index = sequence.wrapping_sub(self.base);
+        let word = self.ends.get((index / 32) as usize).filter(|_| index < self.count)?;
+        match word >> (index % 32 * 2) & 3 {
+            1 => Some(Mark::Confirmed),
+            2 => Some(Mark::Superseded),
+            3 => Some(Mark::Dropped),
+            _ => None,
+        }
+    }
+
+    fn note_end(&mut self, sequence: u64, mark: Mark) {
+        let index = sequence.wrapping_sub(self.base);
+        let code = match mark {
+            Mark::Confirmed => 1_u64,
+            Mark::Superseded => 2,
+            Mark::Dropped => 3,
+            Mark::Poisoned | Mark::Released | Mark::Replayed => return,
+        };
+        if let Some(word) = self.ends.get_mut((index / 32) as usize).filter(|_| index < self.count) {
+            let shift = index % 32 * 2;
+            *word = *word & !(3 << shift) | code << shift;
+        }
+    }
+
+    fn revive(&mut self, sequence: u64) {
+        let index = sequence - self.base;
+        if let Some(word) = self.gone.get_mut((index / 64) as usize) {
+            *word &= !(1 << (index % 64));
+        }
+        self.live += 1;
     }
 
     fn leave(&mut self, sequence: u64) {
@@ -123,6 +173,8 @@ pub(super) struct Moved {
     pub(super) home: Position,
     pub(super) at: Position,
     pub(super) bytes: u64,
+    /// Its life had ended before.
+    pub(super) replayed: bool,
 }
 
 /// All segments and the state of every live record.
@@ -193,7 +245,7 @@ impl<F> Ledger<F> {
 
     /// A copy of an older record at `moved.at`; from here on it is the record.
     pub(super) fn move_to(&mut self, sequence: Sequence, moved: Moved, state: State, when: Timestamp) {
-        self.end(sequence);
+        self.leave(sequence);
         let Some(index) = self.index(moved.at.segment) else { return };
         self.adjust(index, |segment| {
             segment.touch(when);
@@ -209,11 +261,20 @@ impl<F> Ledger<F> {
         self.live_records += 1;
     }
 
-    /// Applies a mark; false where the record's life had ended before.
+    /// Applies a mark; false where it changes nothing: the record's life had ended before or, for a replay, has not.
     pub(super) fn mark(&mut self, sequence: Sequence, mark: Mark) -> bool {
+        if mark == Mark::Replayed {
+            return self.revive(sequence);
+        }
         let Some(state) = self.state(sequence) else { return false };
         match mark {
-            Mark::Confirmed | Mark::Superseded | Mark::Dropped => self.end(sequence),
+            Mark::Confirmed | Mark::Superseded | Mark::Dropped => {
+                if let Some(home) = self.range(sequence) {
+                    self.segments[home].note_end(sequence.0, mark);
+                }
+                self.leave(sequence);
+            }
+            Mark::Replayed => {}
             Mark::Poisoned => self.set_state(sequence, state, State::Poisoned),
             Mark::Released => self.set_state(sequence, state, State::Pending),
         }
@@ -226,9 +287,37 @@ impl<F> Ledger<F> {
         Some(self.aside.get(&sequence).copied().unwrap_or(State::Pending))
     }
 
+    /// How a record stands; none where the journal does not hold it, or no longer.
+    pub(super) fn standing(&self, sequence: Sequence) -> Option<Standing> {
+        match self.state(sequence) {
+            Some(state) => Some(Standing::Live(state)),
+            None => self.ended(sequence).map(Standing::Ended),
+        }
+    }
+
+    /// How the life of a record ended that can be replayed: its home segment is there.
+    pub(super) fn ended(&self, sequence: Sequence) -> Option<Mark> {
+        let segment = &self.segments[self.range(sequence)?];
+        let live = self.moved.contains_key(&sequence) || !segment.is_gone(sequence.0);
+        if live { None } else { segment.end_of(sequence.0) }
+    }
+
+    /// True for a live record whose life had ended before.
+    pub(super) fn is_replay(&self, sequence: Sequence) -> bool {
+        match self.moved.get(&sequence) {
+            Some(moved) => moved.replayed,
+            None => self.home(sequence).is_some_and(|home| self.segments[home].end_of(sequence.0).is_some()),
+        }
+    }
+
     /// Where the bytes of a moved record are.
     pub(super) fn moved(&self, sequence: Sequence) -> Option<Moved> {
         self.moved.get(&sequence).copied()
+    }
+
+    /// How many live records of these numbers have moved, the last one left out.
+    pub(super) fn moved_between(&self, first: Sequence, end: Sequence) -> u64 {
+        if first < end { self.moved.range(first..end).count() as u64 } else { 0 }
     }
 
     /// True where the original in its home segment is the record.
@@ -265,8 +354,21 @@ impl<F> Ledger<F> {
         home.into_iter().chain(first).min().unwrap_or_default()
     }
 
+    /// The segment in whose range of numbers this one lies.
+    pub(super) fn range(&self, sequence: Sequence) -> Option<usize> {
+        self.segments.partition_point(|s| s.base <= sequence.0).checked_sub(1)
+    }
+
+    /// Makes a record live again at its home; false where it is live, or not there.
+    fn revive(&mut self, sequence: Sequence) -> bool {
+        let (Some(index), Some(_)) = (self.range(sequence), self.ended(sequence)) else { return false };
+        self.adjust(index, |segment| segment.revive(sequence.0));
+        self.live_records += 1;
+        true
+    }
+
     fn home(&self, sequence: Sequence) -> Option<usize> {
-        let index = self.segments.partition_point(|s| s.base <= sequence.0).checked_sub(1)?;
+        let index = self.range(sequence)?;
         (!self.segments[index].is_gone(sequence.0)).then_some(index)
     }
 
@@ -277,7 +379,8 @@ impl<F> Ledger<F> {
         }
     }
 
-    fn end(&mut self, sequence: Sequence) {
+    /// Takes a live record out of where it lies.
+    fn leave(&mut self, sequence: Sequence) {
         let Some(index) = self.place(sequence) else { return };
         let aside = u64::from(self.aside.remove(&sequence).is_some());
         let moved = self.moved.remove(&sequence);

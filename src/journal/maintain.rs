@@ -7,8 +7,8 @@ use super::batch::What;
 use super::commit::Journal;
 use super::error::{IoContext, JournalError};
 use super::helper::Job;
-use super::ledger::Segment;
-use super::record::{Kind, MOVE, Seal};
+use super::ledger::{Segment, State};
+use super::record::{Kind, MOVE, REPLAYED, Seal};
 use super::room::Next;
 use super::segment::{self, HEADER, Position};
 use super::walk::Walk;
@@ -173,7 +173,11 @@ impl<D: Disk> Journal<D> {
                 _ => return Ok(true),
             }
         };
-        let flags = self.ledger().state(sequence).map_or(0, super::ledger::State::flags);
+        let flags = {
+            let ledger = self.ledger();
+            let replayed = if ledger.is_replay(sequence) { REPLAYED } else { 0 };
+            ledger.state(sequence).map_or(0, State::flags) | replayed
+        };
         if !self.fits(frame.size() + MOVE as u64) {
             return Ok(false);
         }

@@ -1,6 +1,8 @@
 //! Journal: kept once acknowledged. A log of segment files with one writer, who mints receipts, and any number
-//! of readers. Never interprets a body, never retries a failed write.
+//! of readers; an `Archive` reads a folder as a bystander. Never interprets a body, never retries a failed write.
 
+mod archive;
+mod aside;
 mod batch;
 mod commit;
 mod envelope;
@@ -14,17 +16,22 @@ mod record;
 mod recover;
 mod room;
 mod segment;
+mod survey;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
+pub use archive::{Archive, Damaged, Facts, Kept, SegmentFacts};
+pub use aside::{Salvaged, aside_origin, salvage};
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
+pub use envelope::Summary;
 pub use error::JournalError;
 pub use helper::Upkeep;
-pub use ledger::State;
+pub use ledger::{Standing, State};
 pub use reader::{LiveRecord, Reader, Scan, ScanBudget};
 pub use record::Mark;
 pub use recover::{DamageReport, LiveCounts, Recovery, Tally};
 pub use room::{Room, Shortage};
 pub use segment::Position;
+pub use survey::{Found, Survey, Within};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::envelope;
 use super::error::{IoContext, JournalError};
-use super::ledger::{Ledger, Moved, State};
+use super::ledger::{Ledger, Moved, Standing, State};
 use super::record::{FRAME, Frame, Kind, MOVE, Seal};
 use super::segment::{self, HEADER, Position};
 use super::walk::Walk;
@@ -49,6 +49,8 @@ pub struct LiveRecord {
     pub bytes: u64,
     /// Whether it may be relayed.
     pub state: State,
+    /// Its life had ended before, and an operator wants it published again.
+    pub replayed: bool,
 }
 
 /// One page of live records.
@@ -64,7 +66,7 @@ pub struct Scan {
 
 /// Reads what the writer has made durable.
 pub struct Reader<D: Disk> {
-    disk: D,
+    pub(super) disk: D,
     dir: Arc<PathBuf>,
     id: [u8; 16],
     ledger: Arc<Mutex<Ledger<D::File>>>,
@@ -101,6 +103,11 @@ impl<D: Disk> Reader<D> {
         };
         let event = self.load(&file, at, end, sequence).context("read", &self.path(at.segment))?;
         event.map(Some).ok_or_else(|| self.damaged(at))
+    }
+
+    /// How a record stands; none where the journal does not hold it, or no longer.
+    pub fn standing(&self, sequence: Sequence) -> Option<Standing> {
+        self.lock().standing(sequence)
     }
 
     /// The state of a record, none where its life has ended.
@@ -193,6 +200,7 @@ impl<D: Disk> Reader<D> {
                 received_at,
                 bytes: now.bytes,
                 state,
+                replayed: now.replayed,
             });
         }
         match moved.last() {
@@ -224,6 +232,7 @@ impl<D: Disk> Reader<D> {
                 }
                 if let Some(state) = ledger.state(record.sequence) {
                     record.state = state;
+                    record.replayed = ledger.is_replay(record.sequence);
                     page.push(record);
                 }
             }
@@ -248,7 +257,16 @@ impl<D: Disk> Reader<D> {
                 let outline = envelope::outline(head).ok_or_else(|| self.damaged(at))?;
                 let (received_at, source) = (outline.received_at, page.name(outline.source));
                 let (sequence, bytes, state) = (frame.sequence, frame.size(), State::Pending);
-                found.push(LiveRecord { sequence, position: at, source, received_at, bytes, state });
+                let replayed = false;
+                found.push(LiveRecord {
+                    sequence,
+                    position: at,
+                    source,
+                    received_at,
+                    bytes,
+                    state,
+                    replayed,
+                });
             }
             at.offset += frame.size();
         }
@@ -284,19 +302,19 @@ impl<D: Disk> Reader<D> {
         Ok(envelope::event(head, bytes.slice(body_at..)))
     }
 
-    fn seal(&self, at: Position) -> Seal {
+    pub(super) fn seal(&self, at: Position) -> Seal {
         Seal::of(&self.id, at.segment)
     }
 
-    fn path(&self, number: u64) -> PathBuf {
+    pub(super) fn path(&self, number: u64) -> PathBuf {
         segment::path(&self.dir, number)
     }
 
-    fn damaged(&self, at: Position) -> JournalError {
+    pub(super) fn damaged(&self, at: Position) -> JournalError {
         JournalError::Damaged { path: self.path(at.segment), offset: at.offset }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ledger<D::File>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger<D::File>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 0 | 2 | magic `A7 68` |
 //! | 2 | 1 | kind: 1 event, 2 moved event, 3 marks, 4 watermarks, 5 gap |
-//! | 3 | 1 | flags: 1 held, 2 poisoned (events only; other bits are zero) |
+//! | 3 | 1 | flags: 1 held, 2 poisoned, 4 replayed (events only, 4 on moved ones only; other bits are zero) |
 //! | 4 | 4 | CRC-32C of bytes 0..4 and 8..40 |
 //! | 8 | 4 | CRC-32C of the head |
 //! | 12 | 4 | CRC-32C of the body |
@@ -22,8 +22,10 @@
 //! The first covers the lengths, so that a reader can step from frame to frame without reading bodies.
 //!
 //! Heads: event, see `envelope.rs`; the body is the delivery's. Moved event: home segment (8), home offset
-//! (8), time of the move in Unix ms (8), then as event. Marks: 8 bytes each, the mark in the top byte and
-//! the sequence in the other seven. Watermarks: for each source its sequence (8), length of its name (4),
+//! (8), time of the move in Unix ms (8), then as event. Marks: 8 bytes each, the mark in the top byte (1
+//! confirmed, 2 superseded, 3 dropped, 4 poisoned, 5 released, 6 replayed) and the sequence in the other seven; they
+//! count in their order. A replayed mark makes a record live again whose life had ended and whose home segment is
+//! still there; on any other it changes nothing. Watermarks: for each source its sequence (8), length of its name (4),
 //! name. Gap: no head; its body is what recovery found damaged there, kept as it was and not checked.
 //!
 //! A commit is one write of whole frames and one sync, and the next commit is written only after it. So
@@ -41,6 +43,8 @@ pub(super) const ALIGN: u64 = 8;
 pub(super) const HELD: u8 = 1;
 /// State flag: kept, taken out of the relay.
 pub(super) const POISONED: u8 = 2;
+/// Flag of a moved record: its life had ended before, and an operator wants it published again.
+pub(super) const REPLAYED: u8 = 4;
 /// Bytes of a moved event's head before the event's own head.
 pub(super) const MOVE: usize = 24;
 
@@ -73,10 +77,13 @@ pub enum Mark {
     Poisoned,
     /// A held or poisoned record may go.
     Released,
+    /// An operator publishes it again: a record whose life had ended is pending once more.
+    Replayed,
 }
 
 impl Mark {
-    const ALL: [Self; 5] = [Self::Confirmed, Self::Superseded, Self::Dropped, Self::Poisoned, Self::Released];
+    const ALL: [Self; 6] =
+        [Self::Confirmed, Self::Superseded, Self::Dropped, Self::Poisoned, Self::Released, Self::Replayed];
 
     /// True where the record need not be kept any longer.
     pub fn ends(self) -> bool {

@@ -364,7 +364,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         if !known {
             (self.keys)(KeyEntry { keys: outline.keys, sequence, received_at: outline.received_at });
         }
-        let moved = Moved { home, at, bytes: frame.size() };
+        let replayed = frame.flags & record::REPLAYED != 0;
+        let moved = Moved { home, at, bytes: frame.size(), replayed };
         self.ledger.move_to(sequence, moved, State::of(frame.flags), when);
         self.moved_sizes.insert(sequence, (source, frame.size() as u32));
         self.found.newest_received_at = self.found.newest_received_at.max(Some(outline.received_at));

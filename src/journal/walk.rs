@@ -32,6 +32,11 @@ impl<'a, D: Disk> Walk<'a, D> {
         Self { read: NARROW, ..Self::new(disk, file, seal, end) }
     }
 
+    /// Forgets what has been read, where the file may have changed.
+    pub(super) fn renew(&mut self) {
+        self.chunk.clear();
+    }
+
     /// `len` bytes from `at`, or fewer where the end comes first.
     pub(super) fn bytes(&mut self, at: u64, len: u64) -> io::Result<&[u8]> {
         let stop = at.saturating_add(len).min(self.end);

@@ -28,6 +28,8 @@ pub struct Entry {
     pub closings: u32,
     /// Its size in the journal.
     pub bytes: u64,
+    /// An operator wants it published again.
+    pub replay: bool,
 }
 
 impl Entry {
@@ -42,6 +44,7 @@ impl Entry {
             suspicions: 0,
             closings: 0,
             bytes,
+            replay: false,
         }
     }
 }

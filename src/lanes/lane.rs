@@ -40,6 +40,26 @@ struct SetBack {
     parked: u64,
 }
 
+impl SetBack {
+    /// Whether it may be among these.
+    fn has(&self, sequence: Sequence) -> bool {
+        (self.first..=self.last).contains(&sequence) && self.unroutable + self.parked > 0
+    }
+
+    /// One that may be among these is none of them from here on; why it waited.
+    fn leave(&mut self, sequence: Sequence) -> Option<Why> {
+        let has = self.has(sequence);
+        let (count, why) = match self.unroutable {
+            0 => (&mut self.parked, Why::Parked),
+            _ => (&mut self.unroutable, Why::Unroutable),
+        };
+        has.then(|| {
+            *count -= 1;
+            why
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) row: Row,
@@ -62,6 +82,8 @@ pub(super) struct Lane {
     probing: bool,
     /// From here on the journal has live records that are not in memory.
     pub(super) spilled: Option<Position>,
+    /// Where it was set back to while a scan was under way.
+    pub(super) rewound: Option<Position>,
     /// Counts pushes that went past a spilled lane, so that a scan knows whether it has seen them.
     pub(super) skipped: u64,
     paused_until: Duration,
@@ -101,6 +123,8 @@ impl Lane {
     /// Live records from there on are to be looked at again.
     pub(super) fn look_from(&mut self, from: Position) {
         self.spilled = Some(self.spilled.map_or(from, |spilled| spilled.min(from)));
+        self.rewound = Some(self.rewound.map_or(from, |rewound| rewound.min(from)));
+        self.skipped += 1;
     }
 
     pub(super) fn wake(&mut self, now: Duration, account: &Account) {
@@ -213,30 +237,55 @@ impl Lane {
         self.outstanding.remove(&entry.sequence).is_some()
     }
 
-    /// Forgets an entry wherever it is, and tells where it stood; one that is out will be ignored when it
-    /// comes back.
-    pub(super) fn forget(&mut self, sequence: Sequence) -> Stand {
-        let in_memory = self.outstanding.remove(&sequence).is_some();
-        self.ready.remove(&sequence);
-        if let Some((until, why, _)) = self.aside.remove(&sequence) {
-            self.wakes.remove(&(until, sequence));
-            return why.stand();
+    /// Takes an entry that waits out of the lane, so that nobody is given it; false where somebody has it already,
+    /// or the relay goes one at a time until it knows what becomes of it. It counts as pending from here on.
+    pub(super) fn withdraw(&mut self, sequence: Sequence, received_at: Timestamp, account: &Account) -> bool {
+        let waiting = self.ready.get(&sequence).or(self.aside.get(&sequence).map(|(_, _, entry)| entry));
+        if waiting.is_some_and(|entry| entry.suspicions > 0) {
+            return false;
         }
-        let set_back = self
-            .set_back
-            .as_mut()
-            .filter(|set_back| !in_memory && (set_back.first..=set_back.last).contains(&sequence));
-        match set_back {
-            Some(set_back) if set_back.unroutable > 0 => {
-                set_back.unroutable -= 1;
-                Stand::Unroutable
-            }
-            Some(set_back) if set_back.parked > 0 => {
-                set_back.parked -= 1;
-                Stand::Parked
-            }
-            _ => Stand::Pending,
+        if self.outstanding.contains_key(&sequence) {
+            return self.ready.remove(&sequence).is_some() || self.leave_aside(sequence, account).is_some();
         }
+        if let Some(why) = self.set_back.as_mut().and_then(|set_back| set_back.leave(sequence)) {
+            account.shift(self.row, why.stand(), Stand::Pending, 1);
+        }
+        self.outstanding.insert(sequence, received_at);
+        true
+    }
+
+    fn leave_aside(&mut self, sequence: Sequence, account: &Account) -> Option<Entry> {
+        let (until, why, entry) = self.aside.remove(&sequence)?;
+        self.wakes.remove(&(until, sequence));
+        account.shift(self.row, why.stand(), Stand::Pending, 1);
+        Some(entry)
+    }
+
+    /// Forgets an entry that was withdrawn.
+    pub(super) fn forget(&mut self, sequence: Sequence) {
+        self.outstanding.remove(&sequence);
+    }
+
+    /// Makes an entry due at once that waits aside, as if it had never been tried; false where it does not wait.
+    pub(super) fn hurry(&mut self, sequence: Sequence, account: &Account) -> bool {
+        if let Some(entry) = self.leave_aside(sequence, account) {
+            self.ready.insert(sequence, Entry { attempts: 0, closings: 0, ..entry });
+            return true;
+        }
+        let in_memory = self.outstanding.contains_key(&sequence);
+        let set_back = self.set_back.as_mut().filter(|set_back| !in_memory && set_back.has(sequence));
+        // All of them, since the journal alone knows which they are.
+        set_back.map(|set_back| set_back.until = Duration::ZERO).is_some()
+    }
+
+    /// Whether an entry waits aside in memory.
+    pub(super) fn is_aside(&self, sequence: Sequence) -> bool {
+        self.aside.contains_key(&sequence)
+    }
+
+    /// Whether an entry is in memory or out: its end, if it has come, has not been told yet.
+    pub(super) fn is_outstanding(&self, sequence: Sequence) -> bool {
+        self.outstanding.contains_key(&sequence)
     }
 
     /// The first time after `looked` at which there will be work, if only time is missing.

@@ -6,15 +6,16 @@
 //! still free: however many lanes get no confirms, some room is left for those that do.
 //!
 //! - `entry`: what a lane gives out, and the terms on which it does. `lane`: one source's queue.
-//! - `table`: all of them, their turns, and the journal behind them. `commands`: what operators change.
+//! - `table`: all of them, their turns, and the journal behind them. `orders`: what operators change.
 
-mod commands;
 mod entry;
 mod lane;
+mod orders;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use entry::{Allow, Back, Entry, Taken, Turn, Why};
+pub use orders::Again;
 pub use table::Lanes;

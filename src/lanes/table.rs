@@ -192,6 +192,7 @@ impl Lanes {
             let (from, skipped) = {
                 let mut table = self.table();
                 let lane = table.lane(source);
+                lane.rewound = None;
                 match lane.spilled {
                     Some(from) if lane.ready.is_empty() && lane.has_work(turn.now) => (from, lane.skipped),
                     _ => return Ok(()),
@@ -205,15 +206,19 @@ impl Lanes {
             let scan = reader.scan(from, SCAN)?;
             let mut table = self.table();
             let lane = table.lane(source);
-            for LiveRecord { sequence, position, received_at, source: of, state, bytes } in scan.live {
+            for LiveRecord { sequence, position, received_at, source: of, state, bytes, replayed } in
+                scan.live
+            {
                 // It may have ended since the scan saw it: the ledger knows that before the lane does.
                 let pending = || reader.state(sequence) == Some(State::Pending);
                 if of == *source && state == State::Pending && pending() {
-                    lane.add(Entry::new(sequence, position, received_at, bytes));
+                    let entry = Entry::new(sequence, position, received_at, bytes);
+                    lane.add(Entry { replay: replayed, ..entry });
                 }
             }
             let seen_all = scan.at_end && lane.skipped == skipped;
-            lane.spilled = if seen_all { None } else { Some(scan.next) };
+            let next = lane.rewound.take().map_or(scan.next, |from| from.min(scan.next));
+            lane.spilled = if seen_all { None } else { Some(next) };
             if !lane.ready.is_empty() || seen_all {
                 return Ok(());
             }
@@ -266,7 +271,7 @@ impl Lanes {
                 Mark::Superseded => Stand::Superseded,
                 Mark::Dropped => Stand::Dropped,
                 Mark::Poisoned => Stand::Poison,
-                Mark::Released => Stand::Pending,
+                Mark::Released | Mark::Replayed => Stand::Pending,
             };
             self.account.shift(lane.row, Stand::Pending, stand, 1);
         }

@@ -242,6 +242,7 @@ impl<D: Disk> Inbox<D> {
                     let attempt = Attempt {
                         possible_duplicate: taken.entry.attempted,
                         redelivery: event.envelope().redelivery,
+                        replay: taken.entry.replay,
                     };
                     out.entries.insert(sequence, taken);
                     let message = Message::new(&event, sequence, attempt);
@@ -354,8 +355,14 @@ impl<D: Disk> Inbox<D> {
                 let Some(taken) = self.out().entries.remove(&sequence) else { return };
                 tracing::error!(source = %taken.source, %sequence, attempts,
                     "workers failed on this event each time: it is poison, kept and not offered");
-                drop(self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]));
-                self.parts.lanes.ended(&taken, Mark::Poisoned, self.parts.clock.monotonic());
+                let durable = self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]);
+                let (lanes, now) = (Arc::clone(&self.parts.lanes), self.parts.clock.monotonic());
+                // Not before: the lane may read the journal again at any time, and would offer it.
+                drop(tasks::task(async move {
+                    if durable.await.is_ok() {
+                        lanes.ended(&taken, Mark::Poisoned, now);
+                    }
+                }));
             }
         }
     }

@@ -331,8 +331,8 @@ impl<D: Disk> Relay<D> {
         let mut superseded = Vec::new();
         for (mut one, answer) in loaded.into_iter().zip(answers) {
             match answer {
-                // A copy that the source wants forwarded is no second claim on the event.
-                _ if one.event.envelope().redelivery => mine.push(one),
+                // A copy that the source or an operator wants published is no second claim on the event.
+                _ if one.event.envelope().redelivery || one.taken.entry.replay => mine.push(one),
                 Answer::Mine => mine.push(one),
                 Answer::TakenOver => {
                     one.taken.entry.attempted = true;
@@ -355,8 +355,11 @@ impl<D: Disk> Relay<D> {
 
     /// Gives the entry back where the sink takes nothing in.
     async fn publish(&mut self, Loaded { taken, event }: Loaded) -> Result<(), Taken> {
-        let attempt =
-            Attempt { possible_duplicate: taken.entry.attempted, redelivery: event.envelope().redelivery };
+        let attempt = Attempt {
+            possible_duplicate: taken.entry.attempted,
+            redelivery: event.envelope().redelivery,
+            replay: taken.entry.replay,
+        };
         let message = Message::new(&event, taken.entry.sequence, attempt);
         let id = event.envelope().keys.message_id;
         let started = self.parts.clock.monotonic();

@@ -30,6 +30,8 @@ pub struct Attempt {
     pub possible_duplicate: bool,
     /// The sender delivered the event again and the source forwards that (`on_duplicate = "forward"`).
     pub redelivery: bool,
+    /// An operator publishes the event again.
+    pub replay: bool,
 }
 
 /// The value of a message header.
@@ -205,6 +207,7 @@ fn headers(envelope: &Envelope, body: &[u8], sequence: Sequence, attempt: Attemp
     headers.mark("hookgate-source-authenticated", envelope.source_authenticated);
     headers.mark("hookgate-possible-duplicate", attempt.possible_duplicate);
     headers.mark("hookgate-redelivery", attempt.redelivery);
+    headers.mark("hookgate-replay", attempt.replay);
     received_headers(&mut headers, envelope);
     headers
 }
@@ -376,8 +379,11 @@ pub(crate) mod tests {
     #[test]
     fn carries_every_property_and_header() {
         let event = Event::restore(envelope(), Bytes::from_static(b"abc"));
-        let message =
-            Message::new(&event, Sequence(7), Attempt { possible_duplicate: true, redelivery: true });
+        let message = Message::new(
+            &event,
+            Sequence(7),
+            Attempt { possible_duplicate: true, redelivery: true, replay: true },
+        );
         assert_eq!(message.body().as_ptr(), event.body().as_ptr(), "the body is shared, not copied");
         assert_eq!(message.routing_key(), "shop.orders_create");
         assert_eq!(message.event_type(), "orders/Create");

@@ -131,7 +131,7 @@ fn an_event_that_no_worker_can_do_becomes_poison() {
         assert_eq!(gateway.nack("plain", &handed, "0s").status, 200);
     }
     let poison = |gateway: &Gateway| gateway.metric("hookgate_relay_poison", &[("source", "plain")]);
-    assert_eq!(poison(&gateway), 1.0);
+    until("it is durably poison", SOON, || poison(&gateway) == 1.0);
     assert_eq!(gateway.drain("plain", 1)[0].body, b"event 1", "the next one goes on");
     assert!(gateway.log().iter().any(|line| line["level"] == "ERROR" && line["source"] == "plain"));
     gateway.restart();

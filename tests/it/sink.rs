@@ -112,7 +112,7 @@ async fn a_confirmed_event_arrives_byte_for_byte_with_all_it_says() {
 
     let mut twin = envelope("shop", 2);
     twin.twin_of = Some(Digest([1; 32]));
-    let attempt = Attempt { possible_duplicate: true, redelivery: true };
+    let attempt = Attempt { possible_duplicate: true, redelivery: true, replay: false };
     let marked = Message::of(&twin, &Bytes::new(), Sequence(u64::MAX >> 1), attempt);
     let mut invalid = envelope("shop", 3);
     invalid.invalid = Some("/amount is missing".into());

@@ -1,42 +1,11 @@
 //! A source's inbox, called over HTTP.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
-use crate::cli::access::{self, Secret, reachable};
-use crate::cli::args::ConfigArgs;
+use crate::cli::access::Secret;
 use crate::cli::http::{Client, Reply, Url};
 use crate::cli::stop::Stop;
 use crate::units::Span;
-
-/// Where the admin listener is by default.
-const ADMIN_PORT: u16 = 9090;
-
-/// The admin listener and its token: what the command line says, then the configuration, then the defaults. A
-/// configuration that nobody named may be missing or broken: a worker's machine lacks the sources' secrets.
-///
-/// # Errors
-/// Where what the command line names is not there.
-pub(super) fn access(
-    from: Option<&str>,
-    token: Option<&str>,
-    config: ConfigArgs,
-) -> Result<(Url, Option<Secret>), Stop> {
-    let token = token.map(|name| access::variable("--token-env", name)).transpose()?;
-    let loaded = match (config.is_given(), from) {
-        (true, _) => Some(config.load().map_err(Stop::told)?),
-        (false, None) => config.try_load().ok(),
-        (false, Some(_)) => None,
-    };
-    let listen =
-        loaded.as_ref().map(|loaded| loaded.settings.admin.listen).filter(|listen| listen.port() != 0);
-    let listen = listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), reachable);
-    let url = Url::parse(from.unwrap_or(&format!("http://{listen}"))).map_err(Stop::usage)?;
-    let configured = loaded.and_then(|loaded| loaded.secrets.worker_token.or(loaded.secrets.admin_token));
-    Ok((url, token.or(configured.map(|token| Zeroizing::new(token.expose().to_vec())))))
-}
 
 /// A source's inbox, over HTTP.
 pub(in crate::cli) struct Inbox {

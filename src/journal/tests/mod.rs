@@ -1,11 +1,13 @@
 //! Tests of the whole journal, on a disk in memory unless they are about the real one.
 
+mod archive;
 mod damage;
 mod disk;
 mod hostile;
 mod model;
 mod open;
 mod speed;
+mod survey;
 mod upkeep;
 
 use std::path::PathBuf;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-use super::super::{Mark, State};
+use super::super::{Mark, Standing, State};
 use super::*;
 use crate::event::KeyEntry;
 
 const SOURCES: [&str; 3] = ["shop", "bank", "crm"];
-const MARKS: [Mark; 5] = [Mark::Confirmed, Mark::Superseded, Mark::Dropped, Mark::Poisoned, Mark::Released];
+const MARKS: [Mark; 6] =
+    [Mark::Confirmed, Mark::Superseded, Mark::Dropped, Mark::Poisoned, Mark::Released, Mark::Replayed];
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -54,7 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (0..3_usize, bytes, prop::bool::weighted(0.1))
             .prop_map(|(source, bytes, held)| Op::Append { source, bytes, held }),
-        6 => (0..40_u64, 1..30_u64, 0..9_usize)
+        7 => (0..40_u64, 1..30_u64, 0..10_usize)
             .prop_map(|(back, count, mark)| Op::Mark { back, count, mark: mark.saturating_sub(4) }),
         1 => (0..3_usize, 0..9_u64).prop_map(|(source, back)| Op::Raise { source, back }),
         6 => Just(Op::Commit),
@@ -72,15 +73,26 @@ struct Kept {
     event: Event,
     state: Option<State>,
     home: Position,
+    /// Its life ended at least once.
+    ended: bool,
 }
 
 impl Kept {
-    fn mark(&mut self, mark: Mark) {
+    fn new(event: Event, home: Position) -> Self {
+        let state = Some(first_state(&event));
+        Self { event, state, home, ended: false }
+    }
+
+    /// A replay needs the home segment to be among the files that are `there`.
+    fn mark(&mut self, mark: Mark, there: &BTreeSet<PathBuf>) {
+        let is_home = there.contains(&segment_of(self.home));
         self.state = match mark {
             Mark::Poisoned => self.state.and(Some(State::Poisoned)),
             Mark::Released => self.state.and(Some(State::Pending)),
+            Mark::Replayed => self.state.or(is_home.then_some(State::Pending)),
             Mark::Confirmed | Mark::Superseded | Mark::Dropped => None,
         };
+        self.ended |= self.state.is_none();
     }
 }
 
@@ -166,6 +178,10 @@ impl Bench {
     fn mark(&mut self, back: u64, count: u64, mark: Mark) {
         let next = self.journal().next_sequence().0;
         for sequence in (next.saturating_sub(back)..).take(count as usize).map(Sequence) {
+            // A commit that failed may have left a record that the model does not know, and it may have ended.
+            if mark == Mark::Replayed && !self.model.kept.contains_key(&sequence) {
+                continue;
+            }
             self.journal().mark(sequence, mark);
             if sequence.0 < next {
                 self.model.marks.push((sequence, mark));
@@ -181,10 +197,20 @@ impl Bench {
     }
 
     fn commit(&mut self) {
+        // Upkeep removes files, a commit does not.
+        let there: BTreeSet<PathBuf> = self.disk.paths().into_iter().collect();
         let commit = self.journal().commit().unwrap();
         let Model { kept, staged, marks, .. } = &mut self.model;
         let is_staged = |sequence| staged.iter().any(|(staged, _)| *staged == sequence);
-        marks.retain(|(s, _)| is_staged(*s) || kept.get(s).is_some_and(|kept| kept.state.is_some()));
+        let mut revived = BTreeSet::new();
+        marks.retain(|(s, mark)| {
+            let ended = kept.get(s).filter(|kept| kept.state.is_none());
+            if *mark == Mark::Replayed && ended.is_some_and(|kept| there.contains(&segment_of(kept.home))) {
+                revived.insert(*s);
+            }
+            let lives = kept.get(s).is_some_and(|kept| kept.state.is_some());
+            is_staged(*s) || lives || revived.contains(s)
+        });
         let deferred = marks.split_off(commit.marks);
         assert_eq!(commit.deferred, deferred.len());
         assert!(deferred.is_empty() || commit.bytes > SEGMENT / 2, "there is space for marks");
@@ -195,11 +221,10 @@ impl Bench {
             assert_eq!(appended.bytes, Journal::<MemDisk>::record_bytes(&event));
             assert_eq!(commit.receipt(sequence), self.journal().receipt(sequence));
             assert_eq!(self.journal().receipt(sequence).unwrap().sequence(), sequence);
-            let state = Some(first_state(&event));
-            self.model.kept.insert(sequence, Kept { event, state, home: appended.position });
+            self.model.kept.insert(sequence, Kept::new(event, appended.position));
         }
         for (sequence, mark) in std::mem::take(&mut self.model.marks) {
-            self.model.kept.entry(sequence).and_modify(|kept| kept.mark(mark));
+            self.model.kept.entry(sequence).and_modify(|kept| kept.mark(mark, &there));
         }
         self.model.marks = deferred;
         for (source, through) in std::mem::take(&mut self.model.raises) {
@@ -237,8 +262,7 @@ impl Bench {
     /// What was removed had ended or had moved, and its keys were durable elsewhere.
     fn check_removals(&mut self) {
         let there: BTreeSet<PathBuf> = self.disk.paths().into_iter().collect();
-        let gone =
-            |home: Position| !there.contains(&super::super::segment::path(&settings().dir, home.segment));
+        let gone = |home: Position| !there.contains(&segment_of(home));
         for (sequence, kept) in self.model.kept.iter().filter(|(_, kept)| gone(kept.home)) {
             assert!(*sequence <= self.model.keys, "{sequence} went before its keys were durable");
             assert!(
@@ -259,9 +283,16 @@ impl Bench {
             assert_eq!(&*record.source, &*kept.event.envelope().source);
             assert_eq!(record.received_at, kept.event.envelope().received_at);
             assert_eq!(record.position, kept.home, "a position stays valid");
+            assert_eq!(record.replayed, kept.ended, "a replay is one for as long as it lives");
         }
         for (sequence, kept) in self.model.kept.iter().filter(|(_, kept)| kept.state.is_none()) {
             assert_eq!(reader.state(*sequence), None);
+            let is_there = self.disk.paths().contains(&segment_of(kept.home));
+            assert_eq!(
+                matches!(reader.standing(*sequence), Some(Standing::Ended(_))),
+                is_there,
+                "{sequence}"
+            );
             let read = reader.read(*sequence, kept.home).unwrap();
             assert!(read.is_none_or(|read| read == kept.event));
         }
@@ -365,27 +396,30 @@ impl Bench {
     fn adopt(&mut self, recovery: &Recovery) {
         let found = live(&self.journal().reader(), ALL);
         let found: BTreeMap<_, _> = found.into_iter().map(|record| (record.sequence, record)).collect();
+        let there: BTreeSet<PathBuf> = self.disk.paths().into_iter().collect();
         let mut after = self.model.kept.clone();
         for (sequence, event) in &self.model.staged {
             let home = found.get(sequence).map_or(Position::START, |record| record.position);
-            after.insert(*sequence, Kept { event: event.clone(), state: Some(first_state(event)), home });
+            after.insert(*sequence, Kept::new(event.clone(), home));
         }
         for (sequence, mark) in &self.model.marks {
-            after.entry(*sequence).and_modify(|kept| kept.mark(*mark));
+            after.entry(*sequence).and_modify(|kept| kept.mark(*mark, &there));
         }
         let staged: BTreeMap<_, _> = std::mem::take(&mut self.model.staged).into_iter().collect();
         for (sequence, event) in &staged {
             if let Some(record) = found.get(sequence) {
-                let home = record.position;
-                let kept = Kept { event: event.clone(), state: Some(first_state(event)), home };
-                self.model.kept.insert(*sequence, kept);
+                self.model.kept.insert(*sequence, Kept::new(event.clone(), record.position));
             }
         }
         for (sequence, kept) in &mut self.model.kept {
+            let replayed = found.get(sequence).is_some_and(|record| record.replayed);
+            assert!(!replayed || kept.ended || after[sequence].ended, "{sequence} never ended");
             let found = found.get(sequence).map(|record| record.state);
+            kept.ended = replayed || kept.ended && found.is_none();
             let allowed = found == kept.state || found == after[sequence].state;
             assert!(allowed, "{sequence} is {found:?}, not {:?}: {recovery:?}", kept.state);
             kept.state = found;
+            kept.ended |= found.is_none();
         }
         for sequence in found.keys() {
             assert!(self.model.kept.contains_key(sequence), "{sequence} is invented");
@@ -399,6 +433,10 @@ impl Bench {
         }
         self.model.forget_staged();
     }
+}
+
+fn segment_of(home: Position) -> PathBuf {
+    super::super::segment::path(&settings().dir, home.segment)
 }
 
 fn config(cases: u32) -> Config {

@@ -1,0 +1,221 @@
+//! An operator's orders, carried out by the acceptance thread: so they are atomic with claims, with the marks of the
+//! relay and with the removal of segments. An order is at most a page of records; whoever has more sends several.
+//!
+//! Everything staged before is committed first, so the ledger tells the truth about each target. Lanes learn of an
+//! order only when its marks are durable, and the operator after that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Core, Fault};
+use crate::clock::Timestamp;
+use crate::dedup::Forgot;
+use crate::disk::Disk;
+use crate::event::{Digest, Sequence};
+use crate::journal::{Mark, Position, Standing, State};
+use crate::lanes::Again;
+
+/// What an operator may do to events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish again what has ended.
+    Replay,
+    /// Let the next delivery of the key be a new event.
+    Forget,
+    /// Relay what is held.
+    Release,
+    /// Relay what is poison, and at once what waits aside.
+    Requeue,
+    /// Give up what has not ended.
+    Drop,
+}
+
+/// One event of an order.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its number.
+    pub sequence: Sequence,
+    /// Where it lies.
+    pub position: Position,
+    /// Its source.
+    pub source: Arc<str>,
+    /// Its identity.
+    pub key: Digest,
+    /// When its delivery came in.
+    pub received_at: Timestamp,
+    /// Bytes of the record.
+    pub bytes: u64,
+}
+
+/// What became of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// The order is carried out.
+    Done,
+    /// It is pending: not confirmed yet.
+    Pending,
+    /// It is held: release it first.
+    Held,
+    /// It is poison: requeue it.
+    Poison,
+    /// Its life has ended.
+    Ended,
+    /// Retention has removed it.
+    Gone,
+    /// It is on its way to the sink, or with a worker.
+    Underway,
+    /// Its key is not in the dedup index.
+    Unknown,
+    /// No room for more: once some of what is pending has been relayed, or forgotten keys have aged out.
+    NoRoom,
+}
+
+/// An order that waits for the thread.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) action: Action,
+    pub(super) targets: Vec<Target>,
+    pub(super) now: Timestamp,
+    pub(super) reply: oneshot::Sender<Vec<Fate>>,
+}
+
+/// An order whose marks are staged.
+pub(super) struct Ordered {
+    action: Action,
+    targets: Vec<Target>,
+    /// What became of each target, and how it stood before.
+    fates: Vec<(Fate, Option<Standing>)>,
+    reply: oneshot::Sender<Vec<Fate>>,
+}
+
+impl<D: Disk> Core<D> {
+    /// Stages the marks of all orders and commits them.
+    pub(super) fn carry_out(&mut self, orders: Vec<Order>) -> Result<(), Fault> {
+        for Order { action, targets, now, reply } in orders {
+            let fates = match action {
+                Action::Forget => self.forget(&targets, now)?,
+                _ => self.stage(action, &targets),
+            };
+            self.ordered.push(Ordered { action, targets, fates, reply });
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, targets: &[Target], now: Timestamp) -> Result<Vec<(Fate, Option<Standing>)>, Fault> {
+        let keys: Vec<Digest> = targets.iter().map(|target| target.key).collect();
+        let forgot = self.index.forget_all(&keys, now)?;
+        let fate = |forgot: Forgot| match forgot {
+            Forgot::Key(_) => Fate::Done,
+            Forgot::Unknown => Fate::Unknown,
+            Forgot::Full => Fate::NoRoom,
+        };
+        Ok(forgot.into_iter().map(|forgot| (fate(forgot), None)).collect())
+    }
+
+    fn stage(&mut self, action: Action, targets: &[Target]) -> Vec<(Fate, Option<Standing>)> {
+        let (mut fates, mut bytes) = (Vec::with_capacity(targets.len()), 0);
+        for target in targets {
+            let standing = self.journal.standing(target.sequence);
+            let fate = self.judge(action, target, standing, &mut bytes);
+            if let (Fate::Done, Some(mark)) = (fate, mark_of(action, standing)) {
+                self.journal.mark(target.sequence, mark);
+            }
+            fates.push((fate, standing));
+        }
+        fates
+    }
+
+    /// What becomes of one target; `bytes` counts what the order makes live again.
+    fn judge(
+        &mut self,
+        action: Action,
+        target: &Target,
+        standing: Option<Standing>,
+        bytes: &mut u64,
+    ) -> Fate {
+        let wrong = |state: State| match state {
+            State::Pending => Fate::Pending,
+            State::Held => Fate::Held,
+            State::Poisoned => Fate::Poison,
+        };
+        match (action, standing) {
+            (_, None) => Fate::Gone,
+            (Action::Replay, Some(Standing::Ended(_))) => {
+                // Its lane would take it for the life that has just ended.
+                if self.lanes.is_outstanding(&target.source, target.sequence) {
+                    return Fate::Underway;
+                }
+                if !self.journal.replay_room(*bytes + target.bytes) {
+                    return Fate::NoRoom;
+                }
+                *bytes += target.bytes;
+                Fate::Done
+            }
+            (_, Some(Standing::Ended(_))) => Fate::Ended,
+            (Action::Release, Some(Standing::Live(State::Held)))
+            | (Action::Requeue, Some(Standing::Live(State::Poisoned)))
+            | (Action::Drop, Some(Standing::Live(State::Held | State::Poisoned))) => Fate::Done,
+            (Action::Requeue, Some(Standing::Live(State::Pending))) => {
+                match self.lanes.hurry(&target.source, target.sequence) {
+                    true => Fate::Done,
+                    false => Fate::Pending,
+                }
+            }
+            (Action::Drop, Some(Standing::Live(State::Pending))) => {
+                match self.lanes.withdraw(&target.source, target.sequence, target.received_at) {
+                    true => Fate::Done,
+                    false => Fate::Underway,
+                }
+            }
+            (_, Some(Standing::Live(state))) => wrong(state),
+        }
+    }
+
+    /// Everything staged is durable: lanes learn of it, then the operators.
+    pub(super) fn announce(&mut self) {
+        for Ordered { action, targets, mut fates, reply } in std::mem::take(&mut self.ordered) {
+            let mut again: BTreeMap<&Arc<str>, Again> = BTreeMap::new();
+            for (target, (fate, standing)) in targets.iter().zip(&mut fates) {
+                let revived = || matches!(self.journal.standing(target.sequence), Some(Standing::Live(_)));
+                // Its mark may have waited for space, and its segment not.
+                if action == Action::Replay && *fate == Fate::Done && !revived() {
+                    *fate = Fate::Gone;
+                }
+                if *fate != Fate::Done || mark_of(action, *standing).is_none() {
+                    continue;
+                }
+                if let (Action::Drop, Some(Standing::Live(was))) = (action, *standing) {
+                    self.lanes.dropped(&target.source, target.sequence, was);
+                    continue;
+                }
+                let none = Again::none(target.position);
+                let counts = again.entry(&target.source).or_insert(none);
+                counts.from = counts.from.min(target.position);
+                match action {
+                    Action::Release => counts.released += 1,
+                    Action::Requeue => {
+                        counts.requeued += 1;
+                        counts.attempted_through = counts.attempted_through.max(target.sequence);
+                    }
+                    Action::Replay | Action::Forget | Action::Drop => counts.replayed += 1,
+                }
+            }
+            again.into_iter().for_each(|(source, again)| self.lanes.again(source, again));
+            reply.send(fates.into_iter().map(|(fate, _)| fate).collect()).ok();
+        }
+    }
+}
+
+/// The mark that an action writes on a record that stands so; none where it writes none.
+fn mark_of(action: Action, standing: Option<Standing>) -> Option<Mark> {
+    match (action, standing?) {
+        (Action::Replay, Standing::Ended(_)) => Some(Mark::Replayed),
+        (Action::Release, Standing::Live(State::Held)) => Some(Mark::Released),
+        (Action::Requeue, Standing::Live(State::Poisoned)) => Some(Mark::Released),
+        (Action::Drop, Standing::Live(_)) => Some(Mark::Dropped),
+        _ => None,
+    }
+}

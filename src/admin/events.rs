@@ -1,0 +1,256 @@
+//! Events over HTTP, for operators: `GET /v1/events`, `/v1/events/{sequence}` and its `/body`, and
+//! `POST /v1/events/{action}`. Bodies are hostile: they leave as an attachment that no browser interprets.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, X_CONTENT_TYPE_OPTIONS};
+use actix_web::web::{Bytes, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::guard::Area;
+use super::server::{AdminParts, problem};
+use crate::accept::{Action, Fate};
+use crate::event::Sequence;
+use crate::operate::{Acted, Call, Choice, Cursor, OperatorError, Seen, Selection, Status};
+
+/// Events in one answer, where the caller says nothing, and most.
+const LIMIT: (usize, usize) = (100, 1000);
+/// Longest body of an action.
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// The body of an action.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    selection: Choice,
+    /// Says that a selection of nothing in particular means everything.
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    dry_run: bool,
+    after: Option<String>,
+}
+
+pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
+    if let Some(refused) = parts.refusal(&request, Area::Operation) {
+        return refused;
+    }
+    let (selection, after, limit) = match query(&parts, request.query_string()) {
+        Ok(query) => query,
+        Err(detail) => return malformed(&detail),
+    };
+    match parts.operator.list(&selection, after, limit).await {
+        Ok(page) => {
+            let events: Vec<Value> = page.events.iter().map(|seen| Value::Object(outline(seen))).collect();
+            let next = page.next.map(|next| next.to_string());
+            fresh(StatusCode::OK).json(json!({ "events": events, "next": next }))
+        }
+        Err(error) => fault(&error),
+    }
+}
+
+pub(super) async fn show(
+    request: HttpRequest,
+    parts: Data<AdminParts>,
+    sequence: Path<String>,
+) -> HttpResponse {
+    let (seen, event) = match found(&request, &parts, &sequence).await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
+    let mut shown = outline(&seen);
+    let envelope = event.envelope();
+    let headers: Vec<Value> = envelope.headers.iter().map(|(name, value)| json!([name, value])).collect();
+    let position = seen.found.position;
+    shown.insert("headers".to_owned(), headers.into());
+    shown.insert("content_type".to_owned(), envelope.content_type.as_str().into());
+    shown.insert("secret".to_owned(), (*envelope.secret).into());
+    shown.insert("source_authenticated".to_owned(), envelope.source_authenticated.into());
+    shown.insert("redelivery".to_owned(), envelope.redelivery.into());
+    shown.insert("invalid".to_owned(), envelope.invalid.as_deref().into());
+    shown.insert("segment".to_owned(), position.segment.into());
+    shown.insert("offset".to_owned(), position.offset.into());
+    shown.insert("record_bytes".to_owned(), seen.found.bytes.into());
+    fresh(StatusCode::OK).json(shown)
+}
+
+pub(super) async fn body(
+    request: HttpRequest,
+    parts: Data<AdminParts>,
+    sequence: Path<String>,
+) -> HttpResponse {
+    match found(&request, &parts, &sequence).await {
+        Ok((seen, event)) => {
+            let name = format!("attachment; filename=\"event-{}.bin\"", seen.found.sequence);
+            fresh(StatusCode::OK)
+                .content_type("application/octet-stream")
+                .insert_header((CONTENT_DISPOSITION, name))
+                .body(event.body().clone())
+        }
+        Err(refused) => *refused,
+    }
+}
+
+pub(super) async fn act(
+    request: HttpRequest,
+    parts: Data<AdminParts>,
+    action: Path<String>,
+    body: Bytes,
+) -> HttpResponse {
+    if let Some(refused) = parts.refusal(&request, Area::Operation) {
+        return refused;
+    }
+    let Some((action, done)) = action_of(&action) else {
+        let detail = "here are /v1/events/replay, /forget, /release, /requeue and /drop";
+        return problem(StatusCode::NOT_FOUND, "not_found", detail);
+    };
+    let call = match call(&parts, &request, action, &body) {
+        Ok(call) => call,
+        Err(detail) => return malformed(&detail),
+    };
+    match parts.operator.act(&call).await {
+        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, done, call.dry_run)),
+        Err(error) => fault(&error),
+    }
+}
+
+/// What an action is called in a path, and what it says of an event it was carried out on.
+fn action_of(name: &str) -> Option<(Action, &'static str)> {
+    Some(match name {
+        "replay" => (Action::Replay, "replayed"),
+        "forget" => (Action::Forget, "forgotten"),
+        "release" => (Action::Release, "released"),
+        "requeue" => (Action::Requeue, "requeued"),
+        "drop" => (Action::Drop, "dropped"),
+        _ => return None,
+    })
+}
+
+fn call(parts: &AdminParts, request: &HttpRequest, action: Action, body: &[u8]) -> Result<Call, String> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
+    }
+    let order: Order = serde_json::from_slice(body).map_err(|error| {
+        format!(
+            "{error}; expected JSON such as {{\"selection\": {{\"source\": \"shop\", \"since\": \"2h\"}}, \
+             \"dry_run\": true}}; fields of the selection: {}",
+            Choice::FIELDS.join(", ")
+        )
+    })?;
+    let selection = order.selection.read(parts.operator.now())?;
+    if selection.is_all() && !order.all {
+        return Err("the selection is empty; to mean every event, send \"all\": true".to_owned());
+    }
+    let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+    let kind = if parts.guard.wants_token() { "the admin token" } else { "no token" };
+    let who = format!("{kind} from {peer}");
+    let after = order.after.as_deref().map(cursor).transpose()?;
+    Ok(Call { action, selection, after, dry_run: order.dry_run, who })
+}
+
+fn query(parts: &AdminParts, query: &str) -> Result<(Selection, Option<Cursor>, usize), String> {
+    let (mut choice, mut after, mut limit) = (Choice::default(), None, LIMIT.0);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "after" => after = Some(cursor(&value)?),
+            "limit" => {
+                let most = LIMIT.1;
+                let wrong = || format!("limit {value:?}: expected a number from 1 to {most}");
+                limit = value.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(wrong)?;
+            }
+            name if choice.set(name, value.clone().into_owned()) => {}
+            name => {
+                let fields = Choice::FIELDS.join(", ");
+                return Err(format!("{name:?} is not known; allowed: {fields}, after, limit"));
+            }
+        }
+    }
+    Ok((choice.read(parts.operator.now())?, after, limit))
+}
+
+fn cursor(text: &str) -> Result<Cursor, String> {
+    text.parse().map_err(|()| "after: expected the `next` of an earlier answer".to_owned())
+}
+
+async fn found(
+    request: &HttpRequest,
+    parts: &AdminParts,
+    sequence: &str,
+) -> Result<(Seen, crate::event::Event), Box<HttpResponse>> {
+    if let Some(refused) = parts.refusal(request, Area::Operation) {
+        return Err(Box::new(refused));
+    }
+    let Ok(sequence) = sequence.parse::<u64>() else {
+        return Err(Box::new(malformed("expected the number of an event, such as /v1/events/17")));
+    };
+    match parts.operator.show(Sequence(sequence)).await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => {
+            let detail = "the journal holds no event of that number: retention removed it, or none had it";
+            Err(Box::new(problem(StatusCode::NOT_FOUND, "gone", detail)))
+        }
+        Err(error) => Err(Box::new(fault(&error))),
+    }
+}
+
+/// What a list shows of an event.
+fn outline(seen: &Seen) -> Map<String, Value> {
+    let envelope = &seen.found.envelope;
+    let outline = json!({
+        "sequence": seen.found.sequence.0,
+        "message_id": envelope.keys.message_id.to_string(),
+        "source": &*envelope.source,
+        "provider": &*envelope.provider,
+        "event_id": envelope.event_id,
+        "type": envelope.event_type,
+        "received_at": envelope.received_at.to_string(),
+        "state": seen.status.as_str(),
+        "replayed": seen.found.replayed && seen.status != Status::Dropped,
+        "twin_of": envelope.twin_of.map(|twin| twin.to_string()),
+        "bytes": seen.found.body_bytes,
+    });
+    match outline {
+        Value::Object(outline) => outline,
+        _ => Map::new(),
+    }
+}
+
+fn answer(acted: &Acted, done: &'static str, dry_run: bool) -> Value {
+    let name = |fate: Fate| match fate {
+        Fate::Done => done,
+        Fate::Pending => "pending",
+        Fate::Held => "held",
+        Fate::Poison => "poison",
+        Fate::Ended => "ended",
+        Fate::Gone => "gone",
+        Fate::Underway => "underway",
+        Fate::Unknown => "unknown",
+        Fate::NoRoom => "no_room",
+    };
+    let outcomes: Map<String, Value> =
+        acted.fates.iter().map(|(fate, count)| (name(*fate).to_owned(), (*count).into())).collect();
+    json!({
+        "dry_run": dry_run,
+        "selected": acted.selected,
+        "outcomes": outcomes,
+        "next": acted.next.map(|next| next.to_string()),
+        "wait": acted.wait,
+        "begins": acted.begins.map(|begins| begins.to_string()),
+    })
+}
+
+fn fresh(status: StatusCode) -> actix_web::HttpResponseBuilder {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    answer
+}
+
+fn malformed(detail: &str) -> HttpResponse {
+    problem(StatusCode::BAD_REQUEST, "malformed", detail)
+}
+
+fn fault(error: &OperatorError) -> HttpResponse {
+    tracing::error!(%error, "an operator's call failed");
+    problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error.to_string())
+}

@@ -1,0 +1,242 @@
+//! `hookgate events`: what the running gateway's journal holds, and an operator's actions on it, over the admin listener.
+//!
+//! Ids and types come from outside: text output escapes what a terminal would obey. Long work goes on from call to call
+//! and tells its progress on stderr.
+
+mod action;
+mod caller;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use self::caller::{Caller, CallerArgs};
+use super::output::{self, Output};
+use super::stop::Stop;
+use crate::exit;
+use crate::operate::Choice;
+
+/// Events in one answer of the gateway, at most.
+const PAGE: u64 = 1000;
+
+/// What is done with events.
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the events that the journal holds, oldest first
+    List(ListArgs),
+    /// Show one event
+    Show(ShowArgs),
+    /// Publish confirmed events again, marked hookgate-replay
+    Replay(action::ActionArgs),
+    /// Forget keys: the next delivery of such an event is a new one
+    Forget(action::ActionArgs),
+    /// Relay events that are held
+    Release(action::ActionArgs),
+    /// Relay events that are poison, and try those at once that wait (unroutable, parked)
+    Requeue(action::ActionArgs),
+    /// Give up events that are not confirmed: they are lost
+    Drop(action::ActionArgs),
+}
+
+/// Which events.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SelectArgs {
+    /// Of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Of this event type
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// With this id of the provider
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// With this message id, 64 hexadecimal digits
+    #[arg(long, value_name = "MESSAGE_ID")]
+    key: Option<String>,
+    /// In one of these states: pending, aside, held, poison, confirmed, superseded, dropped
+    #[arg(long, value_name = "STATE,…")]
+    state: Option<String>,
+    /// With this number, or a range such as 5-9
+    #[arg(long, value_name = "N|N-N")]
+    sequence: Option<String>,
+    /// Received at this time or later, such as 2026-11-21T07:00:00Z, or 2h for two hours ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl SelectArgs {
+    pub(super) fn choice(self) -> Choice {
+        Choice {
+            source: self.source,
+            event_type: self.event_type,
+            id: self.id,
+            key: self.key,
+            state: self.state,
+            sequence: self.sequence,
+            since: self.since,
+            until: self.until,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// End after so many events
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u64,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The event's number
+    sequence: u64,
+    /// Write the body, exactly as received, to this file; - for stdout, and nothing else is printed
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+/// Runs the command; the exit code comes back.
+pub(super) fn run(args: EventsArgs, output: Output) -> anyhow::Result<u8> {
+    let done = match args.command {
+        Command::List(args) => list(args, output),
+        Command::Show(args) => show(args, output),
+        Command::Replay(args) => action::run("replay", "replayed", args, output),
+        Command::Forget(args) => action::run("forget", "forgotten", args, output),
+        Command::Release(args) => action::run("release", "released", args, output),
+        Command::Requeue(args) => action::run("requeue", "requeued", args, output),
+        Command::Drop(args) => action::run("drop", "dropped", args, output),
+    };
+    Ok(done.unwrap_or_else(Stop::tell))
+}
+
+fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
+    let caller = Caller::new(args.caller)?;
+    let choice = fields(&args.select.choice());
+    let (mut after, mut listed) = (args.after, 0);
+    let mut out = io::stdout().lock();
+    while listed < args.limit {
+        let limit = PAGE.min(args.limit - listed).to_string();
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&choice).append_pair("limit", &limit);
+        if let Some(after) = &after {
+            query.append_pair("after", after);
+        }
+        let mut page = caller.get(&format!("/v1/events?{}", query.finish()))?;
+        let events = page["events"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        listed += events.len() as u64;
+        events.iter().try_for_each(|event| line(&mut out, event, output)).map_err(Stop::failure)?;
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            return Ok(exit::OK);
+        }
+    }
+    out.flush().map_err(Stop::failure)?;
+    if let Some(after) = after {
+        eprintln!("there may be more: --after {after}");
+    }
+    Ok(exit::OK)
+}
+
+/// The fields that are set, by name.
+fn fields(choice: &Choice) -> Vec<(String, String)> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(choice) else { return Vec::new() };
+    let text = |(name, value): (String, Value)| Some((name, value.as_str()?.to_owned()));
+    fields.into_iter().filter_map(text).collect()
+}
+
+fn line(out: &mut impl Write, event: &Value, form: Output) -> io::Result<()> {
+    match form {
+        Output::Json => output::json(out, event),
+        Output::Text => {
+            let text = |key: &str| match &event[key] {
+                Value::String(text) if text.is_empty() => "-".to_owned(),
+                Value::String(text) => output::line(text),
+                other => other.to_string(),
+            };
+            let again = if event["replayed"] == true { " (replay)" } else { "" };
+            writeln!(
+                out,
+                "{:>8}  {}  {}  {}{again}  {}  {}  {}",
+                text("sequence"),
+                text("received_at"),
+                text("source"),
+                text("state"),
+                text("type"),
+                text("event_id"),
+                text("message_id"),
+            )
+        }
+    }
+}
+
+fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
+    let caller = Caller::new(args.caller)?;
+    let path = format!("/v1/events/{}", args.sequence);
+    if let Some(file) = args.body {
+        let bytes = caller.bytes(&format!("{path}/body"))?;
+        let written = match file.as_os_str() == "-" {
+            true => io::stdout().lock().write_all(&bytes),
+            false => File::create(&file).and_then(|mut file| file.write_all(&bytes)),
+        };
+        written.map_err(|error| Stop::failure(format!("cannot write {}: {error}", file.display())))?;
+        return Ok(exit::OK);
+    }
+    let event = caller.get(&path)?;
+    let mut out = io::stdout().lock();
+    let written = match (output, event.as_object()) {
+        (Output::Text, Some(event)) => event.iter().try_for_each(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(out, "{name}: {}", output::line(&text))
+        }),
+        _ => output::json(&mut out, &event),
+    };
+    written.map_err(Stop::failure)?;
+    Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_shows_an_event_and_nothing_for_a_terminal_to_obey() {
+        let event = json!({"sequence": 7, "received_at": "2026-11-21T07:00:00.000Z", "source": "shop", "state": "held",
+            "replayed": true, "type": "a\u{1b}[2J", "event_id": "", "message_id": "ab"});
+        let mut out = Vec::new();
+        line(&mut out, &event, Output::Text).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "       7  2026-11-21T07:00:00.000Z  shop  held (replay)  a\\u{1b}[2J  -  ab\n");
+        let mut out = Vec::new();
+        line(&mut out, &event, Output::Json).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), event);
+        assert!(!out.contains(&0x1b));
+    }
+
+    #[test]
+    fn fields_are_those_that_are_set() {
+        let choice = Choice { event_type: Some("a b".to_owned()), ..Choice::default() };
+        assert_eq!(fields(&choice), [("type".to_owned(), "a b".to_owned())]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Calls of the admin listener as its operator: address and token from the command line, else from the configuration.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::access::{self, Role, Secret};
+use crate::cli::args::ConfigArgs;
+use crate::cli::http::{Client, Reply, Url};
+use crate::cli::stop::Stop;
+
+/// Which gateway is called.
+#[derive(Debug, Args)]
+pub(super) struct CallerArgs {
+    /// The admin listener [default: the configured one, else http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// The environment variable with the admin token [default: the configured token, if any]
+    #[arg(long, value_name = "NAME")]
+    token_env: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// A gateway, as its operator calls it.
+pub(super) struct Caller {
+    client: Client,
+    base: Url,
+    token: Option<Secret>,
+}
+
+impl Caller {
+    /// Reads the configuration where one is named, or nothing else tells the address.
+    ///
+    /// # Errors
+    /// Where the configuration that was named has errors, or an option makes no sense.
+    pub(super) fn new(args: CallerArgs) -> Result<Self, Stop> {
+        let CallerArgs { from, token_env, config } = args;
+        let (from, token_env) = (from.as_deref(), token_env.as_deref());
+        let (base, token) = access::admin_listener(Role::Operator, from, token_env, config)?;
+        Ok(Self { client: Client::new(), base, token })
+    }
+
+    /// Gets JSON.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn get(&self, path: &str) -> Result<Value, Stop> {
+        let reply = self.fetch(path)?;
+        self.json(&reply)
+    }
+
+    /// Gets bytes.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>, Stop> {
+        let reply = self.fetch(path)?;
+        if reply.is_success() { Ok(reply.body) } else { Err(self.refused(&reply)) }
+    }
+
+    /// Posts JSON and gets some.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Stop> {
+        let token = self.token.as_ref().map(|token| token.as_slice());
+        let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
+        self.json(&reply.map_err(|error| Stop::unreachable(error.to_string()))?)
+    }
+
+    fn fetch(&self, path: &str) -> Result<Reply, Stop> {
+        let token = self.token.as_ref().map(|token| token.as_slice());
+        let reply = self.client.get_as(&self.base.with_path(path), token);
+        reply.map_err(|error| Stop::unreachable(error.to_string()))
+    }
+
+    fn json(&self, reply: &Reply) -> Result<Value, Stop> {
+        if !reply.is_success() {
+            return Err(self.refused(reply));
+        }
+        serde_json::from_slice(&reply.body)
+            .map_err(|error| Stop::failure(format!("{}: not the answer of a gateway: {error}", self.base)))
+    }
+
+    fn refused(&self, reply: &Reply) -> Stop {
+        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
+        Stop::failure(format!("{} refused with {}: {}", self.base, reply.status, detail.escape_debug()))
+    }
+}
