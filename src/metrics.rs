@@ -1,5 +1,7 @@
 //! Every metric: name, help, labels. Handles are looked up once, at load, and never per event.
 
+mod confirm;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock::Timestamp;
 use crate::reject::Reject;
+
+pub use confirm::{Claimed, ConfirmMetrics};
 
 type Float = Gauge<f64, AtomicU64>;
 type Int = Gauge<i64, AtomicI64>;

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use super::args::ConfigArgs;
 use super::gateway;
-use crate::config::{Loaded, SinkKind};
+use crate::config::{Ack, Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
 
@@ -33,6 +33,12 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<u8> {
     };
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     println!("configuration ok: {} source(s)", plans.len());
+    match loaded.settings.journal.ack {
+        Ack::Journal => println!("  a 2xx waits for the disk: {}", loaded.settings.journal.dir.display()),
+        Ack::Confirm => {
+            println!("  a 2xx waits for a claim in Redis and RabbitMQ's confirm; nothing is kept on disk")
+        }
+    }
     for plan in &plans {
         let (scheme, path) = (plan.verifier.scheme(), &loaded.settings.sources[&plan.name].path);
         let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();

@@ -13,3 +13,4 @@ mod tests;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased};
 pub use run::{Relay, RelayParts, RelaySettings};
+pub(crate) use step::published;
