@@ -8,4 +8,7 @@ mod attempt;
 mod confirmer;
 mod untold;
 
+#[cfg(test)]
+mod tests;
+
 pub use confirmer::{ConfirmParts, ConfirmSettings, Confirmer};

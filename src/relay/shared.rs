@@ -41,10 +41,11 @@ impl Answer {
     }
 }
 
+/// The replica that has to give signs of life for this claim to hold.
 fn owner(shared: &Shared) -> Option<&Owner> {
     match shared {
-        Shared::Theirs(claimant) => Some(&claimant.owner),
-        Shared::Mine | Shared::MineAgain { .. } | Shared::Done(_) => None,
+        Shared::Theirs(claimant) if matches!(claimant.owner, Owner::Replica { .. }) => Some(&claimant.owner),
+        Shared::Theirs(_) | Shared::Mine | Shared::MineAgain { .. } | Shared::Done(_) => None,
     }
 }
 

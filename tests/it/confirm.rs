@@ -1,16 +1,16 @@
 //! Confirm mode: no journal, and a 2xx only for what RabbitMQ has confirmed, once, whoever is killed or away.
 //!
-//! `HOOKGATE_IT_EVENTS` makes the run with kills longer.
+//! Here in fair weather; `faults` and `kills` beside it have the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+mod faults;
+mod kills;
+
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::chaos::{Mode, Proxy};
-use crate::gateway::{Answer, Client, Gateway, Setup, github, stripe, stripe_event, until};
-use crate::load::{Book, digest, drained, number, with_rabbitmq};
+use crate::gateway::{Answer, Client, Gateway, Setup, Signed, github, stripe, stripe_event, until};
+use crate::load::{drained, with_rabbitmq};
 use crate::redis::ask;
 use crate::services::{Drained, RabbitMq, Redis};
 
@@ -36,7 +36,7 @@ fn start(setup: Setup) -> Gateway {
     gateway
 }
 
-fn event(id: &str) -> crate::gateway::Signed {
+fn event(id: &str) -> Signed {
     stripe("shop", &stripe_event(id))
 }
 
@@ -62,6 +62,18 @@ fn accepted(answer: &Answer) -> String {
 /// How many messages there are, and how many of them are marked.
 fn counted(messages: &[Drained]) -> (usize, usize) {
     (messages.len(), messages.iter().filter(|message| message.headers.contains_key(MARK)).count())
+}
+
+/// Sends a delivery and reads no answer; the connection lives as long as the value.
+fn unread(gateway: &Gateway, signed: &Signed) -> Client {
+    let mut sender = Client::new(gateway.ingress());
+    let (signature, length) = (signed.header("stripe-signature"), signed.body.len());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nstripe-signature: {signature}\r\ncontent-length: {length}\r\n\r\n",
+        signed.path
+    );
+    sender.send(&[head.as_bytes(), &signed.body].concat());
+    sender
 }
 
 #[test]
@@ -167,55 +179,6 @@ fn beyond_its_rate_a_source_is_answered_429_by_default() {
 }
 
 #[test]
-fn without_rabbitmq_it_is_unready_and_503_burns_no_key() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let proxy = Proxy::start(broker.address());
-    let gateway = start(setup(&broker.url_by(proxy.address(), &vhost), &redis.url()));
-    let known = event("evt_known");
-    accepted(&gateway.deliver(&known));
-    proxy.set(Mode::Cut);
-    until("it knows", Duration::from_secs(10), || gateway.ready().0 == 503);
-    assert!(gateway.ready().1.contains("sink: FAILED"), "{}", gateway.ready().1);
-    let signed = event("evt_away");
-    for _ in 0..3 {
-        refused(&gateway.deliver(&signed), &gateway, "sink_away");
-    }
-    assert_eq!(gateway.deliver(&known).outcome(), "duplicate", "what is done needs no broker");
-    assert_eq!(ask::<i64>(&redis, &["DBSIZE"]), 1);
-    proxy.restore();
-    is_ready(&gateway);
-    accepted(&gateway.deliver(&signed));
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (2, 0), "no mark, for nothing had been sent");
-}
-
-#[test]
-fn a_confirm_that_never_came_is_503_and_the_next_try_is_marked() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let proxy = Proxy::start(broker.address());
-    let one = start(setup(&broker.url_by(proxy.address(), &vhost), &redis.url()));
-    let two = start(setup(&broker.url(&vhost), &redis.url()));
-    let signed = event("evt_lost");
-    turn(&proxy, Mode::BlackHole);
-    let begun = Instant::now();
-    scope(|scope| {
-        let first = scope.spawn(|| one.deliver(&signed));
-        sleep(Duration::from_millis(300));
-        let copy = two.deliver(&signed);
-        refused(&copy, &two, "claim_running");
-        let waited = begun.elapsed();
-        assert!((2.0..3.0).contains(&waited.as_secs_f64()), "it waited for two seconds: {waited:?}");
-        refused(&first.join().unwrap(), &one, "unconfirmed");
-    });
-    accepted(&two.deliver(&signed));
-    let messages = drained(broker, &vhost, "shop");
-    assert_eq!(counted(&messages), (1, 1), "the first may have arrived, so the second is marked");
-    assert_eq!(two.metric("hookgate_claims_total", &[("result", "taken_over")]), 1.0);
-    assert_eq!(two.deliver(&signed).outcome(), "duplicate");
-}
-
-#[test]
 fn a_copy_waits_for_the_attempt_under_way_and_is_a_duplicate() {
     let (broker, redis) = (RabbitMq::shared(), Redis::start());
     let vhost = broker.vhost();
@@ -234,33 +197,6 @@ fn a_copy_waits_for_the_attempt_under_way_and_is_a_duplicate() {
 }
 
 #[test]
-fn a_killed_replicas_claim_runs_out_and_is_taken_over_with_the_mark() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let proxy = Proxy::start(broker.address());
-    let mut one = start(setup(&broker.url_by(proxy.address(), &vhost), &redis.url()));
-    let two = start(setup(&broker.url(&vhost), &redis.url()));
-    turn(&proxy, Mode::BlackHole);
-    let signed = event("evt_killed");
-    let mut sender = Client::new(one.ingress());
-    let head = format!(
-        "POST {} HTTP/1.1\r\nhost: x\r\nstripe-signature: {}\r\ncontent-length: {}\r\n\r\n",
-        signed.path,
-        signed.header("stripe-signature"),
-        signed.body.len()
-    );
-    sender.send(&[head.as_bytes(), &signed.body].concat());
-    let claims = || ask::<Vec<String>>(&redis, &["KEYS", "hookgate:*"]);
-    until("it is claimed", Duration::from_secs(5), || claims().len() == 1);
-    one.kill();
-    let begun = Instant::now();
-    refused(&two.deliver(&signed), &two, "claim_running");
-    until("the lease has run out", Duration::from_secs(15), || two.deliver(&signed).status == 200);
-    assert!(begun.elapsed() > Duration::from_secs(4), "not before: {:?}", begun.elapsed());
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (1, 1));
-}
-
-#[test]
 fn an_event_whose_sender_has_gone_goes_its_way() {
     let (broker, redis) = (RabbitMq::shared(), Redis::start());
     let vhost = broker.vhost();
@@ -268,14 +204,7 @@ fn an_event_whose_sender_has_gone_goes_its_way() {
     let gateway = start(setup(&broker.url_by(proxy.address(), &vhost), &redis.url()));
     turn(&proxy, Mode::Delay(Duration::from_millis(300)));
     let signed = event("evt_gone");
-    let mut sender = Client::new(gateway.ingress());
-    let head = format!(
-        "POST {} HTTP/1.1\r\nhost: x\r\nstripe-signature: {}\r\ncontent-length: {}\r\n\r\n",
-        signed.path,
-        signed.header("stripe-signature"),
-        signed.body.len()
-    );
-    sender.send(&[head.as_bytes(), &signed.body].concat());
+    let sender = unread(&gateway, &signed);
     until("it is on its way", Duration::from_secs(5), || {
         gateway.metric("hookgate_confirm_in_progress", &[]) == 1.0
     });
@@ -311,216 +240,4 @@ fn a_stop_gives_those_who_wait_their_answers_first() {
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
-}
-
-#[test]
-fn without_redis_events_are_marked_and_noted_once_it_answers() {
-    let (broker, mut redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let gateways = [0, 1].map(|_| start(setup(&broker.url(&vhost), &redis.url())));
-    redis.stop();
-    let mut ids = BTreeSet::new();
-    for n in 0..20 {
-        for gateway in &gateways {
-            ids.insert(accepted(&gateway.deliver(&event(&format!("evt_{n}")))));
-        }
-    }
-    for gateway in &gateways {
-        let (status, text) = gateway.ready();
-        assert!(status == 200 && text.starts_with("degraded\n") && text.contains("redis: FAILED"), "{text}");
-    }
-    redis.restart();
-    until("Redis knows of every event", Duration::from_secs(15), || {
-        ids.iter().all(|id| {
-            ask::<Option<String>>(&redis, &["GET", &format!("hookgate:{id}")])
-                .is_some_and(|value| value.starts_with("done "))
-        })
-    });
-    gateways.iter().for_each(is_ready);
-    assert_eq!(gateways[0].deliver(&event("evt_3")).outcome(), "duplicate");
-    accepted(&gateways[1].deliver(&event("evt_later")));
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (41, 40));
-}
-
-#[test]
-fn redis_that_hangs_costs_a_moment_and_a_mark() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let gateway = start(setup(&broker.url(&vhost), &redis.url()));
-    redis.pause();
-    for n in 0..5 {
-        let begun = Instant::now();
-        accepted(&gateway.deliver(&event(&format!("evt_{n}"))));
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    }
-    redis.resume();
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (5, 5));
-}
-
-#[test]
-fn a_full_queue_is_503_and_what_it_refused_goes_through_later_with_the_mark() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let gateway = start(setup(&broker.url(&vhost), &redis.url()));
-    let limit = "{\"max-length\":3,\"overflow\":\"reject-publish\"}";
-    broker.rabbitmqctl(&["set_policy", "-p", &vhost, "full", "^webhooks\\.shop$", limit]);
-    let mut kept = 0;
-    let full = (0..200).find(|n| {
-        let answer = gateway.deliver(&event(&format!("evt_{n}")));
-        kept += usize::from(answer.status == 200);
-        answer.status == 503
-    });
-    let signed = event(&format!("evt_{}", full.expect("the queue becomes full")));
-    refused(&gateway.deliver(&signed), &gateway, "unconfirmed");
-    assert_eq!(drained(broker, &vhost, "shop").len(), kept, "what was refused is nowhere");
-    until("there is room again", Duration::from_secs(10), || gateway.deliver(&signed).status == 200);
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (1, 1));
-}
-
-#[test]
-fn what_no_queue_takes_is_503_until_there_is_one() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    start(setup(&broker.url(&vhost), &redis.url()));
-    broker.rabbitmqctl(&["delete_queue", "-p", &vhost, "webhooks.shop"]);
-    let only_checked = setup(&broker.url(&vhost), &redis.url()).set("sink", "declare = false");
-    let mut gateway = start(only_checked);
-    let signed = event("evt_unroutable");
-    for _ in 0..2 {
-        refused(&gateway.deliver(&signed), &gateway, "unconfirmed");
-    }
-    assert_eq!(ask::<i64>(&redis, &["DBSIZE"]), 0, "it is in no queue, so no key is left");
-    gateway.change(|setup| setup.set("sink", "declare = true"));
-    gateway.restart();
-    is_ready(&gateway);
-    accepted(&gateway.deliver(&signed));
-    assert_eq!(counted(&drained(broker, &vhost, "shop")), (1, 0));
-}
-
-#[test]
-fn beyond_max_in_flight_a_delivery_waits_a_moment_and_is_503() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let proxy = Proxy::start(broker.address());
-    let amqp = broker.url_by(proxy.address(), &vhost);
-    let gateway = start(setup(&amqp, &redis.url()).set("sink", "max_in_flight = 2"));
-    turn(&proxy, Mode::BlackHole);
-    let events: Vec<_> = (0..6).map(|n| event(&format!("evt_{n}"))).collect();
-    let answers: Vec<Answer> = scope(|scope| {
-        let senders: Vec<_> = events.iter().map(|signed| scope.spawn(|| gateway.deliver(signed))).collect();
-        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
-    });
-    assert!(answers.iter().all(|answer| answer.status == 503));
-    let of = |reason| gateway.metric("hookgate_rejected_total", &[("reason", reason)]);
-    assert_eq!((of("overloaded"), of("unconfirmed")), (4.0, 2.0));
-    assert_eq!(ask::<i64>(&redis, &["DBSIZE"]), 2, "those that found no room claimed nothing");
-}
-
-/// Sends every event to both replicas at once, again and again until each has answered 2xx.
-fn to_both(gateways: [std::net::SocketAddr; 2], events: u32, pace: &AtomicU32) -> Book {
-    const SENDERS: u32 = 16;
-    let book = Mutex::new(Book::default());
-    let next = AtomicU32::new(0);
-    scope(|scope| {
-        for _ in 0..SENDERS {
-            scope.spawn(|| {
-                let mut clients = gateways.map(Client::new);
-                let mut own = Book::default();
-                loop {
-                    let event = next.fetch_add(1, Ordering::Relaxed);
-                    if event >= events {
-                        break;
-                    }
-                    both(&mut clients, &mut own, &format!("evt_both_{event}"));
-                    pace.fetch_add(1, Ordering::Relaxed);
-                }
-                book.lock().unwrap().add(own);
-            });
-        }
-    });
-    book.into_inner().unwrap()
-}
-
-fn both(clients: &mut [Client; 2], book: &mut Book, id: &str) {
-    let end = Instant::now() + Duration::from_secs(60);
-    let insist = |client: &mut Client| {
-        let mut own = Book::default();
-        while !own.send(client, "shop", id) {
-            assert!(Instant::now() < end, "{id} is never answered 2xx: {:?}", own.refused.last());
-            sleep(Duration::from_millis(50));
-        }
-        own
-    };
-    let books: Vec<Book> = scope(|scope| {
-        let both: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| insist(client))).collect();
-        both.into_iter().map(|one| one.join().unwrap()).collect()
-    });
-    books.into_iter().for_each(|own| book.add(own));
-}
-
-#[test]
-fn a_replica_killed_five_times_under_copies_to_both_loses_and_doubles_nothing() {
-    let events = number("HOOKGATE_IT_EVENTS", 1500);
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let steady = start(setup(&broker.url(&vhost), &redis.url()));
-    let mut killed = start(setup(&broker.url(&vhost), &redis.url()));
-    let addresses = [steady.ingress(), killed.ingress()];
-    let (pace, ended) = (AtomicU32::new(0), AtomicBool::new(false));
-    let book = scope(|scope| {
-        let sending = scope.spawn(|| {
-            let book = to_both(addresses, events, &pace);
-            ended.store(true, Ordering::Relaxed);
-            book
-        });
-        for kill in 1..=5 {
-            until("a sixth more is sent", Duration::from_secs(300), || {
-                pace.load(Ordering::Relaxed) >= events / 6 * kill || ended.load(Ordering::Relaxed)
-            });
-            assert!(!ended.load(Ordering::Relaxed), "the load outlasts the kills");
-            killed.kill();
-            sleep(Duration::from_millis(100));
-            killed.start();
-        }
-        sending.join().unwrap()
-    });
-    assert_eq!(book.kept.len(), events as usize);
-    let other: BTreeSet<u16> = book.refused.iter().map(|(status, _)| *status).filter(|s| *s != 503).collect();
-    assert!(other.is_empty(), "{other:?}");
-    let messages = drained(broker, &vhost, "shop");
-    let mut by_id: BTreeMap<&str, Vec<&Drained>> = BTreeMap::new();
-    messages.iter().for_each(|message| by_id.entry(&message.message_id).or_default().push(message));
-    for (id, copies) in &by_id {
-        let unmarked = copies.iter().filter(|message| !message.headers.contains_key(MARK)).count();
-        assert!(unmarked <= 1, "{id}: {unmarked} unmarked copies of {}", copies.len());
-        assert!(copies.iter().all(|message| book.kept[*id] == digest(&message.body)), "{id}: other bytes");
-    }
-    let drained: BTreeSet<&str> = by_id.keys().copied().collect();
-    let answered: BTreeSet<&str> = book.kept.keys().map(String::as_str).collect();
-    assert!(drained == answered, "answered {}, drained {}", answered.len(), drained.len());
-    let (all, marked) = counted(&messages);
-    println!(
-        "{events} events, {} answers 2xx, {} refused, {} cut off: {all} messages, {marked} of them marked",
-        book.answers,
-        book.refused.len(),
-        book.unanswered
-    );
-    assert!(marked <= 5 * 16 * 2, "only what a kill caught is marked: {marked}");
-}
-
-#[test]
-fn replicas_of_both_modes_share_one_redis() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
-    let direct = start(setup(&broker.url(&vhost), &redis.url()));
-    let journal = setup(&broker.url(&vhost), &redis.url()).set("journal", "ack = \"journal\"").start();
-    let mut book = Book::default();
-    let mut clients = [direct.ingress(), journal.ingress()].map(Client::new);
-    for n in 0..200 {
-        both(&mut clients, &mut book, &format!("evt_mixed_{n}"));
-    }
-    crate::load::until_drained(&journal);
-    let messages = drained(broker, &vhost, "shop");
-    assert_eq!(counted(&messages), (200, 0));
-    assert_eq!(book.kept.len(), 200);
 }

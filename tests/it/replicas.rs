@@ -157,7 +157,7 @@ fn a_replica_keeps_its_id_over_restarts_and_another_has_another() {
     first.kill();
     first.start();
     until("its next run lives", Duration::from_secs(10), || ask::<String>(&redis, &["GET", &own]) != run);
-    assert_eq!(alive(), [own.clone()]);
+    assert_eq!(alive(), std::slice::from_ref(&own));
     let _second = setup(broker, &vhost, &redis).start();
     until("both live", Duration::from_secs(10), || alive().len() == 2);
     let life: i64 = ask(&redis, &["PTTL", &own]);
