@@ -33,6 +33,14 @@ const COPIES_MAX: usize = 1_024;
 const LOOK_FIRST: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(200);
 
+/// How an attempt came out.
+enum Step {
+    /// Confirmed, or known to be.
+    Ended(Accepted),
+    /// Another attempt has the claim.
+    Theirs(Claimant),
+}
+
 /// Where events are claimed and published.
 pub(super) struct Desk {
     parts: ConfirmParts,
@@ -87,23 +95,29 @@ impl Desk {
                 let known = if policy.forward_duplicates { None } else { self.known(&id).await };
                 return known.ok_or_else(|| Reject::SinkAway.into());
             }
-            if let Some(accepted) = self.attempt(&mut event, policy).await? {
-                return Ok(accepted);
+            let Some(slot) = self.slot().await else {
+                let known = if policy.forward_duplicates { None } else { self.known(&id).await };
+                let full = || Reject::Overloaded.because("sink.max_in_flight events wait for their confirms");
+                return known.ok_or_else(full);
+            };
+            let attempt = self.attempt(&mut event, policy).await?;
+            drop(slot);
+            match attempt {
+                Step::Ended(accepted) => return Ok(accepted),
+                Step::Theirs(claimant) => self.wait_for(&claimant, &id, patience).await?,
             }
-            self.wait_for_claim(&id, patience).await?;
         }
     }
 
-    /// Claims and publishes; nothing where another attempt has the claim.
-    async fn attempt(&self, event: &mut Event, policy: Policy) -> Result<Option<Accepted>, Refused> {
-        let _slot = self.slot().await?;
+    /// Claims and publishes, within a slot.
+    async fn attempt(&self, event: &mut Event, policy: Policy) -> Result<Step, Refused> {
         let deadline = self.now() + self.settings.confirm_timeout;
         let keys = event.envelope().keys;
         let answer = match self.claim(&keys).await {
             Ok(answer) => answer,
             Err(error) => {
                 self.redis_is_away(&error);
-                return self.publish(event, None, deadline).await.map(Some);
+                return self.publish(event, None, deadline).await.map(Step::Ended);
             }
         };
         if self.redis_away.swap(false, Ordering::Relaxed) {
@@ -115,32 +129,27 @@ impl Desk {
         match answer.leased {
             Leased::Mine(lease) => {
                 self.count(if lease.is_over() { Claimed::TakenOver } else { Claimed::Mine });
-                self.publish(event, Some(&lease), deadline).await.map(Some)
+                self.publish(event, Some(&lease), deadline).await.map(Step::Ended)
             }
             Leased::Done(_) if policy.forward_duplicates => {
                 self.count(Claimed::Done);
                 event.set_redelivery();
-                self.forward(event, deadline).await.map(Some)
+                self.forward(event, deadline).await.map(Step::Ended)
             }
             Leased::Done(done) => {
                 self.count(Claimed::Done);
-                Ok(Some(Accepted { proof: Proof::Done(done), outcome: Outcome::Duplicate }))
+                Ok(Step::Ended(Accepted { proof: Proof::Done(done), outcome: Outcome::Duplicate }))
             }
             Leased::TooManyTwins => Err(Reject::TooManyTwins.because(format!(
                 "{TWINS_MAX} events with the same content were relayed within dedup.window"
             ))),
-            Leased::Theirs(_) => Ok(None),
+            Leased::Theirs(claimant) => Ok(Step::Theirs(claimant)),
         }
     }
 
     /// One of `max_in_flight`, soon or not at all.
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, Refused> {
-        match timeout(SLOT_WAIT, self.slots.acquire()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => {
-                Err(Reject::Overloaded.because("sink.max_in_flight events wait for RabbitMQ's confirm"))
-            }
-        }
+    async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        timeout(SLOT_WAIT, self.slots.acquire()).await.ok().and_then(Result::ok)
     }
 
     /// Claims with a lease; from a replica with a journal only after it has been silent for long.
@@ -224,9 +233,8 @@ impl Desk {
     }
 
     /// Waits until the claim that stands in the way is gone, done or out of time.
-    async fn wait_for_claim(&self, id: &Digest, patience: Duration) -> Result<(), Refused> {
+    async fn wait_for(&self, claimant: &Claimant, id: &Digest, patience: Duration) -> Result<(), Refused> {
         self.count(Claimed::Running);
-        let running = || Reject::ClaimRunning.because("another attempt at this event has not ended");
         let Ok(_waiting) = self.copies.try_acquire() else {
             return Err(Reject::ClaimRunning.because("too many copies wait for other attempts already"));
         };
@@ -234,7 +242,7 @@ impl Desk {
         loop {
             let left = patience.saturating_sub(self.now());
             if left.is_zero() {
-                return Err(running());
+                return Err(Reject::ClaimRunning.because(whose(&claimant.owner)));
             }
             sleep(pause.min(left)).await;
             pause = (pause * 2).min(LOOK_MAX);
@@ -270,6 +278,18 @@ impl Desk {
 
     fn now(&self) -> Duration {
         self.parts.clock.monotonic()
+    }
+}
+
+fn whose(owner: &Owner) -> String {
+    match owner {
+        Owner::Lease(left) => {
+            format!("another attempt at this event has not ended; its lease lasts {} s more", left.as_secs())
+        }
+        Owner::Replica { id, .. } => {
+            format!("replica {id} has it in its journal and has not published it yet")
+        }
+        Owner::Unknown => "its key in Redis holds a value that is none of ours: remove that key".to_owned(),
     }
 }
 

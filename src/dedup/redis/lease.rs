@@ -75,7 +75,8 @@ impl RedisClaims {
             settings.replica.clone(),
             ask.token.to_string(),
             millis(ask.lease).to_string(),
-            self.life().to_string(),
+            // A lease that outlived its key would let a second claim find none.
+            self.life().max(millis(ask.lease)).to_string(),
             ask.keys.message_id.to_string(),
             ask.twins_max.to_string(),
             ask.silent.map(|claimant| claimant.seen.clone()).unwrap_or_default(),

@@ -444,6 +444,17 @@ async fn a_lease_is_exclusive_until_it_runs_out_and_is_then_taken_over_once() {
 }
 
 #[tokio::test]
+async fn a_key_lives_as_long_as_its_lease_however_short_the_window() {
+    let server = Server::start().await;
+    let settings = RedisSettings { window: Duration::from_millis(20), ..server.settings(ONE) };
+    let one = RedisClaims::new(settings).unwrap();
+    let keys = keys(1, Some(200));
+    leased(&one, ask(&keys, 1, Duration::from_secs(60))).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(refused_lease(&one, ask(&keys, 2, Duration::from_secs(60))).await, "lease");
+}
+
+#[tokio::test]
 async fn a_relay_takes_a_lease_over_and_a_lease_a_silent_relays_claim() {
     let server = Server::start().await;
     let (one, two) = (server.claims(ONE), server.claims(TWO));
