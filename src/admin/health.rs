@@ -53,7 +53,7 @@ impl Health {
     fn with_confirm(&self, confirmer: &Confirmer) -> (Readiness, String) {
         let accepts = if confirmer.stopping() { Err("stopping".to_owned()) } else { self.hands_over() };
         let redis = if confirmer.redis_connected() {
-            Ok(format!("{} confirmed events to be noted", confirmer.untold()))
+            Ok(format!("{} events to be noted", confirmer.untold()))
         } else {
             Err("no answer; events are published with the duplicate mark".to_owned())
         };

@@ -188,15 +188,18 @@ impl Desk {
     ) -> Result<Accepted, Refused> {
         let marked = lease.is_none_or(Lease::is_over);
         let confirmation = self.send(event, marked, deadline).await;
+        let (envelope, nothing_sent) = (event.envelope(), left_nothing(&confirmation));
+        let id = envelope.keys.message_id;
         let Some(proof) = confirmation.proof() else {
-            if let Some(lease) = lease {
+            match lease {
                 // Where Redis does not answer, the lease runs out by itself.
-                self.parts.redis.release(lease, left_nothing(&confirmation)).await.ok();
+                Some(lease) => drop(self.parts.redis.release(lease, nothing_sent).await),
+                None if !nothing_sent => self.untold.doubt(id),
+                None => {}
             }
             return Err(refusal(&confirmation));
         };
-        let envelope = event.envelope();
-        self.untold.finish(&self.parts.redis, envelope.keys.message_id).await;
+        self.untold.finish(&self.parts.redis, id).await;
         let outcome = if envelope.twin_of.is_some() { Outcome::Twin } else { Outcome::New };
         Ok(Accepted { proof: Proof::Confirmed(proof), outcome })
     }

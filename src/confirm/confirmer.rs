@@ -152,7 +152,7 @@ impl Confirmer {
         self.desk.redis().connected()
     }
 
-    /// Confirmed events that Redis has not been told of.
+    /// Events of which Redis has not been told what became of them.
     pub fn untold(&self) -> usize {
         self.desk.untold()
     }
@@ -176,7 +176,7 @@ impl Confirmer {
         if tokio::time::timeout(LAST_NOTES, self.desk.tell_all()).await.is_err() || self.untold() > 0 {
             tracing::warn!(
                 events = self.untold(),
-                "stopped before Redis knew of all that is confirmed; copies of it go out marked"
+                "stopped before Redis knew what became of all events; copies may go out again"
             );
         }
     }

@@ -18,6 +18,8 @@
 //! claimed, its lease run out          claimed, over    SWAP, or the lease script       the window, anew
 //! lease, certainly nothing published  (none)           the release script              -
 //! lease, unknown whether published    lease run out    the release script              what is left
+//! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
+//!   away, and never confirmed
 //! any                                 done             SET                             the window, anew
 //! claimed, done                       (none)           the window passes, or Redis loses it
 //! ```

@@ -56,7 +56,7 @@ impl Metrics {
         registry.register("claims", "Looks at the claims in Redis, by what they found", claims);
         let help = "Deliveries that wait for a claim or RabbitMQ's confirm";
         registry.register("confirm_in_progress", help, metrics.in_progress.clone());
-        let help = "Confirmed events that Redis has not been told of";
+        let help = "Events of which Redis has not been told what became of them";
         registry.register("confirm_untold", help, metrics.untold.clone());
         registry.register("redis_up", "Whether Redis answered the last command", metrics.redis_up.clone());
         metrics

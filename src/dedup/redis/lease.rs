@@ -8,7 +8,7 @@ use ::redis::{Pipeline, Value};
 
 use super::script::{Call, LEASE, RELEASE};
 use super::value::{self, Held};
-use super::{Claimant, ClaimsError, Done, Inner, RedisClaims, millis, refused, text, time};
+use super::{Claimant, ClaimsError, Done, Inner, PIPELINE_MAX, RedisClaims, millis, refused, text, time};
 use crate::event::{Digest, Keys};
 
 /// What a claim with a lease is asked for.
@@ -125,15 +125,31 @@ impl RedisClaims {
     /// Then the lease runs out by itself.
     pub async fn release(&self, lease: &Lease, nothing_sent: bool) -> Result<(), ClaimsError> {
         let replica = &self.inner.settings.replica;
-        let instead = if nothing_sent && !lease.over {
-            String::new()
-        } else {
-            format!("claimed {replica} lease 0 {} over", lease.token)
-        };
+        let instead =
+            if nothing_sent && !lease.over { String::new() } else { value::run_out(replica, lease.token) };
         let arguments = vec![lease.value.clone(), lease.keys.message_id.to_string(), instead];
         let call = Call { keys: self.keys(&lease.keys), arguments };
         for reply in RELEASE.run(&self.inner.line, &[call]).await? {
             reply.map_err(|error| refused(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that events may have been published without a claim: whoever claims one next takes it over, with the
+    /// duplicate mark. A claim or a `done` that stands already stays.
+    ///
+    /// # Errors
+    /// Then any of them may not be noted; to call again is safe.
+    pub async fn doubt(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
+        let value = value::run_out(&self.inner.settings.replica, 0);
+        for part in batch.chunks(PIPELINE_MAX) {
+            let mut pipe = Pipeline::with_capacity(part.len());
+            for message_id in part {
+                pipe.cmd("SET").arg(self.key(message_id)).arg(&value).arg("NX").arg("PX").arg(self.life());
+            }
+            for reply in self.inner.line.send(&pipe, part.len()).await? {
+                reply.map_err(|error| refused(&error))?;
+            }
         }
         Ok(())
     }

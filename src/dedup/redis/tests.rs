@@ -444,6 +444,19 @@ async fn a_lease_is_exclusive_until_it_runs_out_and_is_then_taken_over_once() {
 }
 
 #[tokio::test]
+async fn what_was_published_without_a_claim_is_taken_over_unless_it_is_known() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let long = Duration::from_secs(60);
+    one.claim(&[id(1)]).await.unwrap();
+    one.finish(&[id(2)]).await.unwrap();
+    one.doubt(&[id(1), id(2), id(3), id(4)]).await.unwrap();
+    assert_eq!(claimed(&one, &[id(1), id(2)]).await, ["again", "done"]);
+    assert!(leased(&two, ask(&keys(3, None), 1, long)).await.0.is_over());
+    assert_eq!(claimed(&two, &[id(4)]).await, ["lease run out"]);
+}
+
+#[tokio::test]
 async fn a_key_lives_as_long_as_its_lease_however_short_the_window() {
     let server = Server::start().await;
     let settings = RedisSettings { window: Duration::from_millis(20), ..server.settings(ONE) };

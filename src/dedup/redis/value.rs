@@ -64,6 +64,11 @@ pub(super) fn claimed(replica: &str, run: &str, over: bool) -> String {
     format!("claimed {replica} run {run}{}", if over { " over" } else { "" })
 }
 
+/// A lease that has run out, of an attempt that may have published.
+pub(super) fn run_out(replica: &str, token: u64) -> String {
+    format!("claimed {replica} lease 0 {token} over")
+}
+
 /// Confirmed.
 pub(super) fn done(replica: &str) -> String {
     format!("done {replica}")
@@ -95,6 +100,7 @@ mod tests {
         assert_eq!(read(&claimed(ONE, "ab", false)), words(Term::Run(Some("ab")), false));
         assert_eq!(read(&claimed(ONE, "ab", true)), words(Term::Run(Some("ab")), true));
         assert_eq!(read(&done(ONE)), Held::Done);
+        assert_eq!(read(&run_out(ONE, 7)), words(Term::Until(0), true));
         let lease = |rest: &str| format!("claimed {ONE} lease {rest}");
         assert_eq!(read(&lease("12 7")), words(Term::Until(12), false));
         assert_eq!(read(&lease("12 7 over")), words(Term::Until(12), true));
