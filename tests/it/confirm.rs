@@ -100,6 +100,11 @@ fn a_2xx_stands_for_a_confirmed_message_and_no_folder_is_touched() {
     let (_, text) = one.ready();
     assert!(text.contains("journal: none") && text.contains("redis: ok"), "{text}");
     assert_eq!(one.metric("hookgate_claims_total", &[("result", "mine")]), 1.0);
+    let check = one.run(&["check", "--connect"]);
+    assert_eq!(check.status.code(), Some(0));
+    assert!(
+        String::from_utf8_lossy(&check.stdout).contains("waits for a claim in Redis and RabbitMQ's confirm")
+    );
     assert_eq!(two.metric("hookgate_claims_total", &[("result", "done")]), 1.0);
     assert_eq!(one.admin_call("POST", "/v1/inbox/shop/claim", &[], b"").status, 404);
     assert_eq!(one.deliver(&event("evt_2").without("stripe-signature")).status, 401);
