@@ -12,13 +12,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
-use crate::dedup::{Claim, Index, IndexError};
+use crate::dedup::{Claim, Done, Index, IndexError};
 use crate::disk::Disk;
 use crate::event::{Event, KeyEntry, Sequence};
 use crate::journal::{Journal, JournalError, Mark, Receipt, Room};
 use crate::lanes::Lanes;
 use crate::metrics::{Ending, Outcome, Request};
 use crate::reject::Reject;
+use crate::sink::Confirmed;
 
 mod orders;
 
@@ -29,8 +30,8 @@ use orders::{Order, Ordered};
 const OFFERS_MAX: usize = 8192;
 /// Bytes of theirs that may.
 const OFFER_BYTES_MAX: usize = 48 << 20;
-/// Twins of one content that are relayed; more of them are held.
-const TWINS_MAX: u32 = 8;
+/// Twins of one content that are relayed; more of them are held, or refused where there is no journal to hold them.
+pub const TWINS_MAX: u32 = 8;
 /// The size of event that health asks room for.
 const ROOM_PROBE: u64 = 64 << 10;
 /// How often the thread looks after the files when nothing else wakes it.
@@ -51,11 +52,22 @@ pub struct Policy {
     pub refuse_unknown: Option<Reject>,
 }
 
-/// An accepted delivery: proof that its event is on disk, and what it was.
+/// Why a delivery may be answered 2xx. Each proof is made in one room only.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// Its event is on disk.
+    Kept(Receipt),
+    /// RabbitMQ confirmed its event.
+    Confirmed(Confirmed),
+    /// Redis knows its event as published and confirmed.
+    Done(Done),
+}
+
+/// An accepted delivery: proof that its event is safe, and what it was.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
     /// The proof.
-    pub receipt: Receipt,
+    pub proof: Proof,
     /// What it was.
     pub outcome: Outcome,
 }
@@ -450,7 +462,7 @@ impl<D: Disk> Core<D> {
             Decision::Refused(reject) => return Err(reject),
         };
         let receipt = self.journal.receipt(sequence).ok_or(Reject::JournalFailed)?;
-        Ok(Accepted { receipt, outcome })
+        Ok(Accepted { proof: Proof::Kept(receipt), outcome })
     }
 
     /// Why an event cannot be appended, if so; where the segment ends, what is staged is committed first.

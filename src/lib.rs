@@ -1,7 +1,7 @@
 //! hookgate: a receiving gateway for webhooks. This page is the map.
 //!
 //! The order of the rooms is the order of the types: `Delivery -> Verified -> EventKey -> Event -> Receipt -> 2xx`.
-//! Each proof type has private fields and is made in one room only, so a wrong order does not compile.
+//! (In confirm mode, `Confirmed` or `Done` stand in the place of `Receipt`.) Each proof type has private fields and is made in one room only, so a wrong order does not compile.
 //!
 //! # Nouns (import only each other)
 //! - [`delivery`]: what arrived, untrusted, exact bytes.
@@ -20,13 +20,15 @@
 //! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
 //!
 //! # Stores and outlets (never import each other)
-//! - [`dedup`]: event keys known so far, in memory and key files; claims shared by Redis.
-//! - [`journal`]: the append-only log; mints `Receipt`, the only way to a 2xx.
-//! - [`sink`]: where events go: `rabbitmq`, `stdout`, and the inbox's leases.
+//! - [`dedup`]: event keys known so far, in memory and key files; claims shared by Redis; mints `Done`.
+//! - [`journal`]: the append-only log; mints `Receipt`, the way to a 2xx.
+//! - [`sink`]: where events go: `rabbitmq`, `stdout`, and the inbox's leases; mints `Confirmed`.
 //!
 //! # Flow
 //! - [`source`]: one configured endpoint, assembled. [`pipeline`]: the stages in order, one page.
 //! - [`accept`]: the one thread that claims keys and writes the journal: check-and-claim is atomic.
+//! - [`confirm`]: the other way to a 2xx, without a journal: claim in Redis, publish, RabbitMQ's confirm.
+//! - [`keeper`]: which of the two ways a gateway has.
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
@@ -37,12 +39,12 @@
 //!   and in `cli::gateway` the place where everything is put together.
 //!
 //! # Absent on purpose
-//! No body is parsed and printed again. No 2xx without a receipt. No key from unsigned bytes alone. No Redis and no
+//! No body is parsed and printed again. No 2xx without a proof that the event is safe. No key from unsigned bytes alone. No Redis and no
 //! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch of anything.
 //!
 //! Two rooms stand elsewhere than one might expect: `disk` is a noun, since journal and key files both stand on it;
 //! `accept` is a flow of its own, since one thread must own the index and the journal together. That also makes a
-//! trait over claims needless: the index is asked in that thread, Redis by the relay alone.
+//! trait over claims needless: the index is asked in that thread, Redis by the relay or by `confirm`.
 
 pub mod clock;
 pub mod delivery;
@@ -67,6 +69,8 @@ pub mod journal;
 pub mod sink;
 
 pub mod accept;
+pub mod confirm;
+pub mod keeper;
 pub mod lanes;
 pub mod operate;
 pub mod pipeline;

@@ -1,17 +1,18 @@
 //! The way in, on one page: the stages that a delivery passes, in order, and nothing else.
 //!
 //! Each stage takes the proof that the one before it made: a wrong order does not compile, and there is no
-//! answer without a [`Receipt`](crate::journal::Receipt) but for a handshake, which is no event, and for an event
-//! type that the source filters out.
+//! answer without a [`Proof`](crate::accept::Proof) but for a handshake, which is no event, and for an event type
+//! that the source filters out.
 
 use std::sync::Arc;
 
-use crate::accept::{Accepted, Acceptor, Policy};
+use crate::accept::{Accepted, Policy};
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::event::{Digest, Event};
 use crate::freshness;
+use crate::keeper::Keeper;
 use crate::metrics::Request;
 use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
@@ -25,7 +26,7 @@ const CLOCK_SLACK_MS: i64 = 60_000;
 /// What a delivery that was not refused turned out to be.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// Its event is on disk.
+    /// Its event is safe: on disk, or with RabbitMQ.
     Kept {
         /// Proof and outcome.
         accepted: Accepted,
@@ -41,14 +42,14 @@ pub enum Answer {
 /// The stages, and what they share.
 #[derive(Clone)]
 pub struct Pipeline {
-    acceptor: Acceptor,
+    keeper: Keeper,
     clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
-    /// A way in that ends at `acceptor`.
-    pub fn new(acceptor: Acceptor, clock: Arc<dyn Clock>) -> Self {
-        Self { acceptor, clock }
+    /// A way in that ends at `keeper`.
+    pub fn new(keeper: Keeper, clock: Arc<dyn Clock>) -> Self {
+        Self { keeper, clock }
     }
 
     /// Takes one delivery through all stages. What is kept is counted by the acceptance thread, which takes
@@ -87,23 +88,19 @@ impl Pipeline {
         let (invalid, policy) = schema_verdict(source, &verified, &key);
         let message_id = key.keys().message_id;
         let event = Event::new(&source.name, verified, key, invalid);
-        let accepted = self.keep(event, policy, request.hand_over()).await?;
+        let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
     }
 
     /// The time to judge by; a clock that cannot be right is a fault of ours, not a stale delivery.
     fn honest_time(&self, now: Timestamp) -> Result<Timestamp, Refused> {
-        let behind = self.acceptor.newest().max(CLOCK_FLOOR).millis_since(now);
+        let behind = self.keeper.newest().max(CLOCK_FLOOR).millis_since(now);
         if behind > CLOCK_SLACK_MS {
             let detail =
                 format!("this machine's clock is {} s behind what it must be at least", behind / 1000);
             return Err(Reject::ClockWrong.because(detail));
         }
         Ok(now)
-    }
-
-    async fn keep(&self, event: Event, policy: Policy, request: Request) -> Result<Accepted, Reject> {
-        self.acceptor.offer(event, policy, request)?.await.unwrap_or(Err(Reject::JournalFailed))
     }
 
     /// The clock that dates deliveries.

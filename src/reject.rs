@@ -60,6 +60,14 @@ pub enum Reject {
     JournalFailed,
     /// Fault: more deliveries wait for the disk than the gateway lets wait.
     Overloaded,
+    /// More events with one content than may be relayed, where there is no journal to hold them.
+    TooManyTwins,
+    /// Fault: RabbitMQ does not take events, and there is no journal to keep them.
+    SinkAway,
+    /// Fault: RabbitMQ did not confirm the event in time, refused or returned it.
+    Unconfirmed,
+    /// Fault: another attempt at the same event has not ended.
+    ClaimRunning,
     /// Fault: this machine's clock is wrong.
     ClockWrong,
     /// Fault: the gateway is stopping.
@@ -91,7 +99,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -118,6 +126,10 @@ impl Reject {
         Self::JournalFull,
         Self::JournalFailed,
         Self::Overloaded,
+        Self::TooManyTwins,
+        Self::SinkAway,
+        Self::Unconfirmed,
+        Self::ClaimRunning,
         Self::ClockWrong,
         Self::Stopping,
     ];
@@ -154,6 +166,16 @@ impl Reject {
                 retry_after: Some(1),
                 fault: false,
             },
+            Self::TooManyTwins => Row {
+                status: 429,
+                code: "too_many_twins",
+                reason: "too_many_twins",
+                retry_after: Some(300),
+                fault: false,
+            },
+            Self::SinkAway => fault("unavailable", "sink_away", 5),
+            Self::Unconfirmed => fault("unavailable", "unconfirmed", 5),
+            Self::ClaimRunning => fault("unavailable", "claim_running", 5),
             Self::JournalFull => fault("unavailable", "journal_full", 30),
             Self::JournalFailed => fault("unavailable", "journal_failed", 5),
             Self::Overloaded => fault("unavailable", "overloaded", 1),

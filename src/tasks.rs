@@ -15,6 +15,25 @@ pub fn thread<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
+/// A runtime that tasks can be started on from anywhere, such as from a worker's that ends before them.
+#[derive(Clone, Debug)]
+pub struct Runtime(tokio::runtime::Handle);
+
+impl Runtime {
+    /// The current one; to be called within a runtime.
+    pub fn current() -> Self {
+        Self(tokio::runtime::Handle::current())
+    }
+
+    /// Starts a task on it; dropping the handle does not end it.
+    pub fn task<T: Send + 'static>(
+        &self,
+        body: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.0.spawn(body)
+    }
+}
+
 /// Starts a task on the current runtime; dropping the handle does not end it.
 pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(body)

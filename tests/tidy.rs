@@ -22,7 +22,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (0, &["clock", "delivery", "disk", "exit", "metrics", "reject", "tasks", "telemetry", "units"]),
     (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
-    (3, &["accept", "lanes", "operate", "pipeline", "relay", "source"]),
+    (3, &["accept", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),
     (4, &["admin", "cli", "config", "ingress", "main"]),
 ];
 /// What rooms of layer 1 may import of their own layer, beside the proof types.
@@ -36,7 +36,12 @@ const MEANT: &[(&str, &str)] = &[
     ("operate", "accept"),
     ("operate", "lanes"),
     ("source", "accept"),
+    ("confirm", "accept"),
+    ("confirm", "relay"),
+    ("keeper", "accept"),
+    ("keeper", "confirm"),
     ("pipeline", "accept"),
+    ("pipeline", "keeper"),
     ("pipeline", "source"),
 ];
 

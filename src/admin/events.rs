@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 use super::guard::Area;
 use super::server::{AdminParts, problem};
 use crate::accept::{Action, Fate};
+use crate::clock::Timestamp;
+use crate::disk::RealDisk;
 use crate::event::Sequence;
-use crate::operate::{Acted, Call, Choice, Cursor, OperatorError, Seen, Selection, Status};
+use crate::operate::{Acted, Call, Choice, Cursor, Operator, OperatorError, Seen, Selection, Status};
 
 /// Events in one answer, where the caller says nothing, and most.
 const LIMIT: (usize, usize) = (100, 1000);
@@ -33,14 +35,15 @@ struct Order {
 }
 
 pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    if let Some(refused) = parts.refusal(&request, Area::Operation) {
-        return refused;
-    }
-    let (selection, after, limit) = match query(&parts, request.query_string()) {
+    let operator = match operator(&parts, &request) {
+        Ok(operator) => operator,
+        Err(refused) => return *refused,
+    };
+    let (selection, after, limit) = match query(operator.now(), request.query_string()) {
         Ok(query) => query,
         Err(detail) => return malformed(&detail),
     };
-    match parts.operator.list(&selection, after, limit).await {
+    match operator.list(&selection, after, limit).await {
         Ok(page) => {
             let events: Vec<Value> = page.events.iter().map(|seen| Value::Object(outline(seen))).collect();
             let next = page.next.map(|next| next.to_string());
@@ -98,21 +101,34 @@ pub(super) async fn act(
     action: Path<String>,
     body: Bytes,
 ) -> HttpResponse {
-    if let Some(refused) = parts.refusal(&request, Area::Operation) {
-        return refused;
-    }
+    let operator = match operator(&parts, &request) {
+        Ok(operator) => operator,
+        Err(refused) => return *refused,
+    };
     let Some((action, done)) = action_of(&action) else {
         let detail = "here are /v1/events/replay, /forget, /release, /requeue and /drop";
         return problem(StatusCode::NOT_FOUND, "not_found", detail);
     };
-    let call = match call(&parts, &request, action, &body) {
+    let call = match call(&parts, &request, (action, operator.now()), &body) {
         Ok(call) => call,
         Err(detail) => return malformed(&detail),
     };
-    match parts.operator.act(&call).await {
+    match operator.act(&call).await {
         Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, done, call.dry_run)),
         Err(error) => fault(&error),
     }
+}
+
+/// What answers an operator's call, if the caller may make it and there is a journal.
+fn operator<'p>(
+    parts: &'p AdminParts,
+    request: &HttpRequest,
+) -> Result<&'p Operator<RealDisk>, Box<HttpResponse>> {
+    if let Some(refused) = parts.refusal(request, Area::Operation) {
+        return Err(Box::new(refused));
+    }
+    let detail = "this gateway keeps no journal (journal.ack = \"confirm\"): RabbitMQ has the events";
+    parts.operator.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_journal", detail)))
 }
 
 /// What an action is called in a path, and what it says of an event it was carried out on.
@@ -127,7 +143,12 @@ fn action_of(name: &str) -> Option<(Action, &'static str)> {
     })
 }
 
-fn call(parts: &AdminParts, request: &HttpRequest, action: Action, body: &[u8]) -> Result<Call, String> {
+fn call(
+    parts: &AdminParts,
+    request: &HttpRequest,
+    (action, now): (Action, Timestamp),
+    body: &[u8],
+) -> Result<Call, String> {
     if body.len() > BODY_BYTES_MAX {
         return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
     }
@@ -138,7 +159,7 @@ fn call(parts: &AdminParts, request: &HttpRequest, action: Action, body: &[u8]) 
             Choice::FIELDS.join(", ")
         )
     })?;
-    let selection = order.selection.read(parts.operator.now())?;
+    let selection = order.selection.read(now)?;
     if selection.is_all() && !order.all {
         return Err("the selection is empty; to mean every event, send \"all\": true".to_owned());
     }
@@ -149,7 +170,7 @@ fn call(parts: &AdminParts, request: &HttpRequest, action: Action, body: &[u8]) 
     Ok(Call { action, selection, after, dry_run: order.dry_run, who })
 }
 
-fn query(parts: &AdminParts, query: &str) -> Result<(Selection, Option<Cursor>, usize), String> {
+fn query(now: Timestamp, query: &str) -> Result<(Selection, Option<Cursor>, usize), String> {
     let (mut choice, mut after, mut limit) = (Choice::default(), None, LIMIT.0);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -166,7 +187,7 @@ fn query(parts: &AdminParts, query: &str) -> Result<(Selection, Option<Cursor>, 
             }
         }
     }
-    Ok((choice.read(parts.operator.now())?, after, limit))
+    Ok((choice.read(now)?, after, limit))
 }
 
 fn cursor(text: &str) -> Result<Cursor, String> {
@@ -178,13 +199,11 @@ async fn found(
     parts: &AdminParts,
     sequence: &str,
 ) -> Result<(Seen, crate::event::Event), Box<HttpResponse>> {
-    if let Some(refused) = parts.refusal(request, Area::Operation) {
-        return Err(Box::new(refused));
-    }
+    let operator = operator(parts, request)?;
     let Ok(sequence) = sequence.parse::<u64>() else {
         return Err(Box::new(malformed("expected the number of an event, such as /v1/events/17")));
     };
-    match parts.operator.show(Sequence(sequence)).await {
+    match operator.show(Sequence(sequence)).await {
         Ok(Some(found)) => Ok(found),
         Ok(None) => {
             let detail = "the journal holds no event of that number: retention removed it, or none had it";

@@ -1,12 +1,15 @@
-//! Health: alive, and ready. Ready means «can accept durably»: a broker that is away is degraded, not unready.
+//! Health: alive, and ready. Ready means «can accept durably»: with a journal, a broker that is away is degraded, not
+//! unready; in confirm mode it is unready, and Redis away is degraded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accept::Acceptor;
 use crate::clock::{Clock, Timestamp};
+use crate::confirm::Confirmer;
+use crate::keeper::Keeper;
 use crate::lanes::Lanes;
-use crate::metrics::Metrics;
+use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::sink::{Sink, State};
 use crate::telemetry;
 
@@ -23,8 +26,10 @@ pub enum Readiness {
 
 /// What health is read from.
 pub struct Health {
-    /// The way to the journal.
-    pub acceptor: Acceptor,
+    /// What makes events safe.
+    pub keeper: Keeper,
+    /// Confirm mode's gauges, in confirm mode.
+    pub confirm: Option<ConfirmMetrics>,
     /// What is pending.
     pub lanes: Arc<Lanes>,
     /// Where events are pushed; `None` with the inbox, where workers come by themselves.
@@ -40,7 +45,30 @@ pub struct Health {
 impl Health {
     /// The verdict, and a line for each check.
     pub fn readiness(&self) -> (Readiness, String) {
-        let stores = self.acceptor.stores();
+        match &self.keeper {
+            Keeper::Journal(acceptor) => self.with_journal(acceptor),
+            Keeper::Confirm(confirmer) => self.with_confirm(confirmer),
+        }
+    }
+
+    fn with_confirm(&self, confirmer: &Confirmer) -> (Readiness, String) {
+        let accepts = if confirmer.stopping() { Err("stopping".to_owned()) } else { self.hands_over() };
+        let redis = if confirmer.redis_connected() {
+            Ok(format!("{} events to be noted", confirmer.untold()))
+        } else {
+            Err("no answer; events are published with the duplicate mark".to_owned())
+        };
+        let verdict = match (&accepts, &redis) {
+            (Err(_), _) => Readiness::Unready,
+            (Ok(_), Err(_)) => Readiness::Degraded,
+            (Ok(_), Ok(_)) => Readiness::Ready,
+        };
+        let none = "journal: none (ack = \"confirm\": an event is safe once RabbitMQ confirms it)";
+        (verdict, format!("{none}\nsink: {}\nredis: {}\n", checked(&accepts), checked(&redis)))
+    }
+
+    fn with_journal(&self, acceptor: &Acceptor) -> (Readiness, String) {
+        let stores = acceptor.stores();
         let accepts = match (stores.failed, stores.stopping, stores.full) {
             (true, _, _) => Err("a write failed; the process is ending".to_owned()),
             (_, true, _) => Err("stopping".to_owned()),
@@ -49,7 +77,18 @@ impl Health {
             }
             _ => Ok(format!("{} bytes unconfirmed", stores.unconfirmed_bytes)),
         };
-        let hands_over = match self.sink.as_ref().map(|sink| (sink.name(), sink.health().state)) {
+        let hands_over = self.hands_over();
+        let verdict = match (&accepts, &hands_over) {
+            (Err(_), _) => Readiness::Unready,
+            (Ok(_), Err(_)) => Readiness::Degraded,
+            (Ok(_), Ok(_)) => Readiness::Ready,
+        };
+        (verdict, format!("journal: {}\nsink: {}\n", checked(&accepts), checked(&hands_over)))
+    }
+
+    /// Whether what events are handed over to takes them.
+    fn hands_over(&self) -> Result<String, String> {
+        match self.sink.as_ref().map(|sink| (sink.name(), sink.health().state)) {
             None => Ok("inbox".to_owned()),
             Some((name, State::Connected)) => Ok(name.to_owned()),
             Some((name, State::Connecting { last_error })) => {
@@ -60,13 +99,7 @@ impl Health {
             }
             Some((name, State::Refused { reason, .. })) => Err(format!("{name}: refused ({reason})")),
             Some((name, State::Closed)) => Err(format!("{name}: closed")),
-        };
-        let verdict = match (&accepts, &hands_over) {
-            (Err(_), _) => Readiness::Unready,
-            (Ok(_), Err(_)) => Readiness::Degraded,
-            (Ok(_), Ok(_)) => Readiness::Ready,
-        };
-        (verdict, format!("journal: {}\nsink: {}\n", checked(&accepts), checked(&hands_over)))
+        }
     }
 
     /// Everything for a scrape, gauges brought up to date.
@@ -76,8 +109,17 @@ impl Health {
             let age = stats.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
             self.metrics.set_oldest(&source, Duration::from_millis(age.unsigned_abs()));
         }
-        let stores = self.acceptor.stores();
-        self.metrics.set_stores(stores.journal_bytes, stores.unconfirmed_bytes, stores.dedup_keys);
+        match &self.keeper {
+            Keeper::Journal(acceptor) => {
+                let stores = acceptor.stores();
+                self.metrics.set_stores(stores.journal_bytes, stores.unconfirmed_bytes, stores.dedup_keys);
+            }
+            Keeper::Confirm(confirmer) => {
+                if let Some(gauges) = &self.confirm {
+                    gauges.set(confirmer.in_progress(), confirmer.untold(), confirmer.redis_connected());
+                }
+            }
+        }
         let up = self.sink.as_ref().is_none_or(|sink| sink.health().state == State::Connected);
         self.metrics.set_sink(up);
         let process = telemetry::process_stats();

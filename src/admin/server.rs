@@ -32,8 +32,8 @@ pub struct AdminParts {
     pub health: Health,
     /// The inbox, where it is the sink.
     pub inbox: Option<Inbox<RealDisk>>,
-    /// Events listed, shown and acted on.
-    pub operator: Operator<RealDisk>,
+    /// Events listed, shown and acted on, where there is a journal.
+    pub operator: Option<Operator<RealDisk>>,
     /// Names of the sources.
     pub sources: Vec<Arc<str>>,
     /// A lease, where the worker names none.

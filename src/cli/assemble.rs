@@ -76,10 +76,6 @@ pub fn served(loaded: &Loaded, report: &mut Report) {
     {
         report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
     }
-    if settings.journal.ack == Ack::Confirm {
-        let allowed = "\"journal\": this version has no confirm mode yet";
-        report.error("journal.ack", "\"confirm\"", allowed);
-    }
 }
 
 struct Planner<'a> {
@@ -213,7 +209,7 @@ impl Planner<'_> {
             .unwrap_or(settings.ingress.body_bytes_max);
         let segment = settings.journal.segment_bytes;
         let most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
-        if bytes.bytes() > most {
+        if bytes.bytes() > most && settings.journal.ack == Ack::Journal {
             let allowed =
                 format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB");
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
@@ -248,15 +244,21 @@ fn key(scheme: &Scheme, secret: &Secret) -> Result<Key, crate::verify::KeyError>
     Ok(key.valid_between(secret.not_before(), secret.not_after()))
 }
 
-/// The source as it is served.
-pub fn source(plan: Plan, source: &config::Source, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Source {
+/// The source as it is served, where a 2xx waits for `ack`.
+pub fn source(
+    plan: Plan,
+    source: &config::Source,
+    ack: Ack,
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+) -> Source {
     let scheme = Arc::clone(plan.verifier.scheme());
     let file = scheme.timestamp.as_ref();
     let tolerance = Tolerance {
         past: source.tolerance.past.map(|span| span.duration()).or(file.and_then(|rule| rule.past)),
         future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
     };
-    let refused = source.limit.filter(|_| source.on_limit == config::OnLimit::TooMany);
+    let refused = source.limit.filter(|_| source.on_limit(ack) == config::OnLimit::TooMany);
     let secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
     Source {
         metrics: metrics.source(&plan.name, secrets.into_iter()),
@@ -287,7 +289,7 @@ pub fn source(plan: Plan, source: &config::Source, metrics: &Metrics, clock: &Ar
 
 /// The limit on relaying a source's events, where it accepts beyond its rate.
 pub fn relay_limit(source: &config::Source, clock: &Arc<dyn Clock>) -> Option<Limit> {
-    let limit = source.limit.filter(|_| source.on_limit == config::OnLimit::Accept)?;
+    let limit = source.limit.filter(|_| source.on_limit(Ack::Journal) == config::OnLimit::Accept)?;
     Some(Limit::pace(rate(&limit), Arc::clone(clock)))
 }
 

@@ -12,7 +12,7 @@ use super::args::ConfigArgs;
 use super::assemble::Plan;
 use super::gateway;
 use super::output::{self, Output};
-use crate::config::{Loaded, SinkKind};
+use crate::config::{Ack, Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
 
@@ -58,6 +58,12 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
 
 fn tell_sources(loaded: &Loaded, plans: &[Plan]) {
     println!("configuration ok: {} source(s)", plans.len());
+    match loaded.settings.journal.ack {
+        Ack::Journal => println!("  a 2xx waits for the disk: {}", loaded.settings.journal.dir.display()),
+        Ack::Confirm => {
+            println!("  a 2xx waits for a claim in Redis and RabbitMQ's confirm; nothing is kept on disk")
+        }
+    }
     for plan in plans {
         let (scheme, path) = (plan.verifier.scheme(), &loaded.settings.sources[&plan.name].path);
         let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();

@@ -1,4 +1,8 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
+//!
+//! `confirm` puts together what is there without a journal.
+
+mod confirm;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,14 +19,16 @@ use super::assemble::{self, Plan};
 use crate::accept::{Acceptor, Core, Fault};
 use crate::admin::{Admin, AdminParts, Guard, Health};
 use crate::clock::{Clock, System};
-use crate::config::{self, Backend, Loaded, SinkKind};
+use crate::config::{self, Ack, Backend, Loaded, SinkKind};
+use crate::confirm::Confirmer;
 use crate::dedup::{self, Index, RedisClaims, RedisSettings};
 use crate::disk::RealDisk;
 use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
 use crate::journal::{self, Journal, Reader};
+use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::limit::Limit;
-use crate::metrics::Metrics;
+use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
@@ -46,10 +52,21 @@ const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 /// A running gateway.
 pub(super) struct Gateway {
-    shared: Shared,
     ingress: Ingress,
     admin: Admin,
     outlet: Outlet,
+    way: Way,
+}
+
+/// What runs behind the listeners, by what a 2xx waits for.
+enum Way {
+    Journal(Running),
+    Confirm(Confirmer),
+}
+
+/// A gateway with a journal, running.
+struct Running {
+    acceptor: Acceptor,
     relay: Option<tokio::task::JoinHandle<()>>,
     stop_relay: watch::Sender<bool>,
     /// Yields the fault that ended acceptance, or nothing after an ordered stop.
@@ -125,6 +142,13 @@ impl Gateway {
     /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from
     /// here on.
     pub(super) fn start(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+        match loaded.settings.journal.ack {
+            Ack::Journal => Self::with_journal(loaded, plans),
+            Ack::Confirm => Self::with_confirm(loaded, plans),
+        }
+    }
+
+    fn with_journal(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             clock: Arc::new(System::new()),
@@ -142,17 +166,14 @@ impl Gateway {
         let operator = shared.operator(reader.clone(), claims.clone());
         let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
         let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
-        let parts = shared.admin_parts(loaded, &names, (outlet.sink(), inbox), operator);
+        let keeper = Keeper::Journal(shared.acceptor.clone());
+        let health = shared.health(keeper.clone(), None, outlet.sink());
+        let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &names, health) };
         let ended = stores.start(&shared)?;
-        let settings = ingress_settings(&loaded.settings.ingress);
-        let gate = Arc::new(shared.gate(loaded, plans, &settings));
-        let ingress = Ingress::start(&settings, gate)
-            .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
-        let listen = loaded.settings.admin.listen;
-        let admin = Admin::start(listen, parts)
-            .with_context(|| format!("cannot listen on admin.listen = \"{listen}\""))?;
+        let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
-        Ok(Self { shared, ingress, admin, outlet, relay, stop_relay, ended })
+        let running = Running { acceptor: shared.acceptor, relay, stop_relay, ended };
+        Ok(Self { ingress, admin, outlet, way: Way::Journal(running) })
     }
 
     /// Where deliveries come in.
@@ -167,7 +188,10 @@ impl Gateway {
 
     /// Yields once acceptance has ended by a fault, which it returns.
     pub(super) async fn fault(&mut self) -> Option<Fault> {
-        (&mut self.ended).await.unwrap_or(None)
+        match &mut self.way {
+            Way::Journal(running) => (&mut running.ended).await.unwrap_or(None),
+            Way::Confirm(_) => std::future::pending().await,
+        }
     }
 
     /// Ends after a fault: those who wait are told 503, which takes no more than a moment.
@@ -177,22 +201,36 @@ impl Gateway {
 
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
-        self.shared.acceptor.announce_stop();
-        self.stop_relay.send_replace(true);
-        let relay = async {
-            if let Some(relay) = self.relay
-                && tokio::time::timeout(LAST_CONFIRM, relay).await.is_err()
-            {
-                tracing::warn!("the relay did not end in time; what it had published is republished, marked");
+        let Self { ingress, admin, outlet, way } = self;
+        let running = match way {
+            Way::Journal(mut running) => {
+                tokio::join!(ingress.stop(true), running.stop_relay());
+                Some(running)
+            }
+            Way::Confirm(confirmer) => {
+                tokio::join!(ingress.stop(true), confirmer.close());
+                None
             }
         };
-        tokio::join!(self.ingress.stop(true), relay);
-        if let Outlet::RabbitMq(sink) = &self.outlet {
+        if let Outlet::RabbitMq(sink) = &outlet {
             sink.close().await;
         }
-        self.admin.stop().await;
-        self.shared.acceptor.stop();
-        tokio::time::timeout(LAST_COMMIT, self.ended).await.ok().and_then(Result::ok).flatten()
+        admin.stop().await;
+        let Running { acceptor, ended, .. } = running?;
+        acceptor.stop();
+        tokio::time::timeout(LAST_COMMIT, ended).await.ok().and_then(Result::ok).flatten()
+    }
+}
+
+impl Running {
+    async fn stop_relay(&mut self) {
+        self.acceptor.announce_stop();
+        self.stop_relay.send_replace(true);
+        if let Some(relay) = self.relay.take()
+            && tokio::time::timeout(LAST_CONFIRM, relay).await.is_err()
+        {
+            tracing::warn!("the relay did not end in time; what it had published is republished, marked");
+        }
     }
 }
 
@@ -252,44 +290,62 @@ impl Shared {
         loaded.settings.sources.iter().filter_map(limited).collect()
     }
 
-    fn admin_parts(
-        &self,
-        loaded: &Loaded,
-        names: &[String],
-        (sink, inbox): (Option<Arc<dyn Sink>>, Option<Inbox<RealDisk>>),
-        operator: Operator<RealDisk>,
-    ) -> AdminParts {
-        let health = Health {
-            acceptor: self.acceptor.clone(),
+    fn health(&self, keeper: Keeper, confirm: Option<ConfirmMetrics>, sink: Option<Arc<dyn Sink>>) -> Health {
+        Health {
+            keeper,
+            confirm,
             lanes: Arc::clone(&self.lanes),
             sink,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             started: self.clock.now(),
-        };
-        AdminParts {
-            guard: Guard::new(
-                loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
-                loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
-            ),
-            health,
-            inbox,
-            operator,
-            sources: names.iter().map(|name| name.as_str().into()).collect(),
-            lease: loaded.settings.sink.lease.duration(),
         }
     }
 
-    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, settings: &IngressSettings) -> Gate {
+    /// Opens both listeners.
+    fn listen(
+        &self,
+        loaded: &Loaded,
+        plans: Vec<Plan>,
+        keeper: Keeper,
+        parts: AdminParts,
+    ) -> anyhow::Result<(Ingress, Admin)> {
+        let settings = ingress_settings(&loaded.settings.ingress);
+        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings));
+        let ingress = Ingress::start(&settings, gate)
+            .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
+        let listen = loaded.settings.admin.listen;
+        let admin = Admin::start(listen, parts)
+            .with_context(|| format!("cannot listen on admin.listen = \"{listen}\""))?;
+        Ok((ingress, admin))
+    }
+
+    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, keeper: Keeper, settings: &IngressSettings) -> Gate {
         let route = |plan: Plan| {
             let configured = loaded.settings.sources.get(&plan.name)?;
-            let source = assemble::source(plan, configured, &self.metrics, &self.clock);
+            let source =
+                assemble::source(plan, configured, loaded.settings.journal.ack, &self.metrics, &self.clock);
             Some((source.path.clone(), Arc::new(source)))
         };
         let routes = plans.into_iter().filter_map(route).collect();
-        let pipeline = Pipeline::new(self.acceptor.clone(), Arc::clone(&self.clock));
+        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
         Gate::new(routes, pipeline, strangers, settings)
+    }
+}
+
+/// What the admin listener has in either mode.
+fn admin_parts(loaded: &Loaded, names: &[String], health: Health) -> AdminParts {
+    AdminParts {
+        guard: Guard::new(
+            loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
+            loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
+        ),
+        health,
+        inbox: None,
+        operator: None,
+        sources: names.iter().map(|name| name.as_str().into()).collect(),
+        lease: loaded.settings.sink.lease.duration(),
     }
 }
 

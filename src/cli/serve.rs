@@ -36,7 +36,8 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
 fn announce(loaded: &Loaded, gateway: &Gateway) {
     let (ingress, admin) = (gateway.ingress(), gateway.admin());
     let kind = loaded.settings.sink.kind;
-    tracing::info!(%ingress, %admin, sink = ?kind, sources = loaded.settings.sources.len(), "ready");
+    let ack = loaded.settings.journal.ack;
+    tracing::info!(%ingress, %admin, ?ack, sink = ?kind, sources = loaded.settings.sources.len(), "ready");
     for (name, source) in &loaded.settings.sources {
         let public = loaded.settings.ingress.public_url.as_ref();
         let base = public.map_or_else(|| format!("http://{ingress}"), |url| url.as_str().to_owned());

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::layers::Origins;
 use super::path::KeyPath;
 use super::report::{Report, quoted};
 use super::settings::{Ack, Backend, Settings, SinkKind};
-use super::source::Source;
+use super::source::{OnLimit, OnTwin, Source};
 use crate::units::{ByteSize, Span};
 
 /// Names that would be taken for the gateway's own queues.
@@ -19,6 +20,10 @@ const SEGMENT_MAX: ByteSize = ByteSize::mib(1024);
 /// The fewest segments a journal can turn over with: one full, one written, one made ready, one compacted.
 const SEGMENTS_MIN: u64 = 4;
 const WORKERS_MAX: u16 = 1024;
+
+/// Keys that say something of a journal or of the relay behind it.
+const WITH_A_JOURNAL: [&str; 5] =
+    ["journal.dir", "journal.segment_bytes", "journal.bytes_max", "journal.retention", "dedup.redis_wait"];
 
 /// How much can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,10 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
     if scope == Scope::Everything {
         listeners(settings, report);
         stores(settings, report);
-        journal(settings, report);
+        match settings.journal.ack {
+            Ack::Journal => journal(settings, report),
+            Ack::Confirm => confirm(settings, report),
+        }
         sources(settings, report);
     }
 }
@@ -166,6 +174,31 @@ fn stores(settings: &Settings, report: &mut Report) {
             report.error("journal.ack", "\"confirm\"", allowed);
         }
     }
+}
+
+/// What needs a journal to keep an event in is not to be had without one.
+fn confirm(settings: &Settings, report: &mut Report) {
+    for (name, source) in &settings.sources {
+        let key = key_of(name);
+        if source.on_limit == Some(OnLimit::Accept) {
+            let allowed = "429: journal.ack = \"confirm\" keeps nothing to relay later";
+            report.error(key.key("on_limit"), quoted("accept"), allowed);
+        }
+        if source.on_twin == OnTwin::Hold {
+            let allowed = "forward: journal.ack = \"confirm\" has nowhere to hold an event";
+            report.error(key.key("on_twin"), quoted("hold"), allowed);
+        }
+    }
+}
+
+/// A line for each key that is set, and has no effect with what else is set.
+pub(super) fn without_effect(settings: &Settings, origins: &Origins) -> Vec<String> {
+    if settings.journal.ack == Ack::Journal {
+        return Vec::new();
+    }
+    let keys = WITH_A_JOURNAL.map(KeyPath::from).into_iter().filter(|key| origins.is_set(key));
+    let say = |key| format!("{}: {key} has no effect with journal.ack = \"confirm\"", origins.place(&key));
+    keys.map(say).collect()
 }
 
 /// A segment holds the longest event, the journal holds the segments.

@@ -76,7 +76,7 @@ pub fn load_with<T>(
     origins.tell_hidden(&merged, &mut report);
     let settings = complete(merged, &mut report);
     check::run(&settings, scope, &mut report);
-    let mut warnings = Vec::new();
+    let mut warnings = check::without_effect(&settings, &origins);
     let secrets = secrets::resolve(&settings, &input, &mut report, &mut warnings);
     let loaded = Loaded { settings, secrets, origins, warnings };
     let mut later = loaded.report();
@@ -134,7 +134,9 @@ mod tests {
         let source = &sources["a"];
         assert_eq!(source.path.as_str(), "/in/a");
         assert_eq!((source.success_status.code(), source.duplicate_status.code()), (200, 200));
-        assert!(source.schema && source.on_limit == OnLimit::Accept && source.limit.is_none());
+        assert!(source.schema && source.limit.is_none());
+        let on_limit = [Ack::Journal, Ack::Confirm].map(|ack| source.on_limit(ack));
+        assert_eq!(on_limit, [OnLimit::Accept, OnLimit::TooMany]);
     }
 
     #[test]

@@ -124,7 +124,8 @@ pub struct Journal {
     pub bytes_max: ByteSize,
     /// How long a confirmed event is kept at most. Default `"7d"`.
     pub retention: Span,
-    /// What a 2xx waits for. Default `"journal"`.
+    /// What a 2xx waits for. Default `"journal"`. With `"confirm"` there is no journal: no folder is touched, and the
+    /// other keys of this table have no effect (a warning says so).
     pub ack: Ack,
 }
 
@@ -147,7 +148,8 @@ pub enum Ack {
     /// The disk.
     #[default]
     Journal,
-    /// RabbitMQ's confirm; needs `sink.kind = "rabbitmq"` and `dedup.backend = "redis"`.
+    /// A claim in Redis and RabbitMQ's confirm; needs `sink.kind = "rabbitmq"` and `dedup.backend = "redis"`, and is
+    /// answered 503 while RabbitMQ is away.
     Confirm,
 }
 
@@ -161,9 +163,10 @@ pub struct Dedup {
     pub backend: Backend,
     /// Reference to the URL of Redis, needed by `backend = "redis"`. Default: none.
     pub url: Option<SecretRef>,
-    /// How long the relay waits for Redis before it publishes with the duplicate mark. Default `"30s"`.
+    /// How long the relay waits for Redis before it publishes with the duplicate mark. Default `"30s"`. With
+    /// `journal.ack = "confirm"` nobody waits: it is published so at once.
     pub redis_wait: Span,
-    /// How long a replica must be silent before another takes its claims over. Default `"10m"`.
+    /// How long a replica with a journal must be silent before another takes its claims over. Default `"10m"`.
     pub takeover_after: Span,
 }
 
@@ -202,9 +205,11 @@ pub struct Sink {
     pub exchange: String,
     /// Whether exchanges and queues are declared at start; otherwise only the exchange is looked for. Default `true`.
     pub declare: bool,
-    /// The most events published and not yet confirmed. Default 256.
+    /// The most events published and not yet confirmed. Default 256. With `journal.ack = "confirm"` a delivery beyond
+    /// them waits a second at most and is then answered 503.
     pub max_in_flight: NonZeroU32,
-    /// How long a confirm may take before the event is published again. Default `"30s"`.
+    /// How long a confirm may take before the event is published again; with `journal.ack = "confirm"` before its
+    /// delivery is answered 503. Default `"30s"`.
     pub confirm_timeout: Span,
     /// Inbox: how long a worker may hold an event before another gets it. Default `"30s"`.
     pub lease: Span,

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
+use super::settings::Ack;
 use super::values::{RoutePath, Setting, Success};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Rate, Span};
@@ -33,13 +34,15 @@ pub struct Source {
     pub duplicate_status: Success,
     /// The rate above which `on_limit` applies. Default: none.
     pub limit: Option<Limit>,
-    /// What happens to a verified delivery above the limit. Default `"accept"`.
-    pub on_limit: OnLimit,
+    /// What happens to a verified delivery above the limit. Default `"accept"`; with `journal.ack = "confirm"` `"429"`,
+    /// and nothing else is allowed, because there is nothing to keep it in.
+    pub on_limit: Option<OnLimit>,
     /// What happens to an event that its schema calls invalid. Default `"route"`.
     pub on_invalid: OnInvalid,
     /// What happens to an event seen before. Default `"drop"`.
     pub on_duplicate: OnDuplicate,
-    /// What happens to known bytes under a new unsigned id. Default `"forward"`.
+    /// What happens to known bytes under a new unsigned id. Default `"forward"`; with `journal.ack = "confirm"` nothing
+    /// else is allowed.
     pub on_twin: OnTwin,
     /// Whether events are judged by the provider's schemas. Default `true`.
     pub schema: bool,
@@ -60,12 +63,22 @@ impl Default for Source {
             success_status: Success::default(),
             duplicate_status: Success::default(),
             limit: None,
-            on_limit: OnLimit::default(),
+            on_limit: None,
             on_invalid: OnInvalid::default(),
             on_duplicate: OnDuplicate::default(),
             on_twin: OnTwin::default(),
             schema: true,
             body_bytes_max: None,
+        }
+    }
+}
+
+impl Source {
+    /// What happens to a verified delivery above the limit, by what a 2xx waits for.
+    pub fn on_limit(&self, ack: Ack) -> OnLimit {
+        match ack {
+            Ack::Journal => self.on_limit.unwrap_or_default(),
+            Ack::Confirm => OnLimit::TooMany,
         }
     }
 }

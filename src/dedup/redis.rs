@@ -1,58 +1,73 @@
-//! The claims that replicas share, in Redis: which replica may publish an event. Asked by the relay just
-//! before it publishes, never before a journal ACK. The only file that speaks to Redis.
+//! The claims that replicas share, in Redis: which replica may publish an event. Asked just before a publish: by
+//! the relay after its journal's ACK, in confirm mode before the 2xx. The only room that speaks to Redis.
 //!
 //! # States
 //! One string key an event, `<prefix><message id, 64 hex digits>`; the prefix is `hookgate:` by default.
 //! ```text
-//! value  = state SP replica [SP more]
-//! state  = "claimed" | "done"
-//! replica = 32 hex digits, the random id in the replica's journal folder
-//! more   = text that this version ignores: room for a lease
+//! value = "claimed" SP replica SP "run" SP run [SP "over"]            a relay's claim: holds while that run lives
+//!       | "claimed" SP replica SP "lease" SP end SP token [SP "over"] confirm mode's: holds until end (ms, Redis's clock)
+//!       | "done" SP replica                                           published and confirmed
+//! replica = 32 hex digits: the random id in the journal's folder, or of the process where there is no journal
+//! run     = 16 hex digits: one life of the replica's process;   token = the number of the attempt
+//! over    = taken over: whoever held it before may have published, so every publish carries the duplicate mark
 //!
-//! (none)             -- SET <key> "claimed <me>" NX PX <window> --> claimed by me      life: the window
-//! claimed by anyone  -- SET <key> "done <me>" PX <window> --------> done               life: the window, anew
-//! claimed, done      -- the window passes, or Redis loses it -----> (none)
-//! claimed, done      -- an operator forgets it: DEL <key> ---------> (none)
+//! from                                to               by                              life of the key
+//! (none)                              claimed          SET NX, or the lease script     the window
+//! claimed by this replica, older run  claimed, this run   SWAP of the value seen       what is left
+//! claimed, its run silent for long    claimed, over    SWAP of the value seen          the window, anew
+//! claimed, its lease run out          claimed, over    SWAP, or the lease script       the window, anew
+//! lease, certainly nothing published  (none)           the release script              -
+//! lease, unknown whether published    lease run out    the release script              what is left
+//! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
+//!   away, and never confirmed
+//! any                                 done             SET                             the window, anew
+//! claimed, done                       (none)           the window passes, or Redis loses it
+//! claimed, done                       (none)           an operator forgets it: DEL     -
 //! ```
-//! A claim and the look at what stands in its way are `SET … NX PX` and `GET` in one pipeline: one round
-//! trip, two commands of one key each, so they work on Redis 6.2 and later, Valkey and a cluster's node alike
-//! (`NX` together with `GET` needs 7.0). The `SET` alone decides. Should the key vanish between
-//! the two, or hold what is not in this grammar, the answer is [`Shared::Theirs`] with the owner `unknown`:
-//! the caller parks the event and asks again. Only `done` ever lets a copy be dropped.
+//! Every write but the last `SET` is conditional on what it replaces, within one step of Redis: two replicas that both
+//! see a silent owner or a lease that has run out do not both take it over, and `done` is never overwritten by a claim.
+//! `done` overwrites anything, for it is true whoever says it: the old holder of a claim that was taken over too.
+//! So at most one publish of an event goes out without the duplicate mark: that of the claim which found no key.
+//!
+//! Values of both modes are read by both, so replicas of either may share one Redis and keep this promise. What they do
+//! not share is the recognition of twins: only confirm mode keeps `<prefix>content:<digest>` = `<first id> <count>`.
+//!
+//! A value that is not in this grammar belongs to [`Owner::Unknown`]: the caller waits and asks again. Only `done`
+//! ever lets a copy be dropped. Relays claim by `SET … NX PX` and `GET` in one pipeline, many events a round trip.
+//! The scripts name two keys, so they need one server (6.2 or later, Valkey), not a cluster's slots.
 //!
 //! # Silence
-//! A replica that lives renews `<prefix>alive:<replica>`, which lasts 30 s. Whoever waits for a claim of a
-//! replica whose key has been away for long enough publishes by itself, with the duplicate mark, and notes
-//! `done` over that claim. Nothing here decides how long that is.
-//!
-//! # Connection
-//! One connection, opened by the first command and opened again by the first command after a failure; the
-//! command that meets a dead connection fails. Between attempts lies a delay that doubles from 50 ms to 5 s,
-//! shortened at random by up to a half; commands that come sooner fail at once. No command takes longer than
-//! the deadline, connecting included. A reply that came late is never taken for another command's: a
-//! connection that missed a deadline is dropped.
+//! A relay's replica renews `<prefix>alive:<replica>` = run, which lasts 30 s. A claim of a run that is not the one
+//! written there, or of a replica without such a key, belongs to a process that is gone: once that has been so for long
+//! enough (see [`super::Silence`]), it is taken over. A replica that starts again makes its own claims its new run's
+//! as soon as it asks for them; so what it will never ask for again holds up nobody.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};
+use ::redis::{Client, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};
 
-use crate::clock::{Clock, System};
 use crate::event::Digest;
+
+mod forget;
+mod lease;
+mod link;
+mod script;
+mod value;
+
+pub use lease::{Answer as LeaseAnswer, Ask, Lease, Leased};
+
+use link::Line;
+use script::{Call, SWAP};
+use value::{Held, Term, Words, is_replica};
 
 /// How long a replica counts as living after [`RedisClaims::renew`].
 const ALIVE_MILLIS: u64 = 30_000;
 /// Commands of one round trip; a bigger batch takes several.
 const PIPELINE_MAX: usize = 1_024;
-const DELAY_FIRST: Duration = Duration::from_millis(50);
-const DELAY_MAX: Duration = Duration::from_secs(5);
-/// Server errors by which a node says that it is not, or not yet, the one to ask.
-const WRONG_NODE: [&str; 6] = ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED"];
 
 /// Where the claims are and as whom they are made.
 #[derive(Clone)]
@@ -94,6 +109,37 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
+/// Proof that Redis says an event is published and confirmed, by whomever. Made here from a `done` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    _made_here: (),
+}
+
+/// Who holds a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A replica with a journal.
+    Replica {
+        /// Its id.
+        id: String,
+        /// Its run, where the value tells.
+        run: Option<String>,
+    },
+    /// An attempt in confirm mode, for so long still; zero where its lease has run out.
+    Lease(Duration),
+    /// The value is none of ours.
+    Unknown,
+}
+
+/// A claim of somebody else's, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// Who.
+    pub owner: Owner,
+    /// The value: it is taken over only while it still stands.
+    seen: String,
+}
+
 /// Whose an event is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shared {
@@ -101,14 +147,14 @@ pub enum Shared {
     Mine,
     /// Claimed by this replica already, in this run or an earlier one: publish with the duplicate mark unless
     /// the caller knows that it never published.
-    MineAgain,
-    /// Claimed by another replica: park.
-    Theirs {
-        /// Its id, or `unknown` where the value is none of ours.
-        owner: String,
+    MineAgain {
+        /// Taken over from another: with the duplicate mark in any case.
+        over: bool,
     },
+    /// Claimed by another replica: park.
+    Theirs(Claimant),
     /// Published and confirmed, by whomever: drop the copy.
-    Done,
+    Done(Done),
 }
 
 /// Why Redis gave no answer. Nothing can be concluded about any event of the batch; to ask again is safe, and
@@ -137,26 +183,9 @@ pub struct RedisClaims {
 
 struct Inner {
     settings: RedisSettings,
-    client: Client,
-    link: Mutex<Link>,
-    /// Held by the command that connects.
-    connecting: tokio::sync::Mutex<()>,
-    connected: AtomicBool,
-    clock: System,
-    random: RandomState,
-}
-
-/// The connection or, without one, when to try again.
-#[derive(Default)]
-struct Link {
-    connection: Option<MultiplexedConnection>,
-    /// Which connection or attempt this is; a failure of an older one does not end it.
-    generation: u64,
-    /// The last one that failed, so that its failure counts once however many commands it met.
-    failed: u64,
-    /// Failures since the last answer.
-    failures: u32,
-    not_before: Duration,
+    line: Line,
+    /// This life of the process.
+    run: String,
 }
 
 impl fmt::Debug for RedisClaims {
@@ -188,56 +217,95 @@ impl RedisClaims {
         let info = settings.url.as_str().into_connection_info().map_err(bad_url)?;
         let tcp = TcpSettings::default().set_nodelay(true);
         let client = Client::open(info.set_tcp_settings(tcp)).map_err(bad_url)?;
-        let inner = Inner {
-            settings,
-            client,
-            link: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-            connected: AtomicBool::new(false),
-            clock: System::new(),
-            random: RandomState::new(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        // Its keys are random anew in each process.
+        let run = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        let line = Line::new(client, settings.deadline);
+        Ok(Self { inner: Arc::new(Inner { settings, line, run }) })
     }
 
-    /// Claims events, one answer each, in order. One round trip for up to 1,024 of them.
+    /// Claims events, one answer each, in order. One round trip for up to 1,024 of them, and another where this
+    /// replica had claimed some in an earlier run.
     ///
     /// # Errors
     /// Then no event's answer is known; see [`ClaimsError`].
     pub async fn claim(&self, batch: &[Digest]) -> Result<Vec<Shared>, ClaimsError> {
-        let settings = &self.inner.settings;
-        let value = format!("claimed {}", settings.replica);
+        let Inner { settings, line, run } = &*self.inner;
+        let value = value::claimed(&settings.replica, run, false);
         let mut answers = Vec::with_capacity(batch.len());
         for part in batch.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(2 * part.len());
+            let mut pipe = Pipeline::with_capacity(2 * part.len() + 1);
             for message_id in part {
                 let key = self.key(message_id);
                 pipe.cmd("SET").arg(&key).arg(&value).arg("NX").arg("PX").arg(self.life());
                 pipe.cmd("GET").arg(&key);
             }
-            let replies = self.send(&pipe, 2 * part.len()).await?;
-            for pair in replies.chunks_exact(2) {
-                answers.push(judge(&pair[0], &pair[1], &settings.replica)?);
+            pipe.cmd("TIME");
+            let replies = line.send(&pipe, 2 * part.len() + 1).await?;
+            let now = time(replies.last())?;
+            let mut older = Vec::new();
+            for (pair, message_id) in replies.chunks_exact(2).zip(part) {
+                let (answer, seen) = self.judge(&pair[0], &pair[1], now)?;
+                if let (Shared::MineAgain { over }, Some(seen)) = (&answer, seen) {
+                    older.push((answers.len(), *message_id, seen, *over));
+                }
+                answers.push(answer);
+            }
+            self.renew_claims(older, now, &mut answers).await?;
+        }
+        Ok(answers)
+    }
+
+    /// Makes claims of this replica's earlier runs this run's, so that others see who holds them.
+    async fn renew_claims(
+        &self,
+        older: Vec<(usize, Digest, String, bool)>,
+        now: u64,
+        answers: &mut [Shared],
+    ) -> Result<(), ClaimsError> {
+        if older.is_empty() {
+            return Ok(());
+        }
+        let Inner { settings, run, .. } = &*self.inner;
+        let swaps = older.iter().map(|(_, message_id, seen, over)| {
+            self.swap(message_id, seen, value::claimed(&settings.replica, run, *over), 0)
+        });
+        let replies = SWAP.run(&self.inner.line, &swaps.collect::<Vec<_>>()).await?;
+        for ((at, ..), reply) in older.into_iter().zip(replies) {
+            let reply = reply.map_err(|error| refused(&error))?;
+            if reply != Value::Int(1) {
+                answers[at] = self.read(text(&reply).unwrap_or_default(), now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the claims of others, of each of which only what was seen of it is replaced. The answers are
+    /// [`Shared::MineAgain`] with `over`, or whose the event is meanwhile.
+    ///
+    /// # Errors
+    /// Then no event's answer is known; see [`ClaimsError`].
+    pub async fn take_over(&self, batch: &[(Digest, Claimant)]) -> Result<Vec<Shared>, ClaimsError> {
+        let Inner { settings, run, line } = &*self.inner;
+        let value = value::claimed(&settings.replica, run, true);
+        let mut answers = Vec::with_capacity(batch.len());
+        for part in batch.chunks(PIPELINE_MAX) {
+            let swaps = part.iter().map(|(message_id, claimant)| {
+                self.swap(message_id, &claimant.seen, value.clone(), self.life())
+            });
+            for reply in SWAP.run(line, &swaps.collect::<Vec<_>>()).await? {
+                let reply = reply.map_err(|error| refused(&error))?;
+                answers.push(match reply {
+                    Value::Int(1) => Shared::MineAgain { over: true },
+                    other => self.read(text(&other).unwrap_or_default(), 0),
+                });
             }
         }
         Ok(answers)
     }
 
-    /// Takes the keys of events out of Redis, whatever they say: whoever asks next may publish.
-    ///
-    /// # Errors
-    /// Then any of them may still be there; to call again is safe.
-    pub async fn forget(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
-        for part in batch.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(part.len());
-            for message_id in part {
-                pipe.cmd("DEL").arg(self.key(message_id));
-            }
-            for reply in self.send(&pipe, part.len()).await? {
-                reply.map_err(|error| refused(&error))?;
-            }
-        }
-        Ok(())
+    fn swap(&self, message_id: &Digest, seen: &str, instead: String, life: u64) -> Call {
+        let arguments = vec![seen.to_owned(), instead, life.to_string()];
+        Call { keys: vec![self.key(message_id)], arguments }
     }
 
     /// Notes that events are published and confirmed. Their life starts anew with the window.
@@ -245,43 +313,52 @@ impl RedisClaims {
     /// # Errors
     /// Then any of them may still be only claimed; to call again is safe.
     pub async fn finish(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
-        let value = format!("done {}", self.inner.settings.replica);
+        let value = value::done(&self.inner.settings.replica);
         for part in batch.chunks(PIPELINE_MAX) {
             let mut pipe = Pipeline::with_capacity(part.len());
             for message_id in part {
                 pipe.cmd("SET").arg(self.key(message_id)).arg(&value).arg("PX").arg(self.life());
             }
-            for reply in self.send(&pipe, part.len()).await? {
+            for reply in self.inner.line.send(&pipe, part.len()).await? {
                 reply.map_err(|error| refused(&error))?;
             }
         }
         Ok(())
     }
 
-    /// Says that this replica lives: for 30 s, in a key of its own, `<prefix>alive:<replica>`.
+    /// Says that this replica lives, in this run: for 30 s, in a key of its own, `<prefix>alive:<replica>`.
     ///
     /// # Errors
     /// Then others may take this replica for silent; to call again is safe.
     pub async fn renew(&self) -> Result<(), ClaimsError> {
+        let Inner { settings, run, line } = &*self.inner;
         let mut pipe = Pipeline::with_capacity(1);
-        pipe.cmd("SET").arg(self.alive_key(&self.inner.settings.replica)).arg(1).arg("PX").arg(ALIVE_MILLIS);
-        let replies = self.send(&pipe, 1).await?;
+        pipe.cmd("SET").arg(self.alive_key(&settings.replica)).arg(run).arg("PX").arg(ALIVE_MILLIS);
+        let replies = line.send(&pipe, 1).await?;
         replies[0].as_ref().map(|_| ()).map_err(refused)
     }
 
-    /// Which of these replicas live, in order.
+    /// Which of these owners live, in order: a replica in that very run, a lease that has not run out. An unknown
+    /// one counts as living.
     ///
     /// # Errors
     /// Then nothing is known about any of them.
-    pub async fn living(&self, replicas: &[&str]) -> Result<Vec<bool>, ClaimsError> {
-        let mut living = Vec::with_capacity(replicas.len());
-        for part in replicas.chunks(PIPELINE_MAX) {
+    pub async fn living(&self, owners: &[Owner]) -> Result<Vec<bool>, ClaimsError> {
+        let mut living = Vec::with_capacity(owners.len());
+        for part in owners.chunks(PIPELINE_MAX) {
             let mut pipe = Pipeline::with_capacity(part.len());
-            for replica in part {
-                pipe.cmd("EXISTS").arg(self.alive_key(replica));
+            for owner in part {
+                let id = if let Owner::Replica { id, .. } = owner { id } else { "" };
+                pipe.cmd("GET").arg(self.alive_key(id));
             }
-            for reply in self.send(&pipe, part.len()).await? {
-                living.push(reply.map_err(|error| refused(&error))? == Value::Int(1));
+            for (reply, owner) in self.inner.line.send(&pipe, part.len()).await?.into_iter().zip(part) {
+                let alive = reply.map_err(|error| refused(&error))?;
+                living.push(match (owner, text(&alive)) {
+                    (Owner::Unknown, _) => true,
+                    (Owner::Lease(left), _) => !left.is_zero(),
+                    (Owner::Replica { .. }, None) => false,
+                    (Owner::Replica { run, .. }, Some(now)) => run.as_deref().is_none_or(|run| run == now),
+                });
             }
         }
         Ok(living)
@@ -290,12 +367,13 @@ impl RedisClaims {
     /// Asks Redis for its version, e.g. `7.0.15`; `unknown` where the user may not run `INFO`.
     ///
     /// # Errors
-    /// Where Redis does not answer a `PING`.
+    /// Where Redis does not answer a `PING`, or lets this user run no script.
     pub async fn ping(&self) -> Result<String, ClaimsError> {
-        let mut pipe = Pipeline::with_capacity(2);
-        pipe.cmd("PING").cmd("INFO").arg("server");
-        let replies = self.send(&pipe, 2).await?;
+        let mut pipe = Pipeline::with_capacity(3);
+        pipe.cmd("PING").cmd("INFO").arg("server").cmd("EVAL").arg("return 1").arg(0);
+        let replies = self.inner.line.send(&pipe, 3).await?;
         replies[0].as_ref().map_err(refused)?;
+        replies[2].as_ref().map_err(refused)?;
         let info = replies[1].as_ref().ok().and_then(text).unwrap_or_default();
         let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
         Ok(version.unwrap_or("unknown").trim().to_owned())
@@ -303,7 +381,7 @@ impl RedisClaims {
 
     /// Whether the last command had a connection that answered.
     pub fn connected(&self) -> bool {
-        self.inner.connected.load(Ordering::Relaxed)
+        self.inner.line.connected()
     }
 
     fn key(&self, message_id: &Digest) -> String {
@@ -315,138 +393,75 @@ impl RedisClaims {
     }
 
     fn life(&self) -> u64 {
-        u64::try_from(self.inner.settings.window.as_millis()).unwrap_or(u64::MAX >> 1)
+        millis(self.inner.settings.window)
     }
 
-    /// Sends a pipeline and waits for its `count` replies, all within the deadline.
-    async fn send(&self, pipe: &Pipeline, count: usize) -> Result<Vec<RedisResult<Value>>, ClaimsError> {
-        let deadline = self.inner.settings.deadline;
-        let mut used = None;
-        let answered = tokio::time::timeout(deadline, self.exchange(pipe, count, &mut used)).await;
-        let result = answered.unwrap_or(Err(ClaimsError::Deadline(deadline)));
-        match &result {
-            Ok(replies) if !replies.iter().any(is_wrong_node) => {
-                self.inner.answered();
-            }
-            _ => self.inner.failed(used),
-        }
-        result
-    }
-
-    async fn exchange(
+    /// The answer, and with [`Shared::MineAgain`] the value of an earlier run.
+    fn judge(
         &self,
-        pipe: &Pipeline,
-        count: usize,
-        used: &mut Option<u64>,
-    ) -> Result<Vec<RedisResult<Value>>, ClaimsError> {
-        let (mut connection, generation) = self.inner.connection(used).await?;
-        *used = Some(generation);
-        let mut pipe = pipe.clone();
-        pipe.ignore_errors();
-        let replies: Vec<RedisResult<Value>> =
-            pipe.query_async(&mut connection).await.map_err(|error| away(&error))?;
-        if replies.len() != count {
-            return Err(ClaimsError::Away("it sent another number of replies than commands".to_owned()));
+        set: &RedisResult<Value>,
+        get: &RedisResult<Value>,
+        now: u64,
+    ) -> Result<(Shared, Option<String>), ClaimsError> {
+        match set {
+            Ok(Value::Okay) => return Ok((Shared::Mine, None)),
+            Ok(Value::Nil) => {}
+            Ok(_) => return Err(ClaimsError::Refused("the answer to SET is neither OK nor nil".to_owned())),
+            Err(error) => return Err(refused(error)),
         }
-        Ok(replies)
+        let seen = match get {
+            Ok(value) => text(value).unwrap_or_default(),
+            Err(error) if error.code() == Some("WRONGTYPE") => "",
+            Err(error) => return Err(refused(error)),
+        };
+        let older = match value::read(seen) {
+            Held::Claimed(words) => words.term != Term::Run(Some(&self.inner.run)),
+            Held::Done | Held::Foreign => false,
+        };
+        Ok((self.read(seen, now), older.then(|| seen.to_owned())))
+    }
+
+    /// Reads a key's value at `now`, in milliseconds on Redis's clock.
+    fn read(&self, seen: &str, now: u64) -> Shared {
+        match value::read(seen) {
+            Held::Claimed(words) if words.replica == self.inner.settings.replica => {
+                Shared::MineAgain { over: words.over }
+            }
+            Held::Done => Shared::Done(Done { _made_here: () }),
+            held => Shared::Theirs(Claimant::of(held, seen, now)),
+        }
     }
 }
 
-impl Inner {
-    fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn current(&self) -> Option<(MultiplexedConnection, u64)> {
-        let link = self.link();
-        link.connection.clone().map(|connection| (connection, link.generation))
-    }
-
-    /// The connection and its generation, which is in `used` as soon as a failure is to count against it.
-    async fn connection(&self, used: &mut Option<u64>) -> Result<(MultiplexedConnection, u64), ClaimsError> {
-        if let Some(current) = self.current() {
-            return Ok(current);
-        }
-        let _alone = self.connecting.lock().await;
-        if let Some(current) = self.current() {
-            return Ok(current);
-        }
-        let generation = self.begin()?;
-        *used = Some(generation);
-        // The one deadline around the whole command is enough: no timers of the client's own.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connected.map_err(|error| away(&error))?;
-        self.link().connection = Some(connection.clone());
-        Ok((connection, generation))
-    }
-
-    fn begin(&self) -> Result<u64, ClaimsError> {
-        let mut link = self.link();
-        let left = link.not_before.saturating_sub(self.clock.monotonic());
-        if !left.is_zero() {
-            return Err(ClaimsError::Away(format!("the next attempt is in {} ms", left.as_millis())));
-        }
-        link.generation += 1;
-        Ok(link.generation)
-    }
-
-    fn answered(&self) {
-        if !self.connected.swap(true, Ordering::Relaxed) {
-            self.link().failures = 0;
-        }
-    }
-
-    fn failed(&self, used: Option<u64>) {
-        self.connected.store(false, Ordering::Relaxed);
-        let mut link = self.link();
-        if used != Some(link.generation) || link.failed == link.generation {
-            return;
-        }
-        link.failed = link.generation;
-        link.connection = None;
-        link.not_before =
-            self.clock.monotonic() + delay(link.failures, self.random.hash_one(link.generation));
-        link.failures = link.failures.saturating_add(1);
+impl Claimant {
+    fn of(held: Held<'_>, seen: &str, now: u64) -> Self {
+        let owner = match held {
+            Held::Claimed(Words { replica, term: Term::Run(run), .. }) => {
+                Owner::Replica { id: replica.to_owned(), run: run.map(str::to_owned) }
+            }
+            Held::Claimed(Words { term: Term::Until(ends), .. }) => Owner::Lease(value::left(ends, now)),
+            Held::Done | Held::Foreign => Owner::Unknown,
+        };
+        Self { owner, seen: seen.to_owned() }
     }
 }
 
-/// How long to wait after a failure that `before` others preceded: nothing after the first.
-fn delay(before: u32, random: u64) -> Duration {
-    let Some(doubled) = before.checked_sub(1) else { return Duration::ZERO };
-    let full = DELAY_FIRST.saturating_mul(1 << doubled.min(16)).min(DELAY_MAX);
-    full - full.mul_f64((random % 1_024) as f64 / 2_048.0)
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX >> 1).min(i64::MAX as u64 >> 1)
 }
 
-fn judge(set: &RedisResult<Value>, get: &RedisResult<Value>, me: &str) -> Result<Shared, ClaimsError> {
-    match set {
-        Ok(Value::Okay) => return Ok(Shared::Mine),
-        Ok(Value::Nil) => {}
-        Ok(_) => return Err(ClaimsError::Refused("the answer to SET is neither OK nor nil".to_owned())),
-        Err(error) => return Err(refused(error)),
+/// The answer to `TIME` in milliseconds since the epoch.
+fn time(reply: Option<&RedisResult<Value>>) -> Result<u64, ClaimsError> {
+    let parts = match reply {
+        Some(Ok(Value::Array(parts))) => parts.as_slice(),
+        Some(Err(error)) => return Err(refused(error)),
+        _ => &[],
+    };
+    let part = |at: usize| parts.get(at).and_then(text).and_then(|text| text.parse::<u64>().ok());
+    match (part(0), part(1)) {
+        (Some(seconds), Some(micros)) => Ok(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)),
+        _ => Err(ClaimsError::Refused("the answer to TIME is not two numbers".to_owned())),
     }
-    match get {
-        Ok(value) => Ok(read(text(value).unwrap_or_default(), me)),
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(read("", me)),
-        Err(error) => Err(refused(error)),
-    }
-}
-
-/// Reads a key's value by the grammar at the head of this file.
-fn read(value: &str, me: &str) -> Shared {
-    let mut words = value.split(' ');
-    let (state, replica) = (words.next(), words.next().unwrap_or_default());
-    let is_replica = is_replica(replica);
-    match state {
-        Some("done") if is_replica => Shared::Done,
-        Some("claimed") if replica == me => Shared::MineAgain,
-        Some("claimed") if is_replica => Shared::Theirs { owner: replica.to_owned() },
-        _ => Shared::Theirs { owner: "unknown".to_owned() },
-    }
-}
-
-fn is_replica(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -455,14 +470,6 @@ fn text(value: &Value) -> Option<&str> {
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         _ => None,
     }
-}
-
-fn is_wrong_node(reply: &RedisResult<Value>) -> bool {
-    reply.as_ref().is_err_and(|error| error.code().is_some_and(|code| WRONG_NODE.contains(&code)))
-}
-
-fn away(error: &RedisError) -> ClaimsError {
-    ClaimsError::Away(error.to_string())
 }
 
 fn refused(error: &RedisError) -> ClaimsError {

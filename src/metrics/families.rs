@@ -20,7 +20,7 @@ use super::way_out::{Published, RelayMetrics};
 use crate::reject::Reject;
 
 pub(super) type Float = Gauge<f64, AtomicU64>;
-type Int = Gauge<i64, AtomicI64>;
+pub(super) type Int = Gauge<i64, AtomicI64>;
 
 /// Upper bounds of answer times in seconds.
 const ANSWER_BUCKETS: [f64; 14] =
@@ -51,8 +51,8 @@ struct SourceSecret {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByResult {
-    result: &'static str,
+pub(super) struct ByResult {
+    pub(super) result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -74,7 +74,7 @@ impl Lags {
 /// All metrics of a gateway.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    pub(super) registry: Registry,
     account: Arc<Account>,
     rejected: Family<SourceReason, Counter>,
     duration: Family<BySource, Histogram>,

@@ -5,15 +5,17 @@
 //! - [`account`](Account): where every delivery and event stands, in one table that a scrape reads at one moment.
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
-//! - [`way_out`](RelayMetrics): the handles of the relay.
+//! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts.
 
 mod account;
+mod confirm;
 mod families;
 mod scrape;
 mod way_in;
 mod way_out;
 
 pub use account::{Account, Row, Stand, Standing};
+pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

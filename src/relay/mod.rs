@@ -17,3 +17,4 @@ mod waiting;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};
 pub use run::{Relay, RelayParts, RelaySettings};
+pub(crate) use step::published;

@@ -1,10 +1,10 @@
 //! The relay's side of the claims that replicas share: when to publish without Redis, and what Redis still has
 //! to be told. Decides; publishes and parks nothing itself.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::dedup::{RedisClaims, Shared};
+use crate::dedup::{ClaimsError, Owner, RedisClaims, Shared, Silence};
 use crate::event::Digest;
 
 /// Confirmed events that Redis still has to be told of, at most; 32 bytes each.
@@ -16,8 +16,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often this replica says that it lives.
 const RENEW: Duration = Duration::from_secs(10);
-/// Silent replicas that are watched, at most; there are as many as ever shared this Redis.
-const SILENT_MAX: usize = 1_024;
 
 /// What Redis says about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,25 @@ pub(super) enum Answer {
     Theirs,
     /// It is published and confirmed.
     Done,
+}
+
+impl Answer {
+    fn of(shared: &Shared) -> Self {
+        match shared {
+            Shared::Mine | Shared::MineAgain { over: false } => Self::Mine,
+            Shared::MineAgain { over: true } => Self::TakenOver,
+            Shared::Theirs(_) => Self::Theirs,
+            Shared::Done(_) => Self::Done,
+        }
+    }
+}
+
+/// The replica that has to give signs of life for this claim to hold.
+fn owner(shared: &Shared) -> Option<&Owner> {
+    match shared {
+        Shared::Theirs(claimant) if matches!(claimant.owner, Owner::Replica { .. }) => Some(&claimant.owner),
+        Shared::Theirs(_) | Shared::Mine | Shared::MineAgain { .. } | Shared::Done(_) => None,
+    }
 }
 
 /// What Redis says about a batch.
@@ -53,10 +70,8 @@ pub(super) struct Claims {
     /// Confirmed, and not noted in Redis: other replicas hold their copies until it is.
     untold: VecDeque<Digest>,
     tell_at: Duration,
-    /// How long a replica must have been silent before its claims are taken over.
-    takeover_after: Duration,
-    /// Since when which replica has been silent (monotonic).
-    silent: HashMap<String, Duration>,
+    /// Which replicas have been silent.
+    silence: Silence,
     renew_at: Duration,
 }
 
@@ -69,8 +84,7 @@ impl Claims {
             away_since: None,
             untold: VecDeque::new(),
             tell_at: Duration::ZERO,
-            takeover_after,
-            silent: HashMap::new(),
+            silence: Silence::new(takeover_after),
             renew_at: Duration::ZERO,
         }
     }
@@ -83,43 +97,18 @@ impl Claims {
         }
     }
 
-    /// Looks whether the replicas live that others' claims belong to.
-    async fn judge(&mut self, answers: Vec<Shared>, now: Duration) -> Vec<Answer> {
-        let owner = |answer: &Shared| match answer {
-            Shared::Theirs { owner } => Some(owner.clone()),
-            _ => None,
-        };
-        let owners: BTreeSet<String> = answers.iter().filter_map(owner).collect();
-        let names: Vec<&str> = owners.iter().map(String::as_str).collect();
-        if let (false, Ok(living)) = (names.is_empty(), self.redis.living(&names).await) {
-            for (name, lives) in names.iter().zip(living) {
-                if lives {
-                    self.silent.remove(*name);
-                } else if self.silent.len() < SILENT_MAX && !self.silent.contains_key(*name) {
-                    self.silent.insert((*name).to_owned(), now);
-                }
-            }
-        }
-        let gone = |owner: &str| {
-            self.silent.get(owner).is_some_and(|since| now.saturating_sub(*since) >= self.takeover_after)
-        };
-        let answer = |shared: &Shared| match shared {
-            Shared::Mine | Shared::MineAgain => Answer::Mine,
-            Shared::Done => Answer::Done,
-            Shared::Theirs { owner } if gone(owner) => Answer::TakenOver,
-            Shared::Theirs { .. } => Answer::Theirs,
-        };
-        answers.iter().map(answer).collect()
-    }
-
     /// Asks for a batch at `now` (monotonic).
     pub(super) async fn ask(&mut self, ids: &[Digest], now: Duration) -> Verdict {
-        match self.redis.claim(ids).await {
+        let asked = match self.redis.claim(ids).await {
+            Ok(answers) => self.judge(ids, answers, now).await,
+            Err(error) => Err(error),
+        };
+        match asked {
             Ok(answers) => {
                 if self.away_since.take().is_some() {
                     tracing::info!("Redis answers again");
                 }
-                Verdict::Answers(self.judge(answers, now).await)
+                Verdict::Answers(answers)
             }
             Err(error) => {
                 let since = *self.away_since.get_or_insert_with(|| {
@@ -129,6 +118,36 @@ impl Claims {
                 if now.saturating_sub(since) < self.wait { Verdict::Wait } else { Verdict::Marked }
             }
         }
+    }
+
+    /// Looks whether others' claims still hold, and takes over those that do not.
+    async fn judge(
+        &mut self,
+        ids: &[Digest],
+        mut answers: Vec<Shared>,
+        now: Duration,
+    ) -> Result<Vec<Answer>, ClaimsError> {
+        let owners: HashSet<Owner> = answers.iter().filter_map(owner).cloned().collect();
+        let owners: Vec<Owner> = owners.into_iter().collect();
+        if !owners.is_empty() {
+            for (owner, lives) in owners.iter().zip(self.redis.living(&owners).await?) {
+                self.silence.heard(owner, lives, now);
+            }
+        }
+        let (mut places, mut gone) = (Vec::new(), Vec::new());
+        for (at, answer) in answers.iter().enumerate() {
+            if let Shared::Theirs(claimant) = answer
+                && self.silence.is_over(&claimant.owner, now)
+            {
+                places.push(at);
+                gone.push((ids[at], claimant.clone()));
+            }
+        }
+        let taken = if gone.is_empty() { Vec::new() } else { self.redis.take_over(&gone).await? };
+        for (at, answer) in places.into_iter().zip(taken) {
+            answers[at] = answer;
+        }
+        Ok(answers.iter().map(Answer::of).collect())
     }
 
     /// Tells the other replicas which events are confirmed; what cannot be told is kept for [`Self::catch_up`].

@@ -23,7 +23,7 @@ pub(super) enum Next {
 }
 
 /// How the metrics call it.
-pub(super) fn published(confirmation: &Confirmation) -> Published {
+pub(crate) fn published(confirmation: &Confirmation) -> Published {
     match confirmation {
         Confirmation::Confirmed => Published::Confirmed,
         Confirmation::Returned { .. } => Published::Returned,

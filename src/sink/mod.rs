@@ -8,4 +8,4 @@ mod publish;
 pub mod rabbitmq;
 pub mod stdout;
 
-pub use publish::{Attempt, Confirmation, HeaderValue, Health, Message, Pending, Sink, State};
+pub use publish::{Attempt, Confirmation, Confirmed, HeaderValue, Health, Message, Pending, Sink, State};

@@ -285,6 +285,19 @@ pub enum Confirmation {
     },
 }
 
+/// Proof that the destination answers for a message. Made here alone, of [`Confirmation::Confirmed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    _made_here: (),
+}
+
+impl Confirmation {
+    /// The proof, where it is confirmed.
+    pub fn proof(&self) -> Option<Confirmed> {
+        (*self == Self::Confirmed).then_some(Confirmed { _made_here: () })
+    }
+}
+
 /// How a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {

@@ -14,14 +14,15 @@ use crate::services::{Drained, RabbitMq, Redis};
 const WINDOW_MILLIS: i64 = 7 * 24 * 3600 * 1000;
 
 /// A replica that waits one second for Redis.
-fn replica(broker: &RabbitMq, vhost: &str, redis: &Redis) -> Setup {
+pub fn replica(broker: &RabbitMq, vhost: &str, redis: &Redis) -> Setup {
     with_rabbitmq(&broker.url(vhost)).source("shop", "stripe", "").env("REDIS_URL", &redis.url()).set(
         "dedup",
         "backend = \"redis\"\nurl = { env = \"REDIS_URL\" }\nredis_wait = \"1s\"\nwindow = \"7d\"",
     )
 }
 
-fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str]) -> T {
+/// Asks Redis.
+pub fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str]) -> T {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
@@ -80,7 +81,7 @@ fn the_claims_of_a_silent_replica_are_taken_over_with_a_mark() {
         value = ask::<Option<String>>(&redis, &["GET", &key]);
         value.is_some()
     });
-    let alive = value.unwrap().replace("claimed ", "hookgate:alive:");
+    let alive = format!("hookgate:alive:{}", value.unwrap().split(' ').nth(1).unwrap());
     let life: i64 = ask(&redis, &["PTTL", &alive]);
     assert!((15_000..=30_000).contains(&life), "it renews its sign of life: {life} ms left");
     first.kill();

@@ -6,9 +6,12 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::{Clock, System};
+use crate::event::Keys;
 
 const ONE: &str = "11111111111111111111111111111111";
 const TWO: &str = "22222222222222222222222222222222";
+const THREE: &str = "33333333333333333333333333333333";
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// A Redis of our own, without a disk, in a folder of its own; it ends with the value.
@@ -85,23 +88,47 @@ fn name(n: u8) -> String {
     format!("hookgate:{}", id(n))
 }
 
-fn theirs(owner: &str) -> Shared {
-    Shared::Theirs { owner: owner.to_owned() }
+/// Answers in words.
+fn words(answers: &[Shared]) -> Vec<String> {
+    let word = |answer: &Shared| match answer {
+        Shared::Mine => "mine".to_owned(),
+        Shared::MineAgain { over: false } => "again".to_owned(),
+        Shared::MineAgain { over: true } => "over".to_owned(),
+        Shared::Done(_) => "done".to_owned(),
+        Shared::Theirs(claimant) => whose(claimant),
+    };
+    answers.iter().map(word).collect()
+}
+
+fn whose(claimant: &Claimant) -> String {
+    match &claimant.owner {
+        Owner::Replica { id, .. } => id.clone(),
+        Owner::Lease(left) if left.is_zero() => "lease run out".to_owned(),
+        Owner::Lease(_) => "lease".to_owned(),
+        Owner::Unknown => "unknown".to_owned(),
+    }
+}
+
+async fn claimed(claims: &RedisClaims, ids: &[Digest]) -> Vec<String> {
+    words(&claims.claim(ids).await.unwrap())
 }
 
 #[tokio::test]
 async fn a_claim_goes_from_claimed_to_done() {
     let server = Server::start().await;
     let (one, two) = (server.claims(ONE), server.claims(TWO));
-    assert_eq!(one.claim(&[id(1), id(2)]).await.unwrap(), [Shared::Mine, Shared::Mine]);
-    assert_eq!(two.claim(&[id(1), id(3)]).await.unwrap(), [theirs(ONE), Shared::Mine]);
-    assert_eq!(one.claim(&[id(1), id(3)]).await.unwrap(), [Shared::MineAgain, theirs(TWO)]);
-    assert_eq!(server.claims(ONE).claim(&[id(2)]).await.unwrap(), [Shared::MineAgain], "after a restart");
+    assert_eq!(claimed(&one, &[id(1), id(2)]).await, ["mine", "mine"]);
+    assert_eq!(claimed(&two, &[id(1), id(3)]).await, [ONE, "mine"]);
+    assert_eq!(claimed(&one, &[id(1), id(3)]).await, ["again", TWO]);
+    assert_eq!(claimed(&server.claims(ONE), &[id(2)]).await, ["again"], "after a restart");
     one.finish(&[id(1), id(2)]).await.unwrap();
-    assert_eq!(two.claim(&[id(1), id(2)]).await.unwrap(), [Shared::Done, Shared::Done]);
-    assert_eq!(one.claim(&[id(1)]).await.unwrap(), [Shared::Done]);
+    assert_eq!(claimed(&two, &[id(1), id(2)]).await, ["done", "done"]);
+    assert_eq!(claimed(&one, &[id(1)]).await, ["done"]);
     assert_eq!(server.raw::<String>(&["GET", &name(1)]).await, format!("done {ONE}"));
-    assert_eq!(server.raw::<String>(&["GET", &name(3)]).await, format!("claimed {TWO}"));
+    assert_eq!(
+        server.raw::<String>(&["GET", &name(3)]).await,
+        format!("claimed {TWO} run {}", two.inner.run)
+    );
 }
 
 #[tokio::test]
@@ -113,7 +140,8 @@ async fn claims_and_dones_live_for_the_window() {
     let life: i64 = server.raw(&["PTTL", &name(1)]).await;
     assert!((window - 5_000..=window).contains(&life), "{life}");
     server.raw::<i64>(&["PEXPIRE", &name(1), "100000"]).await;
-    assert_eq!(one.claim(&[id(1)]).await.unwrap(), [Shared::MineAgain]);
+    assert_eq!(claimed(&one, &[id(1)]).await, ["again"]);
+    assert_eq!(claimed(&server.claims(ONE), &[id(1)]).await, ["again"], "nor does another run's");
     let life: i64 = server.raw(&["PTTL", &name(1)]).await;
     assert!(life <= 100_000, "a second look must not prolong a claim: {life}");
     one.finish(&[id(1)]).await.unwrap();
@@ -142,9 +170,9 @@ async fn of_a_hundred_racing_tasks_exactly_one_gets_the_event() {
         for task in racing {
             match task.await.unwrap() {
                 Shared::Mine => mine += 1,
-                Shared::Theirs { owner } => owners.push(owner),
-                Shared::MineAgain => {}
-                Shared::Done => panic!("nobody finished"),
+                Shared::Theirs(claimant) => owners.push(whose(&claimant)),
+                Shared::MineAgain { .. } => {}
+                Shared::Done(_) => panic!("nobody finished"),
             }
         }
         assert_eq!((mine, owners.len()), (1, 50), "round {round}");
@@ -164,11 +192,11 @@ async fn a_big_batch_is_answered_in_order() {
     let answers = one.claim(&batch).await.unwrap();
     assert_eq!(answers.len(), 3_000);
     for (n, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer, if n % 3 == 0 { theirs(TWO) } else { Shared::Mine });
+        assert_eq!(words(&[answer]), [if n % 3 == 0 { TWO } else { "mine" }]);
     }
     one.finish(&batch).await.unwrap();
     batch.reverse();
-    assert!(two.claim(&batch).await.unwrap().iter().all(|answer| *answer == Shared::Done));
+    assert!(two.claim(&batch).await.unwrap().iter().all(|answer| matches!(answer, Shared::Done(_))));
     assert_eq!(one.claim(&[]).await.unwrap(), []);
 }
 
@@ -183,10 +211,10 @@ async fn a_value_that_is_none_of_ours_is_theirs() {
         server.raw::<String>(&["SET", &name(n), value]).await;
     }
     for n in 0..=values.len() as u8 {
-        assert_eq!(one.claim(&[id(n)]).await.unwrap(), [theirs("unknown")], "{n}");
+        assert_eq!(claimed(&one, &[id(n)]).await, ["unknown"], "{n}");
     }
-    server.raw::<String>(&["SET", &name(50), &format!("claimed {TWO} lease 12")]).await;
-    assert_eq!(one.claim(&[id(50)]).await.unwrap(), [theirs(TWO)], "what later versions add is passed over");
+    server.raw::<String>(&["SET", &name(50), &format!("claimed {TWO} later words")]).await;
+    assert_eq!(claimed(&one, &[id(50)]).await, [TWO], "what later versions add is passed over");
 }
 
 #[tokio::test]
@@ -210,7 +238,7 @@ async fn a_stopped_server_is_reported_and_a_started_one_found_again() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert!(one.connected());
-    assert_eq!(server.raw::<String>(&["GET", &name(1)]).await, format!("claimed {ONE}"));
+    assert!(server.raw::<String>(&["GET", &name(1)]).await.starts_with(&format!("claimed {ONE}")));
 }
 
 #[tokio::test]
@@ -250,7 +278,10 @@ async fn a_silent_server_costs_the_deadline_and_no_more() {
         answer = one.claim(&[id(1)]).await;
     }
     let answer = answer.unwrap().remove(0);
-    assert!(matches!(answer, Shared::Mine | Shared::MineAgain), "the lost claim was ours: {answer:?}");
+    assert!(
+        matches!(answer, Shared::Mine | Shared::MineAgain { over: false }),
+        "the lost claim was ours: {answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -286,12 +317,239 @@ fn settings_are_checked_and_never_shown() {
     }
 }
 
-#[test]
-fn delays_double_to_a_cap_and_vary_below_it() {
-    assert_eq!(delay(0, 7), Duration::ZERO);
-    for (before, full) in [(1, 50), (2, 100), (5, 800), (8, 5_000), (u32::MAX, 5_000)] {
-        let full = Duration::from_millis(full);
-        assert_eq!(delay(before, 0), full);
-        assert!(delay(before, 1_023) >= full / 2 && delay(before, 512) == full - full / 4);
+#[tokio::test]
+async fn of_all_who_see_a_silent_owner_one_takes_over() {
+    let server = Server::start().await;
+    let (one, two, three) = (server.claims(ONE), server.claims(TWO), server.claims(THREE));
+    one.renew().await.unwrap();
+    one.claim(&[id(1), id(2)]).await.unwrap();
+    let seen = |answers: Vec<Shared>| match answers.into_iter().next() {
+        Some(Shared::Theirs(claimant)) => claimant,
+        other => panic!("{other:?}"),
+    };
+    let by_two = seen(two.claim(&[id(1)]).await.unwrap());
+    let by_three = seen(three.claim(&[id(1)]).await.unwrap());
+    let owners = [by_two.owner.clone(), Owner::Unknown];
+    assert_eq!(two.living(&owners).await.unwrap(), [true, true]);
+    let (of_two, of_three) = ([(id(1), by_two.clone())], [(id(1), by_three)]);
+    let (a, b) = tokio::join!(two.take_over(&of_two), three.take_over(&of_three));
+    let mut both = [words(&a.unwrap()), words(&b.unwrap())].concat();
+    both.sort();
+    assert!(both == ["over", TWO] || both == [THREE, "over"], "{both:?}");
+    for claims in [&two, &three] {
+        let again = claimed(claims, &[id(1)]).await;
+        assert!(again == ["over"] || again == [TWO] || again == [THREE], "{again:?}");
+    }
+    assert!(matches!(claimed(&one, &[id(1)]).await[0].as_str(), TWO | THREE), "the old owner waits");
+    let life: i64 = server.raw(&["PTTL", &name(1)]).await;
+    assert!(life > WINDOW.as_millis() as i64 - 5_000, "{life}");
+
+    one.finish(&[id(1)]).await.unwrap();
+    assert_eq!(words(&two.take_over(&[(id(1), by_two)]).await.unwrap()), ["done"], "done stays done");
+    assert_eq!(server.raw::<String>(&["GET", &name(1)]).await, format!("done {ONE}"));
+}
+
+#[tokio::test]
+async fn a_takeover_is_remembered_over_a_restart() {
+    let server = Server::start().await;
+    let one = server.claims(ONE);
+    one.claim(&[id(1)]).await.unwrap();
+    let two = server.claims(TWO);
+    let Shared::Theirs(claimant) = two.claim(&[id(1)]).await.unwrap().remove(0) else { panic!() };
+    assert_eq!(words(&two.take_over(&[(id(1), claimant)]).await.unwrap()), ["over"]);
+    for _ in 0..2 {
+        assert_eq!(
+            claimed(&server.claims(TWO), &[id(1)]).await,
+            ["over"],
+            "the first owner may have published"
+        );
+    }
+}
+
+#[tokio::test]
+async fn claims_of_an_earlier_run_are_nobodys_until_they_are_asked_for() {
+    let server = Server::start().await;
+    let (before, two) = (server.claims(ONE), server.claims(TWO));
+    before.claim(&[id(1), id(2)]).await.unwrap();
+    let after = server.claims(ONE);
+    after.renew().await.unwrap();
+    assert_eq!(claimed(&after, &[id(2)]).await, ["again"]);
+    let answers = two.claim(&[id(1), id(2)]).await.unwrap();
+    let owners: Vec<Owner> = answers
+        .into_iter()
+        .map(|answer| match answer {
+            Shared::Theirs(claimant) => claimant.owner,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(two.living(&owners).await.unwrap(), [false, true], "only the second was asked for again");
+}
+
+fn keys(n: u8, content: Option<u8>) -> Keys {
+    Keys { message_id: id(n), content: content.map(id) }
+}
+
+fn ask(keys: &Keys, token: u64, lease: Duration) -> Ask<'_> {
+    Ask { keys, token, lease, twins_max: 8, silent: None }
+}
+
+/// The lease that must have been made.
+async fn leased(claims: &RedisClaims, ask: Ask<'_>) -> (Lease, Option<Digest>) {
+    match claims.lease(ask).await.unwrap() {
+        LeaseAnswer { leased: Leased::Mine(lease), twin_of } => (lease, twin_of),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// In words what stands in the way of a lease.
+async fn refused_lease(claims: &RedisClaims, ask: Ask<'_>) -> String {
+    match claims.lease(ask).await.unwrap().leased {
+        Leased::Mine(_) => "mine".to_owned(),
+        Leased::Theirs(claimant) => whose(&claimant),
+        Leased::Done(_) => "done".to_owned(),
+        Leased::TooManyTwins => "too many".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_exclusive_until_it_runs_out_and_is_then_taken_over_once() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let (keys, short, long) = (keys(1, None), Duration::from_millis(150), Duration::from_secs(60));
+    let (lease, _) = leased(&one, ask(&keys, 1, short)).await;
+    assert!(!lease.is_over());
+    assert_eq!(refused_lease(&two, ask(&keys, 1, long)).await, "lease");
+    assert_eq!(refused_lease(&one, ask(&keys, 2, long)).await, "lease", "nor is it the same replica's");
+    assert_eq!(claimed(&two, &[id(1)]).await, ["lease"], "a relay waits as well");
+    tokio::time::sleep(short * 2).await;
+    assert_eq!(claimed(&two, &[id(1)]).await, ["lease run out"]);
+    let three = server.claims(THREE);
+    let racing = (0..40).map(|n| {
+        let (claims, keys) = (if n % 2 == 0 { two.clone() } else { three.clone() }, keys);
+        crate::tasks::task(async move { claims.lease(ask(&keys, n, long)).await.unwrap().leased })
+    });
+    let mut over = 0;
+    for racer in racing.collect::<Vec<_>>() {
+        if let Leased::Mine(lease) = racer.await.unwrap() {
+            assert!(lease.is_over());
+            over += 1;
+        }
+    }
+    assert_eq!(over, 1);
+    one.release(&lease, true).await.unwrap();
+    assert_eq!(refused_lease(&one, ask(&keys, 3, long)).await, "lease", "a lost lease gives nothing back");
+    one.finish(&[id(1)]).await.unwrap();
+    assert_eq!(refused_lease(&two, ask(&keys, 9, long)).await, "done");
+    assert!(matches!(two.look(&id(1)).await.unwrap(), Some(Leased::Done(_))));
+}
+
+#[tokio::test]
+async fn what_was_published_without_a_claim_is_taken_over_unless_it_is_known() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let long = Duration::from_secs(60);
+    one.claim(&[id(1)]).await.unwrap();
+    one.finish(&[id(2)]).await.unwrap();
+    one.doubt(&[id(1), id(2), id(3), id(4)]).await.unwrap();
+    assert_eq!(claimed(&one, &[id(1), id(2)]).await, ["again", "done"]);
+    assert!(leased(&two, ask(&keys(3, None), 1, long)).await.0.is_over());
+    assert_eq!(claimed(&two, &[id(4)]).await, ["lease run out"]);
+}
+
+#[tokio::test]
+async fn a_key_lives_as_long_as_its_lease_however_short_the_window() {
+    let server = Server::start().await;
+    let settings = RedisSettings { window: Duration::from_millis(20), ..server.settings(ONE) };
+    let one = RedisClaims::new(settings).unwrap();
+    let keys = keys(1, Some(200));
+    leased(&one, ask(&keys, 1, Duration::from_secs(60))).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(refused_lease(&one, ask(&keys, 2, Duration::from_secs(60))).await, "lease");
+}
+
+#[tokio::test]
+async fn a_relay_takes_a_lease_over_and_a_lease_a_silent_relays_claim() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let long = Duration::from_secs(60);
+    leased(&one, ask(&keys(1, None), 1, Duration::from_millis(1))).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let Shared::Theirs(claimant) = two.claim(&[id(1)]).await.unwrap().remove(0) else { panic!() };
+    assert_eq!(words(&two.take_over(&[(id(1), claimant)]).await.unwrap()), ["over"]);
+    let keys = keys(1, None);
+    let Leased::Theirs(silent) = one.lease(ask(&keys, 2, long)).await.unwrap().leased else { panic!() };
+    assert_eq!(whose(&silent), TWO);
+    let take = Ask { silent: Some(&silent), ..ask(&keys, 3, long) };
+    assert!(leased(&one, take).await.0.is_over());
+    assert_eq!(refused_lease(&one, take).await, "lease", "what was seen stands no longer");
+    assert_eq!(claimed(&two, &[id(1)]).await, ["lease"]);
+}
+
+#[tokio::test]
+async fn what_is_given_back_burns_no_key() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let (keys, long) = (keys(1, Some(200)), Duration::from_secs(60));
+    let (lease, _) = leased(&one, ask(&keys, 1, long)).await;
+    one.release(&lease, true).await.unwrap();
+    assert_eq!(server.raw::<i64>(&["DBSIZE"]).await, 0, "nothing was sent, nothing is left");
+    let (lease, _) = leased(&two, ask(&keys, 1, long)).await;
+    assert!(!lease.is_over());
+    two.release(&lease, false).await.unwrap();
+    let life: i64 = server.raw(&["PTTL", &name(1)]).await;
+    assert!(life > 0, "what may have been published stays known: {life}");
+    let (lease, _) = leased(&one, ask(&keys, 2, long)).await;
+    assert!(lease.is_over(), "at once, and marked");
+    one.release(&lease, true).await.unwrap();
+    assert!(leased(&two, ask(&keys, 2, long)).await.0.is_over(), "an earlier attempt may still have arrived");
+}
+
+#[tokio::test]
+async fn twins_are_counted_with_the_claim_and_no_further_than_allowed() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let long = Duration::from_secs(60);
+    let twin = |n| keys(n, Some(200));
+    assert_eq!(leased(&one, ask(&twin(0), 0, long)).await.1, None);
+    for n in 1..=8 {
+        let claims = if n % 2 == 0 { &one } else { &two };
+        assert_eq!(leased(claims, ask(&twin(n), n.into(), long)).await.1, Some(id(0)));
+    }
+    assert_eq!(refused_lease(&two, ask(&twin(9), 9, long)).await, "too many");
+    assert_eq!(server.raw::<i64>(&["EXISTS", &name(9)]).await, 0, "it is claimed by nobody");
+    one.finish(&[id(3)]).await.unwrap();
+    let again = twin(3);
+    let answer = two.lease(ask(&again, 10, long)).await.unwrap();
+    assert!(matches!(answer.leased, Leased::Done(_)) && answer.twin_of == Some(id(0)));
+    let content: String = server.raw(&["GET", &format!("hookgate:content:{}", id(200))]).await;
+    assert_eq!(content, format!("{} 8", id(0)));
+    let life: i64 = server.raw(&["PTTL", &format!("hookgate:content:{}", id(200))]).await;
+    assert!(life > WINDOW.as_millis() as i64 - 5_000, "{life}");
+}
+
+#[tokio::test]
+async fn a_twin_that_was_not_sent_is_not_counted() {
+    let server = Server::start().await;
+    let one = server.claims(ONE);
+    let long = Duration::from_secs(60);
+    let twin = |n| keys(n, Some(200));
+    leased(&one, ask(&twin(0), 0, long)).await;
+    for n in 1..30 {
+        let (lease, twin_of) = leased(&one, ask(&twin(1), n, long)).await;
+        assert_eq!(twin_of, Some(id(0)));
+        one.release(&lease, true).await.unwrap();
+    }
+    let content: String = server.raw(&["GET", &format!("hookgate:content:{}", id(200))]).await;
+    assert_eq!(content, format!("{} 0", id(0)));
+}
+
+#[tokio::test]
+async fn scripts_that_redis_forgot_are_sent_again() {
+    let server = Server::start().await;
+    let one = server.claims(ONE);
+    let long = Duration::from_secs(60);
+    for n in 0..3 {
+        leased(&one, ask(&keys(n, None), n.into(), long)).await;
+        server.raw::<String>(&["SCRIPT", "FLUSH"]).await;
     }
 }

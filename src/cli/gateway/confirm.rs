@@ -1,0 +1,59 @@
+//! A gateway in confirm mode, put together: no journal, no index, no relay; no folder is touched.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::{Gateway, Outlet, Shared, Way, admin_parts, redis_claims};
+use crate::accept::Acceptor;
+use crate::cli::assemble::Plan;
+use crate::clock::System;
+use crate::config::Loaded;
+use crate::confirm::{ConfirmParts, ConfirmSettings, Confirmer};
+use crate::keeper::Keeper;
+use crate::lanes::Lanes;
+use crate::metrics::Metrics;
+
+impl Gateway {
+    /// Starts everything that `ack = "confirm"` has.
+    pub(super) fn with_confirm(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+        let mut metrics = Metrics::new();
+        let counts = metrics.confirm();
+        let shared = Shared {
+            clock: Arc::new(System::new()),
+            // Nothing is pushed and nothing is offered: what is not confirmed was not accepted.
+            lanes: Arc::new(Lanes::counted_in(metrics.account())),
+            metrics: Arc::new(metrics),
+            acceptor: Acceptor::new(),
+        };
+        let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
+        let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
+        let sink = outlet.sink().context("ack = \"confirm\" needs a sink that confirms")?;
+        let redis = redis_claims(loaded, &replica()?)?.context("ack = \"confirm\" needs Redis")?;
+        let parts = ConfirmParts {
+            redis,
+            published: shared.metrics.relay(sink.name()),
+            sink: Arc::clone(&sink),
+            clock: Arc::clone(&shared.clock),
+            claims: counts.clone(),
+        };
+        let settings = ConfirmSettings {
+            max_in_flight: loaded.settings.sink.max_in_flight.get() as usize,
+            confirm_timeout: loaded.settings.sink.confirm_timeout.duration(),
+            takeover_after: loaded.settings.dedup.takeover_after.duration(),
+        };
+        let confirmer = Confirmer::start(parts, settings);
+        let keeper = Keeper::Confirm(confirmer.clone());
+        let health = shared.health(keeper.clone(), Some(counts), Some(sink));
+        let parts = admin_parts(loaded, &names, health);
+        let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
+        Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer) })
+    }
+}
+
+/// A random id for this process: without a folder to keep it in, none outlives it, and its leases need none.
+fn replica() -> anyhow::Result<String> {
+    let mut id = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut id).ok().context("the system gives no random bytes")?;
+    Ok(hex::encode(id))
+}
