@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Core, Fault};
+use super::core::Core;
+use super::terms::Fault;
 use crate::clock::Timestamp;
 use crate::dedup::Forgot;
 use crate::disk::Disk;
