@@ -81,7 +81,8 @@ pub struct Envelope {
     pub secret: Arc<str>,
     /// `Content-Type` as received; empty where there was none.
     pub content_type: String,
-    /// Headers on the provider's allow-list, lower-case name and value, in order of arrival.
+    /// Headers on the provider's allow-list, lower-case name and value, in order of arrival; then `query`, where the
+    /// provider sends data there.
     pub headers: Vec<(String, String)>,
     /// True where the scheme proves the sender but does not cover the body (token, Basic, Bearer).
     pub source_authenticated: bool,
@@ -108,7 +109,8 @@ impl Event {
     pub fn new(source: &Arc<str>, verified: Verified, key: EventKey, invalid: Option<String>) -> Self {
         let scheme = verified.scheme();
         let (provider, source_authenticated) = (scheme.provider.as_str().into(), !scheme.covers_body());
-        let headers = kept(&scheme.forward, &verified.delivery().headers);
+        let mut headers = kept(&scheme.forward, &verified.delivery().headers);
+        headers.extend(query(&verified.delivery().target).filter(|_| scheme.forward_query));
         let secret = Arc::clone(verified.secret());
         let delivery = verified.into_delivery();
         let content_type = delivery.headers.first("content-type").map(text).unwrap_or_default();
@@ -160,10 +162,19 @@ impl Event {
     }
 }
 
+/// The name under which an event's query stands among its headers.
+const QUERY: &str = "query";
+
 /// The headers on the allow-list, in order of arrival.
 fn kept(allowed: &[String], headers: &Headers) -> Vec<(String, String)> {
-    let wanted = |name: &[u8]| allowed.iter().any(|allowed| allowed.as_bytes() == name);
+    let wanted = |name: &[u8]| name != QUERY.as_bytes() && allowed.iter().any(|allowed| allowed.as_bytes() == name);
     headers.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// The query as received, in the form of a header that no sender can send beside it.
+fn query(target: &str) -> Option<(String, String)> {
+    let (_, query) = target.split_once('?').filter(|(_, query)| !query.is_empty())?;
+    Some((QUERY.to_owned(), query.to_owned()))
 }
 
 fn text(bytes: &[u8]) -> String {

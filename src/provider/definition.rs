@@ -143,6 +143,9 @@ pub struct ForwardDefinition {
     /// Names of headers kept with the event and forwarded as `http-<name>`.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// Whether the query of the URL goes on too, as `http-query`: for a sender that puts its data there.
+    #[serde(default)]
+    pub query: bool,
 }
 
 /// One scheme of a provider.

@@ -180,6 +180,8 @@ pub struct Scheme {
     pub volatile: Vec<Pointer>,
     /// Headers kept and forwarded, lower case.
     pub forward: Vec<String>,
+    /// Whether the query is kept and forwarded.
+    pub forward_query: bool,
     /// How long the provider retries.
     pub retries: Option<Duration>,
     /// What is answered without an event.
@@ -337,6 +339,7 @@ impl Check {
             event: EventPlaces::new(ids, types),
             volatile,
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            forward_query: definition.forward.query,
             retries: definition.sender.retries.map(|span| span.duration()),
             handshakes: Handshakes::default(),
         })

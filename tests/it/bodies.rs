@@ -1,5 +1,6 @@
 //! Bodies of every kind and requests of every declared method: taken, deduplicated and handed on byte for byte.
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::gateway::*;
@@ -42,7 +43,7 @@ fn request(source: &str, headers: &[(&str, &str)], body: &[u8]) -> Signed {
 }
 
 /// Sent twice it is one event, whose body and Content-Type a worker gets as they were.
-fn passes_whole(gateway: &Gateway, source: &str, (method, what): (&str, &str), sent: &Signed) {
+fn passes_whole(gateway: &Gateway, source: &str, (method, what): (&str, &str), sent: &Signed) -> Value {
     let first = deliver(gateway, method, sent);
     assert_eq!((first.status, first.outcome().as_str()), (200, "accepted"), "{what}: {}", first.text());
     let second = deliver(gateway, method, sent);
@@ -54,6 +55,7 @@ fn passes_whole(gateway: &Gateway, source: &str, (method, what): (&str, &str), s
     assert_eq!(events[0].message_id, first.message_id(), "{what}");
     let told = events[0].json["content_type"].as_str().unwrap_or_default();
     assert_eq!(told, sent.header("content-type"), "{what}");
+    events[0].json["headers"].clone()
 }
 
 #[test]
@@ -118,7 +120,8 @@ fn every_declared_method_is_taken_and_no_other() {
     let gateway = phone();
     let form = sms("", "To=%2B1&MessageStatus=sent&To=%2B1", "MessageStatussentTo+1");
     passes_whole(&gateway, "sms", ("POST", "a form"), &form);
-    passes_whole(&gateway, "sms", ("GET", "a query"), &sms("?CallSid=CA1&CallStatus=busy", "", ""));
+    let told = passes_whole(&gateway, "sms", ("GET", "a query"), &sms("?CallSid=CA%31&Status=", "", ""));
+    assert_eq!(told["http-query"], "CallSid=CA%31&Status=", "a GET has its data there: {told}");
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
         let refused = deliver(&gateway, method, &form);
         assert_eq!((refused.status, refused.header("allow")), (405, "POST, GET"), "{method}");
