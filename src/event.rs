@@ -167,7 +167,8 @@ const QUERY: &str = "query";
 
 /// The headers on the allow-list, in order of arrival.
 fn kept(allowed: &[String], headers: &Headers) -> Vec<(String, String)> {
-    let wanted = |name: &[u8]| name != QUERY.as_bytes() && allowed.iter().any(|allowed| allowed.as_bytes() == name);
+    let wanted =
+        |name: &[u8]| name != QUERY.as_bytes() && allowed.iter().any(|allowed| allowed.as_bytes() == name);
     headers.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (text(name), text(value))).collect()
 }
 
