@@ -298,7 +298,8 @@ fn poison_is_offered_again_once_it_is_requeued() {
     gateway.kill();
     gateway.start();
     spoil(&gateway);
-    until("it is poison", SOON, || states(&gateway, "state=poison").len() == 1);
+    until("it is poison", SOON, || stat(&gateway, "poison", "plain") == 1.0);
+    assert_eq!(states(&gateway, "state=poison"), ["poison"]);
     assert_eq!(gateway.claim("plain", 10).len(), 0);
     assert_eq!(act(&gateway, "requeue", json!({"state": "poison"})), json!({"requeued": 1}));
     let handed = gateway.claim_within("plain", SOON);
