@@ -144,11 +144,14 @@ impl<D: Disk> Core<D> {
         };
         match (action, standing) {
             (_, None) => Fate::Gone,
+            // Its lane, which has not been told of that end, would take the new life for the old one and end it.
+            (Action::Replay, Some(Standing::Ended(_)))
+            | (Action::Requeue | Action::Drop, Some(Standing::Live(State::Poisoned)))
+                if self.lanes.is_outstanding(&target.source, target.sequence) =>
+            {
+                Fate::Underway
+            }
             (Action::Replay, Some(Standing::Ended(_))) => {
-                // Its lane would take it for the life that has just ended.
-                if self.lanes.is_outstanding(&target.source, target.sequence) {
-                    return Fate::Underway;
-                }
                 if !self.journal.replay_room(*bytes + target.bytes) {
                     return Fate::NoRoom;
                 }

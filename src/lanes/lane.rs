@@ -107,6 +107,15 @@ impl Lane {
         }
     }
 
+    /// A pending record that a scan has met; one that was set back counts as pending from here on, even before its
+    /// time: an operator's order may make the lane read what lies before it.
+    pub(super) fn found(&mut self, entry: Entry, account: &Account) {
+        if !self.outstanding.contains_key(&entry.sequence) {
+            self.leave_set_back(entry.sequence, account);
+            self.add(entry);
+        }
+    }
+
     /// A record that has just become durable.
     pub(super) fn push(&mut self, entry: Entry) {
         self.arrived.notify_one();
@@ -247,11 +256,15 @@ impl Lane {
         if self.outstanding.contains_key(&sequence) {
             return self.ready.remove(&sequence).is_some() || self.leave_aside(sequence, account).is_some();
         }
+        self.leave_set_back(sequence, account);
+        self.outstanding.insert(sequence, received_at);
+        true
+    }
+
+    fn leave_set_back(&mut self, sequence: Sequence, account: &Account) {
         if let Some(why) = self.set_back.as_mut().and_then(|set_back| set_back.leave(sequence)) {
             account.shift(self.row, why.stand(), Stand::Pending, 1);
         }
-        self.outstanding.insert(sequence, received_at);
-        true
     }
 
     fn leave_aside(&mut self, sequence: Sequence, account: &Account) -> Option<Entry> {

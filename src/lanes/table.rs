@@ -213,7 +213,7 @@ impl Lanes {
                 let pending = || reader.state(sequence) == Some(State::Pending);
                 if of == *source && state == State::Pending && pending() {
                     let entry = Entry::new(sequence, position, received_at, bytes);
-                    lane.add(Entry { replay: replayed, ..entry });
+                    lane.found(Entry { replay: replayed, ..entry }, &self.account);
                 }
             }
             let seen_all = scan.at_end && lane.skipped == skipped;

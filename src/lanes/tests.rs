@@ -215,6 +215,47 @@ fn more_aside_than_memory_holds_stop_no_newer_one_and_come_again_later() {
     assert_eq!(stands, [0, 0, 0, 0, 0, MANY as u64 + 1, 0, 1]);
 }
 
+#[test]
+fn what_was_left_to_the_journal_and_is_read_early_is_counted_once() {
+    const LEFT: usize = 500;
+    const MANY: usize = ASIDE_MAX + LEFT;
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    let (lanes, reader) = (Lanes::new(), journal.reader());
+    push(&lanes, &append(&mut journal, SHOP, MANY + 1));
+    let later = Duration::from_secs(5);
+    let first = take(&lanes, &reader, 1).remove(0);
+    journal.mark(first.entry.sequence, Mark::Confirmed);
+    journal.commit().unwrap();
+    lanes.ended(&first, Mark::Confirmed, Duration::ZERO);
+    let mut aside = 0;
+    while aside < MANY {
+        let some = take(&lanes, &reader, 256);
+        aside += some.len();
+        let wait = |taken| lanes.put_back(taken, Back::Aside(later, Why::Unroutable), Duration::ZERO);
+        some.into_iter().for_each(wait);
+    }
+    // A replay of what lies before them makes the lane read them all again, long before their time.
+    journal.mark(first.entry.sequence, Mark::Replayed);
+    journal.commit().unwrap();
+    lanes.again(&SHOP.into(), Again { replayed: 1, ..Again::none(first.entry.position) });
+    let stands = || [Stand::Unroutable, Stand::Pending, Stand::Confirmed].map(|stand| stood(&lanes, stand));
+    let mut out = Vec::new();
+    while out.len() <= LEFT {
+        let some = take(&lanes, &reader, 256);
+        assert!(!some.is_empty(), "{} came", out.len());
+        out.extend(some);
+    }
+    assert!(take(&lanes, &reader, 256).is_empty());
+    assert_eq!(stands(), [ASIDE_MAX as u64, LEFT as u64 + 1, 1]);
+    out.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, Duration::ZERO));
+    assert_eq!(stands(), [ASIDE_MAX as u64, 0, LEFT as u64 + 2]);
+    let rest = lanes.take(&reader, turn(MANY, later), &mut |_, _| true).unwrap();
+    assert_eq!(rest.len(), ASIDE_MAX);
+    rest.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, later));
+    assert_eq!(stands(), [0, 0, MANY as u64 + 2]);
+}
+
 /// Three lanes with enough for every window.
 fn three(journal: &mut Journal<RealDisk>) -> (Lanes, [Arc<str>; 3]) {
     let (lanes, names) = (Lanes::new(), ["a", "b", "c"].map(Arc::from));

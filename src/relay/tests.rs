@@ -15,13 +15,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::{Relay, RelayParts, RelaySettings};
-use crate::accept::{Acceptor, Core, Policy};
+use crate::accept::{Acceptor, Action, Core, Fate, Policy, Target};
 use crate::clock::{Clock, System, Timestamp};
 use crate::dedup::{self, Index, RedisClaims, RedisSettings};
 use crate::disk::RealDisk;
 use crate::event::{Digest, Envelope, Event, Keys};
-use crate::journal::{Journal, Reader, Recovery, Settings, Upkeep};
-use crate::lanes::Lanes;
+use crate::journal::{Journal, Mark, Reader, Recovery, Settings, Upkeep};
+use crate::lanes::{Entry, Lanes, Taken, Turn};
 use crate::limit::{Limit, Rate};
 use crate::metrics::{Metrics, SourceMetrics, Stand};
 use crate::sink::{Confirmation, HeaderValue, Health, Message, Pending, Sink, State};
@@ -379,6 +379,45 @@ async fn poison_is_found_alone_and_everything_else_arrives() {
     let seen = sink.seen();
     let others = || (1..=120).filter(|sequence| *sequence != POISON);
     assert!(others().all(|sequence| seen.iter().any(|seen| seen.sequence == sequence)));
+}
+
+#[tokio::test]
+async fn an_order_on_an_end_that_its_lane_has_not_been_told_is_underway() {
+    let rig = Rig::new();
+    rig.keep("shop", 2).await;
+    let turn = || Turn { max: 9, bytes: u64::MAX, shared: false, only: None, now: Duration::ZERO };
+    let take = || rig.lanes.take(&rig.reader, turn(), &mut |_, _| true).unwrap();
+    let order = async |action, taken: &Taken| {
+        let Entry { sequence, position, received_at, bytes, .. } = taken.entry;
+        let (source, key) = (Arc::clone(&taken.source), Digest([1; 32]));
+        let target = Target { sequence, position, source, key, received_at, bytes };
+        rig.acceptor.order(action, vec![target], rig.clock.now()).await.unwrap().remove(0)
+    };
+    let stands = || {
+        let standing = rig.lanes.account().standing(rig.lanes.account().row("shop"));
+        [Stand::Pending, Stand::Poison, Stand::Confirmed, Stand::Dropped].map(|stand| standing.of(stand))
+    };
+    let out = take();
+    for (taken, mark) in out.iter().zip([Mark::Poisoned, Mark::Confirmed]) {
+        rig.acceptor.mark(vec![(taken.entry.sequence, mark)]).await.unwrap();
+    }
+    for (action, taken) in [(Action::Requeue, 0), (Action::Drop, 0), (Action::Replay, 1)] {
+        assert_eq!(order(action, &out[taken]).await, Fate::Underway, "{action:?}");
+    }
+    assert_eq!(stands(), [2, 0, 0, 0]);
+    rig.lanes.ended(&out[0], Mark::Poisoned, Duration::ZERO);
+    rig.lanes.ended(&out[1], Mark::Confirmed, Duration::ZERO);
+    assert_eq!(stands(), [0, 1, 1, 0]);
+    for (action, taken) in [(Action::Requeue, 0), (Action::Replay, 1)] {
+        assert_eq!(order(action, &out[taken]).await, Fate::Done, "{action:?}");
+    }
+    let again = take();
+    assert_eq!(again.iter().map(|taken| taken.entry.sequence.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(stands(), [2, 0, 1, 0]);
+    rig.acceptor.mark(vec![(again[0].entry.sequence, Mark::Poisoned)]).await.unwrap();
+    rig.lanes.ended(&again[0], Mark::Poisoned, Duration::ZERO);
+    assert_eq!(order(Action::Drop, &again[0]).await, Fate::Done);
+    assert_eq!(stands(), [1, 0, 1, 1]);
 }
 
 #[tokio::test]

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
+use crate::chaos::{Mode, Proxy};
 use crate::gateway::*;
+use crate::handshake::{challenge, slack};
 use crate::load::{number, with_rabbitmq};
 use crate::scrape::Scrape;
-use crate::services::RabbitMq;
+use crate::services::{RabbitMq, Redis};
 
 /// Sources, and what is special about them.
 const SOURCES: [(&str, &str, &str); 5] = [
@@ -192,6 +194,54 @@ fn the_account_closes_in_every_scrape_whatever_happens() {
     let left = rest.term("relay_held") + rest.term("relay_poison");
     gateway.restart();
     assert_eq!(at_rest(&gateway).term("events_recovered"), left);
+}
+
+#[test]
+fn the_account_closes_in_confirm_mode_whatever_is_away() {
+    let (broker, mut redis) = (RabbitMq::shared(), Redis::start());
+    let vhost = broker.vhost();
+    let proxy = Proxy::start(broker.address());
+    let mut setup = with_rabbitmq(&broker.url_by(proxy.address(), &vhost))
+        .env("REDIS_URL", &redis.url())
+        .set("dedup", "backend = \"redis\"\nurl = { env = \"REDIS_URL\" }")
+        .set("journal", "ack = \"confirm\"")
+        .source("chat", "slack", "");
+    // Without a journal there is nowhere to hold anything.
+    for (name, provider, lines) in SOURCES.into_iter().filter(|(name, ..)| *name != "hold") {
+        setup = setup.source(name, provider, lines);
+    }
+    let mut gateway = setup.start();
+    until("it is connected", PATIENCE, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    let scraper = scraper(gateway.admin());
+    let senders: Vec<_> = (0..4).map(|number| sender(gateway.ingress(), number)).collect();
+    sleep(phase());
+    for mode in [Mode::BlackHole, Mode::Cut] {
+        proxy.set(mode);
+        sleep(phase());
+        proxy.restore();
+        until("it is connected again", PATIENCE, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    }
+    redis.kill();
+    sleep(phase());
+    redis.restart();
+    gateway.kill();
+    gateway.start();
+    until("it is connected once more", PATIENCE, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    assert_eq!(gateway.deliver(&slack("chat", &challenge("here"))).text(), "here");
+    proxy.set(Mode::Cut);
+    sleep(phase());
+    proxy.restore();
+    sleep(phase());
+    senders.into_iter().for_each(|sender| sender.finish());
+    let rest = at_rest(&gateway);
+    let seen = scraper.finish();
+    println!("{} scrapes, up to {} in progress", seen.scrapes, seen.most_in_progress);
+    assert!(seen.scrapes > 20 && seen.most_in_progress > 0.0);
+    for outcome in ["handshake", "rejected", "fault", "filtered", "duplicate", "accepted"] {
+        assert!(rest.outcome(outcome) > 0.0, "{outcome}");
+    }
+    assert_eq!(rest.outcome("accepted"), rest.term("events_confirmed"), "a 2xx is a confirm");
+    assert_eq!(rest.term("events_recovered"), 0.0);
 }
 
 #[test]

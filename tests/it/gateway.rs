@@ -251,10 +251,14 @@ impl Gateway {
         command
     }
 
+    /// Starts a subcommand on this configuration; whoever called waits for its end.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Runs a subcommand on this configuration until it ends, at most [`START`] long.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.spawn(arguments);
         let end = Instant::now() + START;
         while child.try_wait().unwrap().is_none() && Instant::now() < end {
             sleep(Duration::from_millis(5));

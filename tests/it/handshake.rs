@@ -22,11 +22,11 @@ fn slack_at(source: &str, secret: &str, at: i64, body: &[u8]) -> Signed {
         .with("x-slack-signature", &proof)
 }
 
-fn slack(source: &str, body: &[u8]) -> Signed {
+pub fn slack(source: &str, body: &[u8]) -> Signed {
     slack_at(source, &secret(source), now(), body)
 }
 
-fn challenge(text: &str) -> Vec<u8> {
+pub fn challenge(text: &str) -> Vec<u8> {
     json!({ "token": "t", "challenge": text, "type": "url_verification" }).to_string().into_bytes()
 }
 

@@ -5,8 +5,8 @@
 //! meet is 2000, 30 and 5000, with a release build on a machine that has nothing else to do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -33,49 +33,50 @@ type Times = BTreeMap<String, Instant>;
 /// Takes what arrives in a queue, at once, until it is told to end.
 struct Consumer {
     stop: Arc<AtomicBool>,
-    count: Arc<AtomicU32>,
-    task: JoinHandle<Times>,
+    times: Arc<Mutex<Times>>,
+    task: JoinHandle<()>,
 }
 
 impl Consumer {
     fn start(broker: &RabbitMq, vhost: &str, source: &str) -> Self {
         let (url, queue) = (broker.url(vhost), format!("webhooks.{source}"));
         let stop = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicU32::new(0));
-        let (stopping, counted) = (Arc::clone(&stop), Arc::clone(&count));
+        let times = Arc::new(Mutex::new(Times::new()));
+        let (stopping, noted) = (Arc::clone(&stop), Arc::clone(&times));
         let task = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(arrivals(&url, &queue, &stopping, &counted))
+            runtime.block_on(arrivals(&url, &queue, &stopping, &noted))
         });
-        Self { stop, count, task }
+        Self { stop, times, task }
     }
 
-    /// Waits for so many and ends.
-    fn finish(self, count: u32) -> Times {
-        until("all of them arrive", NOTICE, || self.count.load(Ordering::Relaxed) >= count);
+    /// Waits for all that was sent and ends. Others may arrive too: RabbitMQ forgets acks of the consumer before
+    /// that it had not passed on to a busy queue, and hands those messages out again.
+    fn finish(self, sent: &Times) -> Times {
+        let all = || sent.keys().all(|id| self.times.lock().unwrap().contains_key(id));
+        until("all of them arrive", NOTICE, all);
         self.stop.store(true, Ordering::Relaxed);
-        self.task.join().unwrap()
+        self.task.join().unwrap();
+        std::mem::take(&mut *self.times.lock().unwrap())
     }
 }
 
-async fn arrivals(url: &str, queue: &str, stop: &AtomicBool, count: &AtomicU32) -> Times {
+async fn arrivals(url: &str, queue: &str, stop: &AtomicBool, times: &Mutex<Times>) {
     let connection = connect(url).await;
     let channel = connection.create_channel().await.unwrap();
     channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
     let options = BasicConsumeOptions::default();
     let consuming = channel.basic_consume(queue.into(), "lag".into(), options, FieldTable::default());
-    let (mut deliveries, mut times) = (consuming.await.unwrap(), Times::new());
+    let mut deliveries = consuming.await.unwrap();
     while !stop.load(Ordering::Relaxed) {
         let next = tokio::time::timeout(Duration::from_millis(100), deliveries.next());
         let Ok(Some(delivery)) = next.await else { continue };
         let (delivery, now) = (delivery.unwrap(), Instant::now());
         let id = delivery.properties.message_id().clone().unwrap().to_string();
-        times.entry(id).or_insert(now);
-        count.store(u32::try_from(times.len()).unwrap(), Ordering::Relaxed);
+        times.lock().unwrap().entry(id).or_insert(now);
         delivery.acker.ack(BasicAckOptions::default()).await.unwrap();
     }
     connection.close(200, "OK".into()).await.unwrap();
-    times
 }
 
 /// Sends new events of a source at a steady rate; when each was about to be sent.
@@ -144,7 +145,7 @@ fn lag(gateway: &Gateway, broker: &RabbitMq, vhost: &str) -> Duration {
     until("all of the other source is confirmed", NOTICE, || {
         gateway.metric("hookgate_relay_pending", &[("source", "fast")]) == 0.0
     });
-    let arrived = consumer.finish(rate * seconds);
+    let arrived = consumer.finish(&sent);
     let lag = |(id, sent): (&String, &Instant)| arrived.get(id).map(|at| at.duration_since(*sent));
     let mut lags: Vec<Duration> = sent.iter().filter_map(lag).collect();
     assert_eq!(lags.len(), (rate * seconds) as usize, "all of them arrive");

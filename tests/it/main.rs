@@ -28,6 +28,7 @@ mod journal_cli;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod orders;
 mod providers;
 mod redis;
 mod reject;

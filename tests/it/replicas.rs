@@ -73,7 +73,7 @@ fn of_two_replicas_that_wait_for_a_killed_one_only_one_takes_over() {
     }
     sleep(Duration::from_secs(2));
     for gateway in &others {
-        let parked = gateway.metric("hookgate_relay_pending", &[]);
+        let parked = gateway.metric("hookgate_relay_parked", &[]);
         assert_eq!(parked, EVENTS as f64, "parked while the first counts as living");
     }
     falls_silent(&redis, &value);

@@ -18,7 +18,8 @@ pub struct Pace {
     pub retry_min: Duration,
     /// The longest pause between two tries.
     pub retry_max: Duration,
-    /// The pause after a refusal that only a person can cure (rights, names, queues of another kind).
+    /// The longest pause between tries that are refused again and again for what only a person can cure (rights,
+    /// queues of another kind). The first is a second, for a broker that starts refuses too.
     pub refused: Duration,
     /// Deadline of each step towards a connection: TCP and TLS, handshake, channel, each declaration.
     pub step: Duration,
@@ -28,7 +29,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             retry_min: Duration::from_millis(100),
-            retry_max: Duration::from_secs(5),
+            retry_max: Duration::from_secs(2),
             refused: Duration::from_secs(30),
             step: Duration::from_secs(10),
         }

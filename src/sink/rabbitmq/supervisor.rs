@@ -15,13 +15,18 @@ use tokio::time::{sleep, timeout};
 use super::dial::Line;
 use super::health::{Board, Trouble};
 use super::link::{End, Feed, Request, serve, stopped};
-use super::{Settings, topology};
+use super::{Pace, Settings, topology};
 use crate::clock::Clock;
 use crate::sink::{Confirmation, Health, Message, Pending, Sink, State};
 use crate::tasks;
 
 /// A connection that lasted this long makes the next pause short again.
 const SETTLED: Duration = Duration::from_secs(10);
+/// The first pause after a refusal.
+const REFUSED_FIRST: Duration = Duration::from_secs(1);
+/// Refusals that no restart cures: rights, and what was declared otherwise. A missing exchange, queue or virtual
+/// host (404, 530) may be back with the rest of a cluster.
+const REFUSED_FOR_GOOD: [u16; 2] = [403, 406];
 /// How long `close` waits for last confirms and goodbyes.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -170,7 +175,7 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(mut self) {
-        let mut failures = 0;
+        let mut tries = Tries::default();
         loop {
             let begun = self.board.clock().monotonic();
             let trouble = match self.once().await {
@@ -178,11 +183,10 @@ impl Supervisor {
                 End::Lost(trouble) => trouble,
             };
             let lasted = self.board.clock().monotonic().saturating_sub(begun);
-            failures = if lasted >= SETTLED { 0 } else { failures + 1 };
-            let refused = matches!(trouble, Trouble::Refused { .. });
-            let pace = &self.settings.pace;
-            let pause =
-                if refused { pace.refused } else { backoff(pace.retry_min, pace.retry_max, failures) };
+            if lasted >= SETTLED {
+                tries = Tries::default();
+            }
+            let pause = tries.pause_after(&trouble, &self.settings.pace);
             if self.refusing_until(sleep(jitter(pause))).await.is_none() {
                 break;
             }
@@ -248,6 +252,29 @@ async fn prepared(line: &Line, settings: &Settings) -> Result<lapin::Channel, Tr
 }
 
 /// The pause after so many failures in a row: doubles from `min` to `max`.
+/// Tries in a row that came to nothing.
+#[derive(Default)]
+struct Tries {
+    failed: u32,
+    /// The last of them that were refused. A broker that starts refuses what it grants a moment later, so however
+    /// often it could not be reached before, the first refusal is as good as none.
+    refused: u32,
+}
+
+impl Tries {
+    /// How long to wait after one more.
+    fn pause_after(&mut self, trouble: &Trouble, pace: &Pace) -> Duration {
+        self.failed = self.failed.saturating_add(1);
+        let Trouble::Refused { code, .. } = trouble else {
+            self.refused = 0;
+            return backoff(pace.retry_min, pace.retry_max, self.failed);
+        };
+        self.refused = self.refused.saturating_add(1);
+        let longest = if REFUSED_FOR_GOOD.contains(code) { pace.refused } else { pace.retry_max };
+        backoff(REFUSED_FIRST, longest, self.refused)
+    }
+}
+
 fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
     min.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(max)
 }
@@ -267,6 +294,21 @@ mod tests {
         let (min, max) = (Duration::from_millis(100), Duration::from_secs(5));
         let pauses: Vec<_> = [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| backoff(min, max, n).as_millis()).into();
         assert_eq!(pauses, [100, 200, 400, 3200, 5000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_broker_that_starts_is_tried_again_soon_whatever_it_refuses() {
+        let pace = Pace::default();
+        let refused = |code| Trouble::Refused { code, reason: String::new() };
+        let mut tries = Tries::default();
+        let passing = Trouble::Passing("connection refused".to_owned());
+        let away: Vec<_> = (0..100).map(|_| tries.pause_after(&passing, &pace)).collect();
+        assert!(away.iter().all(|pause| *pause <= Duration::from_secs(2)), "{away:?}");
+        let mut seconds = |code| tries.pause_after(&refused(code), &pace).as_secs();
+        assert_eq!([403, 406, 403, 403, 403, 403, 403].map(&mut seconds), [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!([404, 530].map(&mut seconds), [2, 2]);
+        tries.pause_after(&passing, &pace);
+        assert_eq!(tries.pause_after(&refused(403), &pace).as_secs(), 1, "it went away in between");
     }
 
     #[test]
