@@ -138,7 +138,11 @@ impl Disk for ReadOnly {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        File::open(path)
+        // To open a pipe would wait for its writer, for ever if there is none.
+        match fs::metadata(path)?.is_file() {
+            true => File::open(path),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file")),
+        }
     }
 
     fn len(&self, file: &File) -> io::Result<u64> {

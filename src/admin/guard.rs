@@ -7,6 +7,9 @@ use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+/// How far the page that a browser calls for is from us; other callers send none.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// What a call is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Area {
@@ -21,7 +24,7 @@ pub(super) enum Area {
 pub(super) enum Refusal {
     /// No token, or not the right one.
     Token,
-    /// The Host or Origin is another site's: a browser was made to call.
+    /// The Host, the Origin or the page is another site's: a browser was made to call.
     Foreign,
 }
 
@@ -50,6 +53,10 @@ impl Guard {
         if header(request, &ORIGIN)
             .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, o)| o != host))
         {
+            return Err(Refusal::Foreign);
+        }
+        // A page's images and scripts bring no Origin; it would read nothing, and still have us read the journal.
+        if header(request, &SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return Err(Refusal::Foreign);
         }
         let worker_token = self.worker_token.as_ref().filter(|_| area == Area::Inbox);
@@ -138,5 +145,10 @@ mod tests {
         assert_eq!(call(None, &[host, ("origin", "https://evil.example")]), Err(Refusal::Foreign));
         assert_eq!(call(None, &[host, ("origin", "null")]), Err(Refusal::Foreign));
         assert_eq!(call(None, &[host, ("origin", "http://localhost:9090")]), Ok(()));
+        for (site, opens) in
+            [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)]
+        {
+            assert_eq!(call(None, &[host, ("sec-fetch-site", site)]).is_ok(), opens, "{site}");
+        }
     }
 }

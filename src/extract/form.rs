@@ -43,10 +43,15 @@ pub fn encoded(value: &str) -> String {
     form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
-/// Every field's name and value, decoded, one after the other: sorted by name, then by value, in the order of
-/// UTF-16 code units; a pair that stands there twice counts once. `None` where the fields are not UTF-8, since
-/// two different bodies would then read alike, or more than anybody sends.
+/// Every field's name and value, one after the other, in the order of [`fields`]. Two forms may read alike.
 pub fn sorted(body: &[u8]) -> Option<String> {
+    Some(fields(body)?.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+}
+
+/// Every field's name and value, decoded: sorted by name, then by value, in the order of UTF-16 code units; a pair
+/// that stands there twice counts once. `None` where the fields are not UTF-8, since two different bodies would
+/// then read alike, or more than anybody sends.
+pub fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
     let mut fields = Vec::new();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         if fields.len() == FIELDS_MAX {
@@ -59,7 +64,7 @@ pub fn sorted(body: &[u8]) -> Option<String> {
     let units = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
     fields.sort_unstable_by(|a, b| units(&a.0, &b.0).then_with(|| units(&a.1, &b.1)));
     fields.dedup();
-    Some(fields.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+    Some(fields)
 }
 
 fn is_other(body: &[u8]) -> bool {

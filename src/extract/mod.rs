@@ -7,6 +7,8 @@ mod form;
 mod json;
 mod pick;
 
-pub use form::{encoded as form_encoded, field_span as form_field_span, sorted as form_sorted};
+pub use form::{
+    encoded as form_encoded, field_span as form_field_span, fields as form_fields, sorted as form_sorted,
+};
 pub use json::{Found, Pointer, find};
 pub use pick::Pick;

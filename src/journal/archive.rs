@@ -23,7 +23,7 @@ use crate::event::{Event, Sequence};
 
 /// How often a frame that is not whole is read again where it may be being written, and the pause before each.
 const AGAIN: (usize, Duration) = (5, Duration::from_millis(20));
-/// Longest range of numbers that one event may leave out before it.
+/// Most numbers that all events together may leave out before them; each takes some bits of memory.
 const LEFT_OUT_MAX: u64 = 1 << 30;
 
 /// A range of a file that is not as it was written.
@@ -102,6 +102,8 @@ pub struct Archive {
     ledger: Ledger<()>,
     facts: Facts,
     commit: u64,
+    /// Numbers that were left out so far.
+    left_out: u64,
 }
 
 /// A frame that was found whole.
@@ -131,7 +133,7 @@ impl Archive {
         let id = folder::known_identity(&disk, dir, &numbers)?;
         let facts = Facts { id: hex::encode(id), next: Sequence(1), ..Facts::default() };
         let (dir, ledger) = (dir.to_owned(), Ledger::new());
-        let mut archive = Self { dir, id, numbers, ledger, facts, commit: 0 };
+        let mut archive = Self { dir, id, numbers, ledger, facts, commit: 0, left_out: 0 };
         archive.facts.aside = super::aside::files(&archive.dir)?;
         archive.pass(&mut Self::take)?;
         archive.count();
@@ -396,9 +398,11 @@ impl Archive {
         let at = envelope::outline(head)?.received_at;
         let sequence = frame.sequence;
         let expected = self.ledger.segments.back().map_or(0, |segment| segment.base + segment.count);
-        if sequence.0 < expected || sequence.0 - expected > LEFT_OUT_MAX {
+        let left_out = self.left_out + sequence.0.checked_sub(expected)?;
+        if left_out > LEFT_OUT_MAX {
             return None;
         }
+        self.left_out = left_out;
         self.ledger.append(sequence, frame.size(), at, State::of(frame.flags) == State::Held);
         let facts = self.facts.segments.last_mut()?;
         facts.records += 1;

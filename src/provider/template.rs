@@ -85,6 +85,24 @@ impl Template {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Url(_)))
     }
 
+    /// Whether the time's digits touch a value or the body, so that a digit could be moved between the two and the
+    /// signed bytes stay the same.
+    pub fn time_touches(&self) -> bool {
+        let open = |piece: &Piece, digit: fn(&str) -> bool| match piece {
+            Piece::Literal(text) => digit(text),
+            _ => true,
+        };
+        let (first, last): (fn(&str) -> bool, fn(&str) -> bool) = (
+            |text| text.starts_with(|c: char| c.is_ascii_digit()),
+            |text| text.ends_with(|c: char| c.is_ascii_digit()),
+        );
+        self.pieces.windows(2).any(|pair| match pair {
+            [Piece::Timestamp, next] => open(next, first),
+            [before, Piece::Timestamp] => open(before, last),
+            _ => false,
+        })
+    }
+
     /// Whether the value at `pick` is signed: by itself, or as a part of the body or the URL.
     pub fn covers(&self, pick: &Pick) -> bool {
         let itself = self.pieces.iter().any(|piece| matches!(piece, Piece::Value(value) if value == pick));
@@ -179,5 +197,20 @@ mod tests {
             assert_eq!(template.covers(&Pick::parse(pick).unwrap()), covered, "{pick}");
         }
         assert!(template.covers_form() && template.covers_url() && !template.covers_body());
+    }
+
+    #[test]
+    fn a_time_touches_what_no_other_sign_stands_between() {
+        for (text, touches) in [
+            ("{timestamp}{body}", true),
+            ("{timestamp}0{body}", true),
+            ("{header:x}{timestamp}.{body}", true),
+            ("v1{timestamp}.{body}", true),
+            ("v0:{timestamp}:{body}", false),
+            ("{timestamp}.{header:x}{body}", false),
+            ("{body}", false),
+        ] {
+            assert_eq!(Template::parse(text).unwrap().time_touches(), touches, "{text}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use crate::reject::{Refused, Reject};
 
 /// Signatures looked at in one delivery; senders put one for each secret that is being rolled.
 const SIGNATURES_MAX: usize = 16;
+/// Different ones of them that are tried where each takes a pass of its own over the body: a MAC is made once for
+/// all, a public-key signature is not, and whoever has no key may send what is dear to refuse.
+const PUBLIC_SIGNATURES_MAX: usize = 4;
 
 /// The text that carries the signatures.
 ///
@@ -112,10 +115,21 @@ impl<'v> Candidates<'v> {
     /// The candidates as bytes, those that have the length of a real one.
     ///
     /// # Errors
-    /// `SignatureMalformed` where not one is in the scheme's encoding and length.
+    /// `SignatureMalformed` where not one is in the scheme's encoding and length, or more than can be tried.
     pub(super) fn decode(&self, scheme: &Scheme) -> Result<Vec<Output>, Refused> {
         let decode = |text: &&str| algorithm::decode(scheme.algorithm, scheme.signature.encoding, text);
-        let decoded: Vec<Output> = self.signatures.iter().filter_map(decode).collect();
+        let mut decoded: Vec<Output> = self.signatures.iter().filter_map(decode).collect();
+        if scheme.has_public_keys() {
+            decoded.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
+            decoded.dedup_by(|one, other| one.as_bytes() == other.as_bytes());
+            if decoded.len() > PUBLIC_SIGNATURES_MAX {
+                return Err(Reject::SignatureMalformed.because(format!(
+                    "{} holds {} different public-key signatures; at most {PUBLIC_SIGNATURES_MAX} are tried",
+                    scheme.signature.from,
+                    decoded.len()
+                )));
+            }
+        }
         if decoded.is_empty() {
             let form = match scheme.signature.encoding {
                 Encoding::Hex => "lower-case hexadecimal digits",

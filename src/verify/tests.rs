@@ -230,6 +230,50 @@ fn odd_public_key_signatures_are_refused_and_nothing_panics() {
     assert!(low_order.to_string().contains("low order"));
 }
 
+/// Each would be a pass over the whole body, asked for by somebody without a key.
+#[test]
+fn public_key_signatures_are_tried_so_often_at_most() {
+    let scheme = scheme(&PUBLIC.replace(
+        "encoding = \"hex\"",
+        "encoding = \"hex\", grammar = { kind = \"versions\", separator = \" \", assign = \",\", keys = [\"v1a\"] }",
+    ));
+    let public = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+    let good = signed(&scheme, &"07".repeat(32), &[]);
+    let good = std::str::from_utf8(good.headers.first("x-sig").unwrap()).unwrap();
+    let with = |forged: u8, good: &[&str]| {
+        let forged = (0..forged).map(|n| format!("v1a,{}", hex::encode([n; 64])));
+        let all: Vec<String> = forged.chain(good.iter().map(|text| (*text).to_owned())).collect();
+        verdict(&scheme, public, delivery(&[("x-sig", &all.join(" "))])).map(|_| ())
+    };
+    assert_eq!(with(3, &[good]), Ok(()));
+    assert_eq!(with(0, &[good; 16]), Ok(()), "the same one again is not tried again");
+    assert_eq!(with(4, &[good]), Err(Reject::SignatureMalformed));
+    assert_eq!(with(4, &[]), Err(Reject::SignatureMismatch));
+}
+
+#[test]
+fn no_digit_of_the_time_can_be_moved_to_the_body_or_back() {
+    let touching = PUBLIC.replace("{body}", "{timestamp}{body}")
+        + "timestamp = { from = \"header:X-Time\", unit = \"seconds\" }\n";
+    let apart = touching.replace("{timestamp}{body}", "{timestamp}.{body}");
+    let public = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+    let (touching, apart) = (scheme(&touching), scheme(&apart));
+    let good = signed(&touching, &"07".repeat(32), &[]);
+    assert!(verdict(&touching, public, good.clone()).is_ok());
+    let signature = std::str::from_utf8(good.headers.first("x-sig").unwrap()).unwrap();
+    let digits = NOW.millis() / 1000;
+    for moved in 1..10 {
+        let (time, rest) = (digits / 10_i64.pow(moved), digits % 10_i64.pow(moved));
+        let mut changed = delivery(&[("x-sig", signature), ("x-time", &time.to_string())]);
+        let width = moved as usize;
+        changed.body = [format!("{rest:0width$}").as_bytes(), &good.body].concat().into();
+        assert_eq!(verdict(&touching, public, changed).unwrap_err(), Reject::TimestampMalformed, "{time}");
+    }
+    let mut early = delivery(&[]);
+    sign(&apart, "07".repeat(32).as_bytes(), &mut early, Timestamp::from_seconds(7)).unwrap();
+    assert!(verdict(&apart, public, early).is_ok(), "what stands between them tells them apart");
+}
+
 #[test]
 fn a_provider_file_that_cannot_hold_is_told() {
     let told = |text: &str| {

@@ -121,6 +121,11 @@ impl Verifier {
         let at = read_time(rule, &text).ok_or_else(|| {
             Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
         })?;
+        if self.scheme.signed.iter().any(Template::time_touches) && !is_whole(rule.unit, &text) {
+            let detail =
+                "the signed time has not all its digits: some may have been moved to what stands beside it";
+            return Err(Reject::TimestampMalformed.because(detail));
+        }
         Ok(Some(SignedTime { text, at }))
     }
 
@@ -211,6 +216,15 @@ fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
         TimeUnit::Rfc3339 => {
             text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()))
         }
+    }
+}
+
+/// Whether a time has as many digits as any from 2001 to 2286 has.
+fn is_whole(unit: TimeUnit, text: &str) -> bool {
+    match unit {
+        TimeUnit::Seconds => text.len() == 10,
+        TimeUnit::Milliseconds => text.len() == 13,
+        TimeUnit::Rfc3339 => true,
     }
 }
 

@@ -157,3 +157,24 @@ fn a_torn_tail_is_no_damage_and_a_folder_that_is_no_journal_is_told() {
     assert!(text(&output.stderr).contains("holds no journal"), "{}", text(&output.stderr));
     assert_eq!(hookgate(&["journal", "inspect", "/nonexistent"]).status.code(), Some(65));
 }
+
+#[test]
+fn a_folder_from_strangers_neither_halts_the_reader_nor_speaks_to_the_terminal() {
+    let rules = "settings = { type = \"json:/type\" }";
+    let mut gateway = Setup::new().source("plain", "generic", rules).start();
+    let body = "{\"type\":\"a\u{9b}31m\u{202e}\u{7f}\"}";
+    assert_eq!(gateway.deliver(&generic("plain", body.as_bytes())).status, 200);
+    gateway.kill();
+    let exported = text(&journal(&gateway, &["export"]).stdout);
+    assert!(exported.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{exported:?}");
+    let event: Value = serde_json::from_str(&exported).unwrap();
+    assert_eq!(event["type"], "a\u{9b}31m\u{202e}\u{7f}");
+
+    let pipe = gateway.journal().join("0000000000000007.segment");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for verb in ["verify", "inspect", "export"] {
+        let output = journal(&gateway, &[verb]);
+        assert_eq!(output.status.code(), Some(65), "{verb}");
+        assert!(text(&output.stderr).contains("no regular file"), "{}", text(&output.stderr));
+    }
+}

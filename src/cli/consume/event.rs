@@ -31,6 +31,9 @@ pub(super) const VARIABLES: [(&str, Place); 15] = [
     ("HOOKGATE_ATTEMPT", Place::Field("attempt")),
 ];
 
+/// Longest value of a variable: with a longer one Linux starts no command, and the event would end as poison.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
 /// Where a value stands in an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
@@ -77,7 +80,8 @@ impl Event {
         self.fields.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Variables that tell a command of the event; what is not known has none, and no value holds a zero byte.
+    /// Variables that tell a command of the event; what is not known has none, and no value holds a zero byte or is
+    /// longer than a command can be given.
     pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
         let value = |place: Place| match place {
             Place::Field(name) => self.fields.get(name),
@@ -88,7 +92,8 @@ impl Event {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            (!text.is_empty() && !text.contains('\0')).then_some((name, text))
+            let fits = !text.is_empty() && text.len() <= VALUE_BYTES_MAX && !text.contains('\0');
+            fits.then_some((name, text))
         })
     }
 
@@ -180,6 +185,7 @@ mod tests {
         let headers = json!({
             "hookgate-source": "shop", "hookgate-sequence": 7, "hookgate-possible-duplicate": true,
             "hookgate-event-type": "", "hookgate-event-id": "a\u{0}b", "http-path": "x", "LD_PRELOAD": "evil",
+            "hookgate-invalid": "x".repeat(VALUE_BYTES_MAX + 1),
         });
         let one = event(json!({"message_id": "ab", "attempt": 2, "headers": headers, "body": ""}));
         let told: Vec<_> = one.variables().collect();
