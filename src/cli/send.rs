@@ -158,8 +158,8 @@ impl Letter {
         let sample = Sample::new(&self.definition, &self.scheme, self.wanted, clock.now())?;
         let title = &self.definition.title;
         eprintln!(
-            "{title} {}, id {}, {} bytes, to {}",
-            sample.event,
+            "{title}{}, id {}, {} bytes, to {}",
+            if sample.event.is_empty() { String::new() } else { format!(" {}", sample.event) },
             sample.id,
             sample.body().len(),
             self.to
