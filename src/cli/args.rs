@@ -120,7 +120,15 @@ impl ConfigArgs {
     /// # Errors
     /// The exit code for a configuration with errors.
     pub(super) fn assemble(self) -> Result<(Loaded, Vec<Plan>), u8> {
-        config::load_with(self.input(), assemble::all).map_err(told)
+        self.try_assemble().map_err(told)
+    }
+
+    /// Loads the configuration and plans all its sources, for callers that tell of errors themselves.
+    ///
+    /// # Errors
+    /// A report of everything that is wrong.
+    pub(super) fn try_assemble(self) -> Result<(Loaded, Vec<Plan>), Report> {
+        config::load_with(self.input(), assemble::all)
     }
 
     fn input(self) -> Input {
