@@ -81,7 +81,7 @@ fn called<'p>(
     let inbox = parts
         .inbox
         .as_ref()
-        .ok_or_else(|| missing("no_inbox", "sink.kind is not \"inbox\": events go elsewhere"))?;
+        .ok_or_else(|| missing("no_inbox", "sink.kind is not \"inbox\": workers take events from RabbitMQ (`hookgate consume --from rabbitmq`), or read stdout"))?;
     let known = parts.sources.iter().find(|known| ***known == *source);
     let source = known.ok_or_else(|| missing("unknown_source", "no source of that name is configured"))?;
     Ok(Called { inbox, source })

@@ -35,20 +35,24 @@ enum Command {
     Serve(ConfigArgs),
     /// Show the main job on embedded defaults: signed, forged, stale and repeated deliveries, and a worker
     Demo(demo::DemoArgs),
+    /// Write a commented configuration for the providers you name
+    Init(init::InitArgs),
     /// Check the configuration; every error of every file is listed
     Check(check::CheckArgs),
     /// Sign a sample event as its provider would, and post it
     Send(send::SendArgs),
-    /// Run vector files through the code that serves
-    Vectors(VectorsArgs),
-    /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
-    Consume(consume::ConsumeArgs),
-    /// Write a commented configuration for the providers you name
-    Init(init::InitArgs),
     /// Sign a body as its provider would: print the headers, or a curl command
     Sign(sign::SignArgs),
     /// Judge a captured request: what it is, or exactly why it is refused, with hints
     Verify(verify::VerifyArgs),
+    /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
+    Consume(consume::ConsumeArgs),
+    /// List, show, replay, forget, release, requeue and drop events of the running gateway
+    Events(events::EventsArgs),
+    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
+    Journal(journal::JournalArgs),
+    /// Run vector files through the code that serves
+    Vectors(VectorsArgs),
     /// What is known of each provider
     Providers(providers::ProvidersArgs),
     /// Ask a running gateway whether it is ready
@@ -57,10 +61,6 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Print the manual, or write a page for each subcommand
     Man(man::ManArgs),
-    /// List, show, replay, forget, release, requeue and drop events of the running gateway
-    Events(events::EventsArgs),
-    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
-    Journal(journal::JournalArgs),
 }
 
 /// Where the configuration is.
@@ -120,7 +120,15 @@ impl ConfigArgs {
     /// # Errors
     /// The exit code for a configuration with errors.
     pub(super) fn assemble(self) -> Result<(Loaded, Vec<Plan>), u8> {
-        config::load_with(self.input(), assemble::all).map_err(told)
+        self.try_assemble().map_err(told)
+    }
+
+    /// Loads the configuration and plans all its sources, for callers that tell of errors themselves.
+    ///
+    /// # Errors
+    /// A report of everything that is wrong.
+    pub(super) fn try_assemble(self) -> Result<(Loaded, Vec<Plan>), Report> {
+        config::load_with(self.input(), assemble::all)
     }
 
     fn input(self) -> Input {

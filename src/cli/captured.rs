@@ -59,7 +59,7 @@ impl SecretArgs {
 pub(super) struct RequestArgs {
     /// The file with the body, byte for byte; `-` for stdin [default: -]
     #[arg(long, value_name = "FILE")]
-    body: Option<PathBuf>,
+    pub(super) body: Option<PathBuf>,
     /// A header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,

@@ -12,7 +12,7 @@ use super::args::ConfigArgs;
 use super::assemble::Plan;
 use super::gateway;
 use super::output::{self, Output};
-use crate::config::{Ack, Loaded, SinkKind};
+use crate::config::{Ack, Finding, Loaded, Report, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
 
@@ -31,9 +31,15 @@ pub(super) struct CheckArgs {
 
 /// Checks; the exit code comes back: 78 for errors, 69 for a service that cannot be reached.
 pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
-    let (loaded, plans) = match args.config.assemble() {
+    let (loaded, plans) = match args.config.try_assemble() {
         Ok(assembled) => assembled,
-        Err(code) => return Ok(code),
+        Err(report) => {
+            eprintln!("{report}");
+            if output == Output::Json {
+                output::json(&mut io::stdout(), &json!({ "ok": false, "errors": errors_json(&report) }))?;
+            }
+            return Ok(exit::CONFIG);
+        }
     };
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if output == Output::Text {
@@ -54,6 +60,18 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
         output::json(&mut io::stdout(), &found)?;
     }
     Ok(if found["ok"] == true { exit::OK } else { exit::UNAVAILABLE })
+}
+
+fn errors_json(report: &Report) -> Value {
+    let error = |finding: &Finding| {
+        json!({
+            "place": finding.place.to_string(),
+            "key": finding.key.to_string(),
+            "wrong": finding.wrong.to_string().trim_end_matches(';'),
+            "allowed": finding.allowed,
+        })
+    };
+    report.iter().map(error).collect()
 }
 
 fn tell_sources(loaded: &Loaded, plans: &[Plan]) {

@@ -40,13 +40,16 @@ const PARALLEL_MAX: u64 = 256;
 /// What is taken, and what is done with it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --exec, each event gets a process of its own: its body on stdin, and in its environment, where they are known,
-HOOKGATE_MESSAGE_ID (equal on every redelivery: the key for idempotent work), HOOKGATE_SOURCE, HOOKGATE_PROVIDER,
-HOOKGATE_EVENT_ID, HOOKGATE_EVENT_TYPE, HOOKGATE_RECEIVED_AT, HOOKGATE_SEQUENCE, HOOKGATE_SECRET_LABEL, HOOKGATE_DIGEST,
-HOOKGATE_TWIN_OF, HOOKGATE_INVALID, HOOKGATE_ROUTING_KEY, HOOKGATE_CONTENT_TYPE, HOOKGATE_ATTEMPT (from 1), and
-HOOKGATE_POSSIBLE_DUPLICATE=true where an earlier attempt may have done the work.
-Exit code 0 acknowledges; anything else gives the event back: in the inbox after --retry-delay, until sink.max_attempts
-make it poison; in RabbitMQ once, then to the dead letters. The first Ctrl-C lets what runs finish, the second ends it.
+With --exec, each event gets a process of its own: its body on stdin, and in its environment, where they are known:
+  HOOKGATE_MESSAGE_ID            equal on every redelivery: the key for idempotent work
+  HOOKGATE_SOURCE, _PROVIDER, _EVENT_ID, _EVENT_TYPE, _RECEIVED_AT, _SEQUENCE, _SECRET_LABEL,
+  _DIGEST, _TWIN_OF, _INVALID, _ROUTING_KEY, _CONTENT_TYPE
+  HOOKGATE_ATTEMPT               from 1
+  HOOKGATE_POSSIBLE_DUPLICATE    true where an earlier attempt may have done the work
+
+Exit code 0 acknowledges; anything else gives the event back: in the inbox after --retry-delay, until \
+sink.max_attempts make it poison; in RabbitMQ once, then to the dead letters. The first Ctrl-C lets \
+what runs finish, the second ends it.
 
 Examples:
   hookgate consume stripe
@@ -256,6 +259,9 @@ async fn print(
             })?;
         drop(out);
         feed.done(rights).await?;
+    }
+    if printed == 0 {
+        eprintln!("nothing waits here");
     }
     Ok(())
 }

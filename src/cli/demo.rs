@@ -29,7 +29,7 @@ pub(super) struct DemoArgs {
     #[arg(long)]
     exit: bool,
     /// The port for deliveries, on 127.0.0.1 [default: a free one]
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     port: u16,
 }
 

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::caller::{Caller, CallerArgs};
 use super::output::{self, Output};
@@ -148,12 +148,14 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
         events.iter().try_for_each(|event| line(&mut out, event, output)).map_err(Stop::failure)?;
         after = page["next"].as_str().map(str::to_owned);
         if after.is_none() {
-            return Ok(exit::OK);
+            break;
         }
     }
     out.flush().map_err(Stop::failure)?;
-    if let Some(after) = after {
-        eprintln!("there may be more: --after {after}");
+    match after {
+        Some(after) => eprintln!("there may be more: --after {after}"),
+        None if listed == 0 => eprintln!("the journal holds no such event"),
+        None => {}
     }
     Ok(exit::OK)
 }
@@ -205,20 +207,34 @@ fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
     let event = caller.get(&path)?;
     let mut out = io::stdout().lock();
     let written = match (output, event.as_object()) {
-        (Output::Text, Some(event)) => event.iter().try_for_each(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            writeln!(out, "{name}: {}", output::line(&text))
-        }),
+        (Output::Text, Some(event)) => facts(event).try_for_each(|fact| writeln!(out, "{fact}")),
         _ => output::json(&mut out, &event),
     };
     written.map_err(Stop::failure)?;
     Ok(exit::OK)
 }
 
+/// What is known of an event, a line each; the sender's headers last.
+fn facts(event: &Map<String, Value>) -> impl Iterator<Item = String> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), output::line);
+    let own = event.iter().filter(|(_, value)| !value.is_null() && !value.is_array());
+    let own = own.map(move |(name, value)| format!("{name}: {}", plain(value)));
+    let headers = event.get("headers").and_then(Value::as_array).into_iter().flatten();
+    own.chain(headers.map(move |pair| format!("http-{}: {}", plain(&pair[0]), plain(&pair[1]))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn facts_are_what_is_there_with_a_header_on_each_line() {
+        let event =
+            json!({"headers": [["user-agent", "a\u{1b}"]], "invalid": null, "bytes": 3, "state": "held"});
+        let told: Vec<String> = facts(event.as_object().unwrap()).collect();
+        assert_eq!(told, ["bytes: 3", "state: held", "http-user-agent: a\\u{1b}"]);
+    }
 
     #[test]
     fn a_line_shows_an_event_and_nothing_for_a_terminal_to_obey() {

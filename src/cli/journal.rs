@@ -50,6 +50,10 @@ pub(super) fn run(args: JournalArgs, output: Output) -> anyhow::Result<u8> {
 
 /// Reads a folder.
 fn read(dir: &Path) -> Result<Archive, Stop> {
+    if !dir.exists() {
+        let why = format!("{} is not there; give the folder that journal.dir names", dir.display());
+        return Err(Stop::usage(why));
+    }
     Archive::read(dir).map_err(|error| Stop::data(error.to_string()))
 }
 

@@ -52,7 +52,10 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
         (Ask::List, Output::Text) => table(&catalog),
         (Ask::List, Output::Json) => catalog.iter().map(|one| format!("{}\n", summary(one))).collect(),
         (Ask::Show { name }, output) => {
-            let definition = catalog.get(&name).ok_or_else(|| unknown(&name, &catalog))?;
+            let definition = catalog.get(&name).ok_or_else(|| match &args.providers {
+                Some(_) => unknown(&name, &catalog),
+                None => unknown(&name, &catalog).and("files of your own are read with --providers DIR"),
+            })?;
             if output == Output::Json { format!("{}\n", whole(definition)) } else { page(definition) }
         }
     };

@@ -142,11 +142,16 @@ fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
     Catalog::sample(&definition.name, event).ok_or_else(|| {
         let mut known = Catalog::samples(&definition.name);
         known.sort();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let title = &definition.title;
-        Stop::usage(format!(
-            "no sample of {title} event {event:?}; there is: {known}; or send your own: --data FILE"
-        ))
+        Stop::usage(match known.is_empty() {
+            true => format!("there are no samples of {title}; send a body of your own: --data FILE"),
+            false => {
+                let known = known.join(", ");
+                format!(
+                    "no sample of {title} event {event:?}; there is: {known}; or send your own: --data FILE"
+                )
+            }
+        })
     })
 }
 

@@ -30,6 +30,14 @@ const TIMES_MAX: u32 = 1_000_000;
 
 /// What is sent, and where.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 accepted, 1 refused (as what --break broke must be), 69 nobody answers.
+
+Examples:
+  hookgate send stripe
+  hookgate send stripe invoice.paid --times 2
+  hookgate send stripe --break body
+  hookgate send github --to http://127.0.0.1:8080/in/code --secret-env GITHUB_SECRET")]
 pub(super) struct SendArgs {
     /// A source of the configuration, or a provider
     #[arg(value_name = "PROVIDER_OR_SOURCE")]
@@ -150,8 +158,8 @@ impl Letter {
         let sample = Sample::new(&self.definition, &self.scheme, self.wanted, clock.now())?;
         let title = &self.definition.title;
         eprintln!(
-            "{title} {}, id {}, {} bytes, to {}",
-            sample.event,
+            "{title}{}, id {}, {} bytes, to {}",
+            if sample.event.is_empty() { String::new() } else { format!(" {}", sample.event) },
             sample.id,
             sample.body().len(),
             self.to

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ConfigArgs;
 use super::gateway::Gateway;
-use crate::config::{self, Loaded};
+use crate::config::{self, Ack, Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq;
 use crate::telemetry::{self, LogFormat};
@@ -35,9 +35,16 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
 
 fn announce(loaded: &Loaded, gateway: &Gateway) {
     let (ingress, admin) = (gateway.ingress(), gateway.admin());
-    let kind = loaded.settings.sink.kind;
-    let ack = loaded.settings.journal.ack;
-    tracing::info!(%ingress, %admin, ?ack, sink = ?kind, sources = loaded.settings.sources.len(), "ready");
+    let sink = match loaded.settings.sink.kind {
+        SinkKind::Rabbitmq => "rabbitmq",
+        SinkKind::Inbox => "inbox",
+        SinkKind::Stdout => "stdout",
+    };
+    let ack = match loaded.settings.journal.ack {
+        Ack::Journal => "journal",
+        Ack::Confirm => "confirm",
+    };
+    tracing::info!(%ingress, %admin, ack, sink, sources = loaded.settings.sources.len(), "ready");
     for (name, source) in &loaded.settings.sources {
         let public = loaded.settings.ingress.public_url.as_ref();
         let base = public.map_or_else(|| format!("http://{ingress}"), |url| url.as_str().to_owned());

@@ -2,6 +2,7 @@
 //! nowhere.
 
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -72,6 +73,7 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let scheme = at_url(scheme, base.as_deref())?;
     let method = scheme.methods.first().map_or("POST", String::as_str).to_owned();
     let path = target.path();
+    let body = args.request.body.clone().unwrap_or_else(|| PathBuf::from("-"));
     let mut delivery = args.request.read(CaptureArgs::default(), &method, &path)?;
     let at = args.at.unwrap_or_else(|| System::new().now());
     verify::sign(&scheme, secret, &mut delivery, at).map_err(|error| Stop::data(error.to_string()))?;
@@ -80,7 +82,7 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let mut out = io::stdout();
     let printed = match (output, args.curl) {
         (Output::Json, _) => output::json(&mut out, &to_json(&scheme, &delivery, at, &url)),
-        (Output::Text, true) => writeln!(out, "{}", curl(&delivery, &url)),
+        (Output::Text, true) => writeln!(out, "{}", curl(&delivery, &url, &body)),
         (Output::Text, false) => lines(&delivery).iter().try_for_each(|line| writeln!(out, "{line}")),
     };
     printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
@@ -125,9 +127,13 @@ fn lines(delivery: &Delivery) -> Vec<String> {
     target.into_iter().chain(headers).collect()
 }
 
-/// A command for a shell; `@-` is the body, the same bytes as were signed.
-fn curl(delivery: &Delivery, url: &str) -> String {
+/// A command for a shell that sends `body`, a file or `-` for stdin: the same bytes as were signed.
+fn curl(delivery: &Delivery, url: &str, body: &Path) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let body = match body.as_os_str() == "-" {
+        true => "@-".to_owned(),
+        false => quoted(&format!("@{}", body.display())),
+    };
     let headers: String =
         pairs(delivery).map(|(name, value)| format!(" -H {}", quoted(&format!("{name}: {value}")))).collect();
     let plain = if delivery.headers.first("content-type").is_none() {
@@ -135,7 +141,7 @@ fn curl(delivery: &Delivery, url: &str) -> String {
     } else {
         ""
     };
-    format!("curl -sS -X {} {}{plain}{headers} --data-binary @-", delivery.method, quoted(url))
+    format!("curl -sS -X {} {}{plain}{headers} --data-binary {body}", delivery.method, quoted(url))
 }
 
 fn to_json(scheme: &Scheme, delivery: &Delivery, at: Timestamp, url: &str) -> Value {

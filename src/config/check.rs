@@ -244,7 +244,7 @@ fn segment_for(longest: ByteSize) -> Option<ByteSize> {
 fn sources(settings: &Settings, report: &mut Report) {
     let sources = KeyPath::from("sources");
     if settings.sources.is_empty() {
-        report.missing(&sources, "at least one table [sources.<name>] with a provider");
+        report.missing(&sources, "at least one table [sources.<name>] with a provider, in ./hookgate.toml or the file of --config; `hookgate init PROVIDER` writes one");
     }
     let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, source) in &settings.sources {

@@ -98,9 +98,10 @@ impl Untold {
         while self.tell(redis).await {}
     }
 
-    /// Tells whatever comes in, for ever; with nothing to tell it asks for a sign of life now and then, so that
+    /// Tells whatever comes in, for ever; at the start and with nothing to tell it asks for a sign of life, so that
     /// health knows of Redis before an event does.
     pub(super) async fn keep_telling(&self, redis: &RedisClaims) {
+        drop(redis.ping().await);
         loop {
             if self.len() > 0 {
                 self.tell_all(redis).await;

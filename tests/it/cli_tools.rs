@@ -74,7 +74,14 @@ fn from_init_to_an_event_in_hand() {
     assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
     assert_eq!(run(dir, &["init", "stipe", "--file", "x"], &[]).status.code(), Some(2));
     assert_eq!(run(dir, &["init", "twilio", "--file", "x"], &[]).status.code(), Some(2), "its URL is needed");
-    assert_eq!(run(dir, &["check"], &[]).status.code(), Some(78), "the secrets are not set yet");
+    let unset = run(dir, &["check", "--output", "json"], &[]);
+    assert_eq!(unset.status.code(), Some(78), "the secrets are not set yet");
+    let report: Value = serde_json::from_slice(&unset.stdout).unwrap();
+    assert_eq!(
+        (&report["ok"], &report["errors"][0]["key"]),
+        (&json!(false), &json!("sources.shop.secrets[0]"))
+    );
+    assert_eq!(keys(&report["errors"][0]), ["allowed", "key", "place", "wrong"]);
     let (ingress, admin) = (free_port(), free_port());
     let listen = [format!("ingress.listen=127.0.0.1:{ingress}"), format!("admin.listen=127.0.0.1:{admin}")];
     let set = ["--set", &listen[0], "--set", &listen[1], "--set", "journal.segment_bytes=32MiB"];

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::access::Secret;
 use crate::cli::http::{Client, Reply, Url};
+use crate::cli::output;
 use crate::cli::stop::Stop;
 use crate::units::Span;
 
@@ -114,7 +115,7 @@ impl Inbox {
     fn refused(&self, what: &str, reply: &Reply) -> Stop {
         let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
         let (status, source) = (reply.status, &self.source);
-        let why = format!("{what} for {source} refused with {status}: {}", detail.escape_debug());
+        let why = format!("{what} for {source} refused with {status}: {}", output::line(&detail));
         if matches!(status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::cli::access::{self, Role, Secret};
 use crate::cli::args::ConfigArgs;
 use crate::cli::http::{Client, Reply, Url};
+use crate::cli::output;
 use crate::cli::stop::Stop;
 
 /// Which gateway is called.
@@ -84,6 +85,7 @@ impl Caller {
 
     fn refused(&self, reply: &Reply) -> Stop {
         let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        Stop::failure(format!("{} refused with {}: {}", self.base, reply.status, detail.escape_debug()))
+        let why = format!("{} refused with {}: {}", self.base, reply.status, output::line(&detail));
+        if reply.status == 400 { Stop::usage(why) } else { Stop::failure(why) }
     }
 }
