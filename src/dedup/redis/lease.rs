@@ -99,7 +99,7 @@ impl RedisClaims {
             "held" => held(value, now),
             _ => return Err(unreadable()),
         };
-        Ok(Answer { leased, twin_of: parse(twin_of) })
+        Ok(Answer { leased, twin_of: twin_of.parse().ok() })
     }
 
     /// Looks what stands there, and claims nothing; nothing where nobody claims it.
@@ -166,11 +166,6 @@ fn held(seen: &str, now: u64) -> Leased {
         Held::Done => Leased::Done(Done { _made_here: () }),
         other => Leased::Theirs(Claimant::of(other, seen, now)),
     }
-}
-
-fn parse(hex: &str) -> Option<Digest> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(hex, &mut digest).ok().map(|()| Digest(digest))
 }
 
 fn unreadable() -> ClaimsError {
