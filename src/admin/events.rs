@@ -105,7 +105,7 @@ pub(super) async fn act(
         Ok(operator) => operator,
         Err(refused) => return *refused,
     };
-    let Some((action, done)) = action_of(&action) else {
+    let Some(action) = Action::named(&action) else {
         let detail = "here are /v1/events/replay, /forget, /release, /requeue and /drop";
         return problem(StatusCode::NOT_FOUND, "not_found", detail);
     };
@@ -114,7 +114,7 @@ pub(super) async fn act(
         Err(detail) => return malformed(&detail),
     };
     match operator.act(&call).await {
-        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, done, call.dry_run)),
+        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, &call)),
         Err(error) => fault(&error),
     }
 }
@@ -129,18 +129,6 @@ fn operator<'p>(
     }
     let detail = "this gateway keeps no journal (journal.ack = \"confirm\"): RabbitMQ has the events";
     parts.operator.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_journal", detail)))
-}
-
-/// What an action is called in a path, and what it says of an event it was carried out on.
-fn action_of(name: &str) -> Option<(Action, &'static str)> {
-    Some(match name {
-        "replay" => (Action::Replay, "replayed"),
-        "forget" => (Action::Forget, "forgotten"),
-        "release" => (Action::Release, "released"),
-        "requeue" => (Action::Requeue, "requeued"),
-        "drop" => (Action::Drop, "dropped"),
-        _ => return None,
-    })
 }
 
 fn call(
@@ -235,22 +223,12 @@ fn outline(seen: &Seen) -> Map<String, Value> {
     }
 }
 
-fn answer(acted: &Acted, done: &'static str, dry_run: bool) -> Value {
-    let name = |fate: Fate| match fate {
-        Fate::Done => done,
-        Fate::Pending => "pending",
-        Fate::Held => "held",
-        Fate::Poison => "poison",
-        Fate::Ended => "ended",
-        Fate::Gone => "gone",
-        Fate::Underway => "underway",
-        Fate::Unknown => "unknown",
-        Fate::NoRoom => "no_room",
-    };
+fn answer(acted: &Acted, call: &Call) -> Value {
+    let name = |fate: Fate| if fate == Fate::Done { call.action.done() } else { fate.name() };
     let outcomes: Map<String, Value> =
         acted.fates.iter().map(|(fate, count)| (name(*fate).to_owned(), (*count).into())).collect();
     json!({
-        "dry_run": dry_run,
+        "dry_run": call.dry_run,
         "selected": acted.selected,
         "outcomes": outcomes,
         "next": acted.next.map(|next| next.to_string()),
