@@ -4,12 +4,13 @@
 mod export;
 mod inspect;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::stop::Stop;
 use crate::exit;
 use crate::journal::{Archive, Damaged, Facts, aside_origin, salvage};
@@ -71,13 +72,14 @@ fn verify(dir: &Path, output: Output) -> Result<u8, Stop> {
     }
     let records: u64 = facts.segments.iter().map(|segment| segment.records).sum();
     match output {
-        Output::Json => inspect::print(
+        Output::Json => output::json(
+            &mut io::stdout(),
             &json!({
                 "dir": dir, "journal": facts.id, "segments": facts.segments.len(), "records": records,
                 "unsynced_bytes": facts.unsynced, "removed_meanwhile": facts.removed, "damages": damages,
-            })
-            .to_string(),
-        )?,
+            }),
+        )
+        .map_err(Stop::failure)?,
         Output::Text => {
             damages.iter().try_for_each(|damage| inspect::print(&told(damage)))?;
             inspect::print(&summary(facts, records, damages.len()))?;

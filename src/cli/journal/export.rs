@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::read;
+use crate::cli::output;
 use crate::cli::stop::Stop;
 use crate::clock::{Clock, System};
 use crate::event::{Event, Sequence};
@@ -75,7 +76,7 @@ fn folder(dir: &Path, selection: &Selection, out: &mut impl Write) -> Result<(u6
         let status = Status::of(kept.standing, || false);
         if wanted(selection, &kept.event) && selection.wants_status(status) {
             written += 1;
-            writeln!(out, "{}", line(kept.sequence, &kept.event, Some(status)))?;
+            output::json(out, &line(kept.sequence, &kept.event, Some(status)))?;
         }
         Ok(())
     });
@@ -89,7 +90,7 @@ fn set_aside(file: &Path, selection: &Selection, out: &mut impl Write) -> Result
     for record in found.iter().filter(|record| wanted(selection, &record.event)) {
         let mut line = line(record.sequence, &record.event, None);
         line["body_whole"] = record.body_whole.into();
-        writeln!(out, "{line}").map_err(Stop::failure)?;
+        output::json(out, &line).map_err(Stop::failure)?;
         written += 1;
     }
     Ok(written)

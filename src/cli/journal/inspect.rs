@@ -23,7 +23,9 @@ pub(super) fn run(dir: &Path, output: Output) -> Result<u8, Stop> {
     let counts = counts(&mut archive)?;
     let facts = archive.facts();
     match output {
-        Output::Json => print(&report(dir, facts, &counts).to_string())?,
+        Output::Json => {
+            output::json(&mut io::stdout(), &report(dir, facts, &counts)).map_err(Stop::failure)?;
+        }
         Output::Text => table(dir, facts, &counts).iter().try_for_each(|line| print(line))?,
     }
     for damage in &facts.damaged {
