@@ -112,10 +112,8 @@ impl Inbox {
 
     /// A gateway that is stopping or overrun counts as not reached: it is called again.
     fn refused(&self, what: &str, reply: &Reply) -> Stop {
-        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let (status, source) = (reply.status, &self.source);
-        let why = format!("{what} for {source} refused with {status}: {}", detail.escape_debug());
-        if matches!(status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
+        let why = format!("{what} for {} {}", self.source, reply.refusal());
+        if matches!(reply.status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
     }
 }
 

@@ -70,7 +70,7 @@ impl Caller {
 
     fn fetch(&self, path: &str) -> Result<Reply, Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
-        let reply = self.client.get_as(&self.base.with_path(path), token);
+        let reply = self.client.get(&self.base.with_path(path), token);
         reply.map_err(|error| Stop::unreachable(error.to_string()))
     }
 
@@ -83,7 +83,6 @@ impl Caller {
     }
 
     fn refused(&self, reply: &Reply) -> Stop {
-        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        Stop::failure(format!("{} refused with {}: {}", self.base, reply.status, detail.escape_debug()))
+        Stop::failure(format!("{} {}", self.base, reply.refusal()))
     }
 }
