@@ -1,6 +1,7 @@
 //! Event: what is kept and handed over. A delivery becomes one only through proof: see [`Event::new`].
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +33,16 @@ impl fmt::Display for Digest {
             Ok(()) => f.pad(std::str::from_utf8(&text).unwrap_or_default()),
             Err(_) => Err(fmt::Error),
         }
+    }
+}
+
+impl FromStr for Digest {
+    type Err = hex::FromHexError;
+
+    /// Reads 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, hex::FromHexError> {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text, &mut digest).map(|()| Self(digest))
     }
 }
 

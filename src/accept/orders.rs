@@ -33,6 +33,32 @@ pub enum Action {
     Drop,
 }
 
+impl Action {
+    /// All of them, with their names and what is said of an event that one was carried out on.
+    const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Replay, "replay", "replayed"),
+        (Self::Forget, "forget", "forgotten"),
+        (Self::Release, "release", "released"),
+        (Self::Requeue, "requeue", "requeued"),
+        (Self::Drop, "drop", "dropped"),
+    ];
+
+    /// The action of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known, _)| *known == name).map(|(action, ..)| action)
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(action, ..)| *action == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// What is said of an event that it was carried out on.
+    pub fn done(self) -> &'static str {
+        Self::ALL.into_iter().find(|(action, ..)| *action == self).map_or("", |(.., done)| done)
+    }
+}
+
 /// One event of an order.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -71,6 +97,30 @@ pub enum Fate {
     Unknown,
     /// No room for more: once some of what is pending has been relayed, or forgotten keys have aged out.
     NoRoom,
+}
+
+impl Fate {
+    const ALL: [(Self, &'static str); 9] = [
+        (Self::Done, "done"),
+        (Self::Pending, "pending"),
+        (Self::Held, "held"),
+        (Self::Poison, "poison"),
+        (Self::Ended, "ended"),
+        (Self::Gone, "gone"),
+        (Self::Underway, "underway"),
+        (Self::Unknown, "unknown"),
+        (Self::NoRoom, "no_room"),
+    ];
+
+    /// The fate of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == name).map(|(fate, _)| fate)
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(fate, _)| *fate == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// An order that waits for the thread.

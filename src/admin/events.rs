@@ -14,7 +14,7 @@ use crate::accept::{Action, Fate};
 use crate::clock::Timestamp;
 use crate::disk::RealDisk;
 use crate::event::Sequence;
-use crate::operate::{Acted, Call, Choice, Cursor, Operator, OperatorError, Seen, Selection, Status};
+use crate::operate::{self, Acted, Call, Choice, Cursor, Operator, OperatorError, Seen, Selection, Status};
 
 /// Events in one answer, where the caller says nothing, and most.
 const LIMIT: (usize, usize) = (100, 1000);
@@ -45,7 +45,7 @@ pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpR
     };
     match operator.list(&selection, after, limit).await {
         Ok(page) => {
-            let events: Vec<Value> = page.events.iter().map(|seen| Value::Object(outline(seen))).collect();
+            let events: Vec<Value> = page.events.iter().map(|seen| Value::Object(listed(seen))).collect();
             let next = page.next.map(|next| next.to_string());
             fresh(StatusCode::OK).json(json!({ "events": events, "next": next }))
         }
@@ -62,16 +62,9 @@ pub(super) async fn show(
         Ok(found) => found,
         Err(refused) => return *refused,
     };
-    let mut shown = outline(&seen);
-    let envelope = event.envelope();
-    let headers: Vec<Value> = envelope.headers.iter().map(|(name, value)| json!([name, value])).collect();
+    let mut shown = listed(&seen);
+    shown.extend(operate::details(event.envelope()));
     let position = seen.found.position;
-    shown.insert("headers".to_owned(), headers.into());
-    shown.insert("content_type".to_owned(), envelope.content_type.as_str().into());
-    shown.insert("secret".to_owned(), (*envelope.secret).into());
-    shown.insert("source_authenticated".to_owned(), envelope.source_authenticated.into());
-    shown.insert("redelivery".to_owned(), envelope.redelivery.into());
-    shown.insert("invalid".to_owned(), envelope.invalid.as_deref().into());
     shown.insert("segment".to_owned(), position.segment.into());
     shown.insert("offset".to_owned(), position.offset.into());
     shown.insert("record_bytes".to_owned(), seen.found.bytes.into());
@@ -105,7 +98,7 @@ pub(super) async fn act(
         Ok(operator) => operator,
         Err(refused) => return *refused,
     };
-    let Some((action, done)) = action_of(&action) else {
+    let Some(action) = Action::named(&action) else {
         let detail = "here are /v1/events/replay, /forget, /release, /requeue and /drop";
         return problem(StatusCode::NOT_FOUND, "not_found", detail);
     };
@@ -114,7 +107,7 @@ pub(super) async fn act(
         Err(detail) => return malformed(&detail),
     };
     match operator.act(&call).await {
-        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, done, call.dry_run)),
+        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, &call)),
         Err(error) => fault(&error),
     }
 }
@@ -129,18 +122,6 @@ fn operator<'p>(
     }
     let detail = "this gateway keeps no journal (journal.ack = \"confirm\"): RabbitMQ has the events";
     parts.operator.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_journal", detail)))
-}
-
-/// What an action is called in a path, and what it says of an event it was carried out on.
-fn action_of(name: &str) -> Option<(Action, &'static str)> {
-    Some(match name {
-        "replay" => (Action::Replay, "replayed"),
-        "forget" => (Action::Forget, "forgotten"),
-        "release" => (Action::Release, "released"),
-        "requeue" => (Action::Requeue, "requeued"),
-        "drop" => (Action::Drop, "dropped"),
-        _ => return None,
-    })
 }
 
 fn call(
@@ -214,43 +195,20 @@ async fn found(
 }
 
 /// What a list shows of an event.
-fn outline(seen: &Seen) -> Map<String, Value> {
-    let envelope = &seen.found.envelope;
-    let outline = json!({
-        "sequence": seen.found.sequence.0,
-        "message_id": envelope.keys.message_id.to_string(),
-        "source": &*envelope.source,
-        "provider": &*envelope.provider,
-        "event_id": envelope.event_id,
-        "type": envelope.event_type,
-        "received_at": envelope.received_at.to_string(),
-        "state": seen.status.as_str(),
-        "replayed": seen.found.replayed && seen.status != Status::Dropped,
-        "twin_of": envelope.twin_of.map(|twin| twin.to_string()),
-        "bytes": seen.found.body_bytes,
-    });
-    match outline {
-        Value::Object(outline) => outline,
-        _ => Map::new(),
-    }
+fn listed(seen: &Seen) -> Map<String, Value> {
+    let replayed = seen.found.replayed && seen.status != Status::Dropped;
+    let mut listed = operate::outline(seen.found.sequence, &seen.found.envelope, Some(seen.status));
+    listed.insert("replayed".to_owned(), replayed.into());
+    listed.insert("bytes".to_owned(), seen.found.body_bytes.into());
+    listed
 }
 
-fn answer(acted: &Acted, done: &'static str, dry_run: bool) -> Value {
-    let name = |fate: Fate| match fate {
-        Fate::Done => done,
-        Fate::Pending => "pending",
-        Fate::Held => "held",
-        Fate::Poison => "poison",
-        Fate::Ended => "ended",
-        Fate::Gone => "gone",
-        Fate::Underway => "underway",
-        Fate::Unknown => "unknown",
-        Fate::NoRoom => "no_room",
-    };
+fn answer(acted: &Acted, call: &Call) -> Value {
+    let name = |fate: Fate| if fate == Fate::Done { call.action.done() } else { fate.name() };
     let outcomes: Map<String, Value> =
         acted.fates.iter().map(|(fate, count)| (name(*fate).to_owned(), (*count).into())).collect();
     json!({
-        "dry_run": dry_run,
+        "dry_run": call.dry_run,
         "selected": acted.selected,
         "outcomes": outcomes,
         "next": acted.next.map(|next| next.to_string()),

@@ -7,10 +7,8 @@ use zeroize::Zeroizing;
 use super::args::ConfigArgs;
 use super::http::Url;
 use super::stop::Stop;
+use crate::config::Admin;
 use crate::provider::secret::Environment;
-
-/// Where the admin listener is by default.
-const ADMIN_PORT: u16 = 9090;
 
 /// A secret's bytes, wiped when dropped.
 pub(super) type Secret = Zeroizing<Vec<u8>>;
@@ -62,10 +60,11 @@ pub(super) fn admin_listener(
         (false, None) => config.try_load().ok(),
         (false, Some(_)) => None,
     };
-    let listen =
-        loaded.as_ref().map(|loaded| loaded.settings.admin.listen).filter(|listen| listen.port() != 0);
-    let listen = listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), reachable);
-    let url = Url::parse(from.unwrap_or(&format!("http://{listen}"))).map_err(Stop::usage)?;
+    let listen = loaded.as_ref().map(|loaded| loaded.settings.admin.listen);
+    // A port of the system's choice is not in the configuration.
+    let listen = listen.filter(|listen| listen.port() != 0).unwrap_or(Admin::default().listen);
+    let url = from.map_or_else(|| format!("http://{}", reachable(listen)), str::to_owned);
+    let url = Url::parse(&url).map_err(Stop::usage)?;
     let configured = loaded.and_then(|loaded| {
         let worker = loaded.secrets.worker_token.filter(|_| role == Role::Worker);
         worker.or(loaded.secrets.admin_token)

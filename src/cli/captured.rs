@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use super::stop::Stop;
-use crate::clock::Timestamp;
+use crate::clock::{NoTime, Timestamp};
 use crate::delivery::{Delivery, Headers};
 use crate::provider::secret::{Environment, Secret, SecretPlace, SecretRef};
 
@@ -185,9 +185,7 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(Timestamp::from_seconds(seconds));
     }
-    let at: Result<jiff::Timestamp, _> = text.parse();
-    at.map(|at| Timestamp::from_millis(at.as_millisecond()))
-        .map_err(|_| "expected a time such as 2026-03-01T12:00:00Z, or Unix seconds".to_owned())
+    text.parse().map_err(|error: NoTime| format!("{error}, or Unix seconds"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Stop> {

@@ -72,7 +72,7 @@ pub(super) struct ConsumeArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     max: u64,
     /// How long they are this worker's; kept up while a command runs [default: the gateway's]
-    #[arg(long, value_name = "DURATION", value_parser = span)]
+    #[arg(long, value_name = "DURATION")]
     lease: Option<Span>,
     /// The environment variable with the admin or worker token [default: the configured token, if any]
     #[arg(long, value_name = "NAME")]
@@ -91,20 +91,16 @@ pub(super) struct ConsumeArgs {
         value_parser = clap::value_parser!(u64).range(1..=PARALLEL_MAX))]
     parallel: u64,
     /// End a command that takes longer, with all its processes
-    #[arg(long, value_name = "DURATION", requires = "exec", value_parser = span)]
+    #[arg(long, value_name = "DURATION", requires = "exec")]
     timeout: Option<Span>,
     /// How long an event waits in the inbox whose command failed
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
     retry_delay: Span,
     #[command(flatten)]
     config: ConfigArgs,
     /// Arguments of the program
     #[arg(last = true, requires = "exec", value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    text.parse().map_err(|_| Span::EXPECTED.to_owned())
 }
 
 /// Consumes; the exit code comes back.

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use self::caller::{Caller, CallerArgs};
 use super::output::{self, Output};
 use super::stop::Stop;
+use crate::accept::Action;
 use crate::exit;
 use crate::operate::Choice;
 
@@ -121,11 +122,11 @@ pub(super) fn run(args: EventsArgs, output: Output) -> anyhow::Result<u8> {
     let done = match args.command {
         Command::List(args) => list(args, output),
         Command::Show(args) => show(args, output),
-        Command::Replay(args) => action::run("replay", "replayed", args, output),
-        Command::Forget(args) => action::run("forget", "forgotten", args, output),
-        Command::Release(args) => action::run("release", "released", args, output),
-        Command::Requeue(args) => action::run("requeue", "requeued", args, output),
-        Command::Drop(args) => action::run("drop", "dropped", args, output),
+        Command::Replay(args) => action::run(Action::Replay, args, output),
+        Command::Forget(args) => action::run(Action::Forget, args, output),
+        Command::Release(args) => action::run(Action::Release, args, output),
+        Command::Requeue(args) => action::run(Action::Requeue, args, output),
+        Command::Drop(args) => action::run(Action::Drop, args, output),
     };
     Ok(done.unwrap_or_else(Stop::tell))
 }

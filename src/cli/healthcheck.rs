@@ -3,21 +3,17 @@
 //! Needs no secret: readiness is open to everybody who can reach the admin listener.
 
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::access::reachable;
+use super::access::{Role, admin_listener};
 use super::args::ConfigArgs;
-use super::http::{Client, Reply, Url};
+use super::http::{Client, Reply};
 use super::output::{self, Output};
 use super::stop::Stop;
 use crate::exit;
 use crate::units::Span;
-
-/// Where the admin listener is by default.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// Whom to ask.
 #[derive(Debug, Args)]
@@ -31,14 +27,10 @@ pub(super) struct HealthcheckArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// How long to wait for the answer
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
     timeout: Span,
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    text.parse().map_err(|_| Span::EXPECTED.to_owned())
 }
 
 /// Asks; the exit code comes back.
@@ -47,10 +39,11 @@ pub(super) fn run(args: HealthcheckArgs, output: Output) -> anyhow::Result<u8> {
 }
 
 fn check(args: HealthcheckArgs, output: Output) -> Result<u8, Stop> {
-    let base = base(args.url.as_deref(), args.config)?;
+    // What it needs of a configuration is the address: one that another user cannot read whole is no reason not to ask.
+    let (base, _) = admin_listener(Role::Operator, args.url.as_deref(), None, args.config)?;
     let url = if base.is_bare() { base.with_path("/readyz") } else { base };
     let reply = Client::within(args.timeout.duration())
-        .get(&url)
+        .get(&url, None)
         .map_err(|error| Stop::unreachable(error.to_string()))?;
     let code = match reply.status {
         200 => exit::OK,
@@ -65,17 +58,6 @@ fn check(args: HealthcheckArgs, output: Output) -> Result<u8, Stop> {
     };
     printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
     Ok(code)
-}
-
-/// The listener that the command line names, else the configured one. A configuration that cannot be read whole,
-/// as in a check by another user than the gateway's, is no reason not to ask.
-fn base(url: Option<&str>, config: ConfigArgs) -> Result<Url, Stop> {
-    let listen = match (url, config.is_given()) {
-        (Some(url), _) => return Url::parse(url).map_err(Stop::usage),
-        (None, true) => config.load().map_err(Stop::told)?.settings.admin.listen,
-        (None, false) => config.try_load().map_or(ADMIN, |loaded| loaded.settings.admin.listen),
-    };
-    Url::parse(&format!("http://{}", reachable(listen))).map_err(Stop::usage)
 }
 
 /// The verdict's word, and what each check says.

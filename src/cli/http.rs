@@ -1,4 +1,4 @@
-//! The HTTP client of `send`, `consume` and `demo`: one request, exact header values and body bytes, the answer
+//! The HTTP client of every subcommand that calls a gateway: one request, exact header values and body bytes, the answer
 //! whole, under a deadline.
 //!
 //! A thin cover over `ureq`. It follows no redirect, obeys no proxy variable and speaks no TLS: what it calls is
@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
+use ureq::http::request::Builder;
 use ureq::http::{Request, Uri};
 
+use super::output;
 use crate::clock::{Clock, System};
 use crate::delivery::Delivery;
 
@@ -99,6 +101,12 @@ impl Reply {
         Some(body.get(key)?.as_str()?.to_owned())
     }
 
+    /// Why the gateway refused, by its own words, with nothing that a terminal would obey.
+    pub(super) fn refusal(&self) -> String {
+        let detail = self.text("detail").unwrap_or_else(|| "no reason given".to_owned());
+        format!("refused with {}: {}", self.status, output::line(&detail))
+    }
+
     /// The time it took in milliseconds, for people.
     pub(super) fn millis(&self) -> String {
         format!("{:.1}", self.took.as_secs_f64() * 1000.0)
@@ -156,31 +164,16 @@ impl Client {
     /// # Errors
     /// Where nobody answers.
     pub(super) fn post(&self, url: &Url, token: Option<&[u8]>, json: &str) -> Result<Reply, Unreachable> {
-        let mut request = Request::post("/").header("content-type", "application/json");
-        if let Some(token) = token {
-            request = request.header("authorization", [b"Bearer ", token].concat());
-        }
-        self.run(url, request.body(()), json.as_bytes())
-    }
-
-    /// Gets what is at `url`.
-    ///
-    /// # Errors
-    /// Where nobody answers.
-    pub(super) fn get(&self, url: &Url) -> Result<Reply, Unreachable> {
-        self.get_as(url, None)
+        let request = Request::post("/").header("content-type", "application/json");
+        self.run(url, bearing(request, token).body(()), json.as_bytes())
     }
 
     /// Gets what is at `url`, with a bearer token where there is one.
     ///
     /// # Errors
     /// Where nobody answers.
-    pub(super) fn get_as(&self, url: &Url, token: Option<&[u8]>) -> Result<Reply, Unreachable> {
-        let mut request = Request::get("/");
-        if let Some(token) = token {
-            request = request.header("authorization", [b"Bearer ", token].concat());
-        }
-        self.run(url, request.body(()), &[])
+    pub(super) fn get(&self, url: &Url, token: Option<&[u8]>) -> Result<Reply, Unreachable> {
+        self.run(url, bearing(Request::get("/"), token).body(()), &[])
     }
 
     fn run(
@@ -210,6 +203,13 @@ impl Client {
     }
 }
 
+fn bearing(request: Builder, token: Option<&[u8]>) -> Builder {
+    match token {
+        Some(token) => request.header("authorization", [b"Bearer ", token].concat()),
+        None => request,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +234,7 @@ mod tests {
     fn nobody_there_is_told_with_the_url() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = Url::parse(&format!("http://127.0.0.1:{port}/in/shop")).unwrap();
-        let error = Client::new().get(&url).unwrap_err().to_string();
+        let error = Client::new().get(&url, None).unwrap_err().to_string();
         assert!(error.starts_with(&url.to_string()), "{error}");
     }
 }

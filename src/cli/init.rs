@@ -13,6 +13,7 @@ use super::providers::unknown;
 use super::stop::Stop;
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme};
+use crate::sink::rabbitmq::is_source_name;
 use crate::units::Span;
 
 /// The window where no provider needs a longer one.
@@ -93,7 +94,7 @@ fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>
     for text in sources {
         let (name, provider) = text.split_once('=').unwrap_or((text, text));
         let definition = catalog.get(provider).ok_or_else(|| unknown(provider, catalog))?;
-        if !is_name(name) {
+        if !is_source_name(name) {
             return Err(Stop::usage(format!(
                 "{name:?} is no name of a source; allowed: 1 to 64 of a-z, 0-9, - and _, not \"invalid\" or \"dead\""
             )));
@@ -105,11 +106,6 @@ fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>
         wanted.push(Wanted { name: name.to_owned(), definition, variable });
     }
     Ok(wanted)
-}
-
-fn is_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "invalid" | "dead")
 }
 
 /// Variables that the file refers to.

@@ -48,19 +48,22 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
             why: lines(errors),
         })?;
     }
-    let text = match (args.ask, output) {
-        (Ask::List, Output::Text) => table(&catalog),
-        (Ask::List, Output::Json) => catalog.iter().map(|one| format!("{}\n", summary(one))).collect(),
+    let mut out = io::stdout();
+    let printed = match (args.ask, output) {
+        (Ask::List, Output::Text) => write!(out, "{}", output::block(&table(&catalog))),
+        (Ask::List, Output::Json) => catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one))),
         (Ask::Show { name }, output) => {
             let definition = catalog.get(&name).ok_or_else(|| match &args.providers {
                 Some(_) => unknown(&name, &catalog),
                 None => unknown(&name, &catalog).and("files of your own are read with --providers DIR"),
             })?;
-            if output == Output::Json { format!("{}\n", whole(definition)) } else { page(definition) }
+            match output {
+                Output::Text => write!(out, "{}", output::block(&page(definition))),
+                Output::Json => output::json(&mut out, &whole(definition)),
+            }
         }
     };
-    let mut out = io::stdout();
-    write!(out, "{}", output::block(&text)).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
 }
 
 /// No provider has that name.

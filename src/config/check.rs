@@ -8,10 +8,9 @@ use super::path::KeyPath;
 use super::report::{Report, quoted};
 use super::settings::{Ack, Backend, Settings, SinkKind};
 use super::source::{OnLimit, OnTwin, Source};
+use crate::sink::rabbitmq::{NAMES_TAKEN, is_source_name};
 use crate::units::{ByteSize, Span};
 
-/// Names that would be taken for the gateway's own queues.
-const NAMES_TAKEN: [&str; 2] = ["invalid", "dead"];
 /// What a record in the journal may need beside the body: heads, headers and keys.
 const RECORD_EXTRA: ByteSize = ByteSize::kib(64);
 /// What the journal takes as the size of a segment; a multiple of 8 besides.
@@ -114,10 +113,9 @@ fn key_of(source: &str) -> KeyPath {
 }
 
 fn name_of(name: &str, report: &mut Report) {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     if NAMES_TAKEN.contains(&name) {
         report.error(key_of(name), quoted(name), "another name; the gateway has a queue of this one");
-    } else if !(1..=64).contains(&name.len()) || !name.bytes().all(legal) {
+    } else if !is_source_name(name) {
         report.error(key_of(name), quoted(name), "a name of 1 to 64 characters: a-z, 0-9, \"-\", \"_\"");
     }
 }

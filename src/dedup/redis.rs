@@ -314,11 +314,21 @@ impl RedisClaims {
     /// Then any of them may still be only claimed; to call again is safe.
     pub async fn finish(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
         let value = value::done(&self.inner.settings.replica);
+        let add = |pipe: &mut Pipeline, key| {
+            pipe.cmd("SET").arg(key).arg(&value).arg("PX").arg(self.life());
+        };
+        self.for_each(batch, add).await
+    }
+
+    /// One command on the key of each event; the first that Redis refuses is the error.
+    async fn for_each(
+        &self,
+        batch: &[Digest],
+        add: impl Fn(&mut Pipeline, String),
+    ) -> Result<(), ClaimsError> {
         for part in batch.chunks(PIPELINE_MAX) {
             let mut pipe = Pipeline::with_capacity(part.len());
-            for message_id in part {
-                pipe.cmd("SET").arg(self.key(message_id)).arg(&value).arg("PX").arg(self.life());
-            }
+            part.iter().for_each(|message_id| add(&mut pipe, self.key(message_id)));
             for reply in self.inner.line.send(&pipe, part.len()).await? {
                 reply.map_err(|error| refused(&error))?;
             }

@@ -1,10 +1,13 @@
 //! What an operator sees and does: events listed and shown, replayed, forgotten, released, requeued, dropped.
 //!
-//! `selection` says which events are meant, `operator` finds them in pages and has the acceptance thread act on them.
+//! `selection` says which events are meant, `operator` finds them in pages and has the acceptance thread act on them,
+//! `outline` shows one as data.
 //! Every action is durable before its answer, counted by outcome, and logged. Knows nothing of HTTP.
 
 mod operator;
+mod outline;
 mod selection;
 
 pub use operator::{Acted, Call, Cursor, Operator, OperatorError, OperatorParts, Page, Seen};
+pub use outline::{details, outline};
 pub use selection::{Choice, Selection, Status};

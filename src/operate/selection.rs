@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::clock::{NoTime, Timestamp};
 use crate::event::{Digest, Sequence};
 use crate::journal::{Mark, Standing, State, Summary, Within};
 use crate::units::Span;
@@ -233,11 +233,8 @@ impl fmt::Display for Selection {
 }
 
 fn key(text: &str) -> Result<Digest, String> {
-    let mut digest = [0; 32];
-    match hex::decode_to_slice(text.trim(), &mut digest) {
-        Ok(()) => Ok(Digest(digest)),
-        Err(_) => Err(format!("key {text:?}: expected a message id, 64 hexadecimal digits")),
-    }
+    let wrong = |_| format!("key {text:?}: expected a message id, 64 hexadecimal digits");
+    text.trim().parse().map_err(wrong)
 }
 
 fn numbers(text: &str) -> Result<(Sequence, Sequence), String> {
@@ -252,10 +249,8 @@ fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(span) = text.parse::<Span>() {
         return Ok(now.minus(span.duration()));
     }
-    let at = text.parse::<jiff::Timestamp>();
-    at.map(|at| Timestamp::from_millis(at.as_millisecond())).map_err(|_| {
-        format!("{name} {text:?}: expected a time such as 2026-11-21T07:00:00Z, or a duration before now such as 2h")
-    })
+    text.parse()
+        .map_err(|error: NoTime| format!("{name} {text:?}: {error}, or a duration before now such as 2h"))
 }
 
 #[cfg(test)]

@@ -213,9 +213,7 @@ fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
     match rule.unit {
         TimeUnit::Seconds => digits(text).map(Timestamp::from_seconds),
         TimeUnit::Milliseconds => digits(text).map(Timestamp::from_millis),
-        TimeUnit::Rfc3339 => {
-            text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()))
-        }
+        TimeUnit::Rfc3339 => text.parse().ok(),
     }
 }
 

@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::access::Secret;
 use crate::cli::http::{Client, Reply, Url};
-use crate::cli::output;
 use crate::cli::stop::Stop;
 use crate::units::Span;
 
@@ -113,10 +112,8 @@ impl Inbox {
 
     /// A gateway that is stopping or overrun counts as not reached: it is called again.
     fn refused(&self, what: &str, reply: &Reply) -> Stop {
-        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let (status, source) = (reply.status, &self.source);
-        let why = format!("{what} for {source} refused with {status}: {}", output::line(&detail));
-        if matches!(status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
+        let why = format!("{what} for {} {}", self.source, reply.refusal());
+        if matches!(reply.status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
     }
 }
 

@@ -165,7 +165,7 @@ impl Scene<'_> {
 
     /// Refusals of this source so far, by exact reason; senders are told less.
     fn reasons(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let reply = self.player.client.get(&self.player.admin.with_path("/metrics"))?;
+        let reply = self.player.client.get(&self.player.admin.with_path("/metrics"), None)?;
         Ok(refusals(&String::from_utf8_lossy(&reply.body), &self.source.definition.name))
     }
 

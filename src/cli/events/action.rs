@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::SelectArgs;
 use super::caller::{Caller, CallerArgs};
-use crate::cli::output::Output;
+use crate::accept::{Action, Fate};
+use crate::cli::output::{self, Output};
 use crate::cli::stop::Stop;
 use crate::exit;
 use crate::operate::Choice;
@@ -67,57 +68,56 @@ impl Tally {
 
 /// What an outcome means.
 fn words(outcome: &str) -> &str {
-    match outcome {
-        "pending" => "not confirmed yet",
-        "held" => "held (release them)",
-        "poison" => "poison (requeue them)",
-        "ended" => "ended already",
-        "gone" => "gone (removed by retention, or never there)",
-        "underway" => "on their way (try again)",
-        "unknown" => "not known to the dedup index",
-        "no_room" => "left, since there is no room for more",
-        other => other,
+    match Fate::named(outcome) {
+        Some(Fate::Pending) => "not confirmed yet",
+        Some(Fate::Held) => "held (release them)",
+        Some(Fate::Poison) => "poison (requeue them)",
+        Some(Fate::Ended) => "ended already",
+        Some(Fate::Gone) => "gone (removed by retention, or never there)",
+        Some(Fate::Underway) => "on their way (try again)",
+        Some(Fate::Unknown) => "not known to the dedup index",
+        Some(Fate::NoRoom) => "left, since there is no room for more",
+        Some(Fate::Done) | None => outcome,
     }
 }
 
 /// Acts; the exit code comes back: 1 where events were selected and none could be acted on.
-pub(super) fn run(
-    action: &'static str,
-    done: &'static str,
-    args: ActionArgs,
-    output: Output,
-) -> Result<u8, Stop> {
+pub(super) fn run(action: Action, args: ActionArgs, output: Output) -> Result<u8, Stop> {
+    let (name, done) = (action.name(), action.done());
     let choice = args.select.choice();
     if choice == Choice::default() && !args.all {
         return Err(Stop::usage(format!(
-            "events {action} needs a selection, such as --source shop --since 2h; to mean every event, say --all"
+            "events {name} needs a selection, such as --source shop --since 2h; to mean every event, say --all"
         )));
     }
     let caller = Caller::new(args.caller)?;
     let work = Work { caller: &caller, action, selection: json!(choice), all: args.all };
-    if action == "drop" && !args.yes && !args.dry_run {
+    if action == Action::Drop && !args.yes && !args.dry_run {
         ask(&work.all(true)?)?;
     }
     let tally = work.all(args.dry_run)?;
     if let Some(begins) = &tally.begins {
         eprintln!("the journal begins at {begins}: retention has removed what came in before");
     }
-    let text = match output {
-        Output::Text => tally.text(done, args.dry_run),
-        Output::Json => json!({
-            "action": action, "dry_run": args.dry_run, "selected": tally.selected,
-            "outcomes": tally.outcomes, "begins": tally.begins,
-        })
-        .to_string(),
+    let mut out = io::stdout();
+    let printed = match output {
+        Output::Text => writeln!(out, "{}", tally.text(done, args.dry_run)),
+        Output::Json => output::json(
+            &mut out,
+            &json!({
+                "action": name, "dry_run": args.dry_run, "selected": tally.selected,
+                "outcomes": tally.outcomes, "begins": tally.begins,
+            }),
+        ),
     };
-    writeln!(io::stdout(), "{text}").map_err(Stop::failure)?;
+    printed.map_err(Stop::failure)?;
     let idle = tally.selected > 0 && tally.outcomes.get(done).is_none_or(|count| *count == 0);
     Ok(if idle && !args.dry_run { exit::FAILURE } else { exit::OK })
 }
 
 /// Events that will be lost are counted before the question.
 fn ask(would: &Tally) -> Result<(), Stop> {
-    let count = would.outcomes.get("dropped").copied().unwrap_or_default();
+    let count = would.outcomes.get(Action::Drop.done()).copied().unwrap_or_default();
     if !io::stdin().is_terminal() {
         let why =
             format!("events drop would lose {count} events for good; nobody can be asked here, so say --yes");
@@ -135,7 +135,7 @@ fn ask(would: &Tally) -> Result<(), Stop> {
 /// One action on one selection.
 struct Work<'c> {
     caller: &'c Caller,
-    action: &'static str,
+    action: Action,
     selection: Value,
     all: bool,
 }
@@ -148,7 +148,7 @@ impl Work<'_> {
             let body =
                 json!({ "selection": self.selection, "all": self.all, "dry_run": dry_run, "after": after });
             let mut answer =
-                self.caller.post(&format!("/v1/events/{}", self.action), &body).map_err(|stop| {
+                self.caller.post(&format!("/v1/events/{}", self.action.name()), &body).map_err(|stop| {
                     let so_far = tally.text("", dry_run);
                     Stop { why: format!("{}; before that: {so_far}", stop.why), ..stop }
                 })?;
@@ -159,7 +159,7 @@ impl Work<'_> {
             }
             let waits = answer["wait"] == true;
             let why = if waits { ", waiting until the relay has published some" } else { "" };
-            eprintln!("{} of {} so far{why}", self.action, tally.selected);
+            eprintln!("{} of {} so far{why}", self.action.name(), tally.selected);
             if waits {
                 std::thread::sleep(PAUSE);
             }

@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::cli::access::{self, Role, Secret};
 use crate::cli::args::ConfigArgs;
 use crate::cli::http::{Client, Reply, Url};
-use crate::cli::output;
 use crate::cli::stop::Stop;
 
 /// Which gateway is called.
@@ -71,7 +70,7 @@ impl Caller {
 
     fn fetch(&self, path: &str) -> Result<Reply, Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
-        let reply = self.client.get_as(&self.base.with_path(path), token);
+        let reply = self.client.get(&self.base.with_path(path), token);
         reply.map_err(|error| Stop::unreachable(error.to_string()))
     }
 
@@ -84,8 +83,7 @@ impl Caller {
     }
 
     fn refused(&self, reply: &Reply) -> Stop {
-        let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let why = format!("{} refused with {}: {}", self.base, reply.status, output::line(&detail));
+        let why = format!("{} {}", self.base, reply.refusal());
         if reply.status == 400 { Stop::usage(why) } else { Stop::failure(why) }
     }
 }

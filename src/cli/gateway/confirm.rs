@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::{Gateway, Outlet, Shared, Way, admin_parts, redis_claims};
 use crate::accept::Acceptor;
 use crate::cli::assemble::Plan;
+use crate::cli::sample::random;
 use crate::clock::System;
 use crate::config::Loaded;
 use crate::confirm::{ConfirmParts, ConfirmSettings, Confirmer};
@@ -53,7 +54,5 @@ impl Gateway {
 
 /// A random id for this process: without a folder to keep it in, none outlives it, and its leases need none.
 fn replica() -> anyhow::Result<String> {
-    let mut id = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut id).ok().context("the system gives no random bytes")?;
-    Ok(hex::encode(id))
+    random().map(hex::encode).context("the system gives no random bytes")
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::read;
 use crate::cli::output;
@@ -18,7 +18,7 @@ use crate::clock::{Clock, System};
 use crate::event::{Event, Sequence};
 use crate::exit;
 use crate::journal::{Summary, salvage};
-use crate::operate::{Choice, Selection, Status};
+use crate::operate::{self, Choice, Selection, Status};
 
 /// What is exported, and where to.
 #[derive(Debug, Args)]
@@ -110,23 +110,8 @@ fn wanted(selection: &Selection, event: &Event) -> bool {
 }
 
 fn line(sequence: Sequence, event: &Event, status: Option<Status>) -> Value {
-    let envelope = event.envelope();
-    json!({
-        "sequence": sequence.0,
-        "message_id": envelope.keys.message_id.to_string(),
-        "source": &*envelope.source,
-        "provider": &*envelope.provider,
-        "event_id": envelope.event_id,
-        "type": envelope.event_type,
-        "received_at": envelope.received_at.to_string(),
-        "secret": &*envelope.secret,
-        "content_type": envelope.content_type,
-        "headers": envelope.headers,
-        "source_authenticated": envelope.source_authenticated,
-        "invalid": envelope.invalid,
-        "twin_of": envelope.twin_of.map(|twin| twin.to_string()),
-        "redelivery": envelope.redelivery,
-        "state": status.map(Status::as_str),
-        "body_base64": STANDARD.encode(event.body()),
-    })
+    let mut line = operate::outline(sequence, event.envelope(), status);
+    line.extend(operate::details(event.envelope()));
+    line.insert("body_base64".to_owned(), STANDARD.encode(event.body()).into());
+    line.into()
 }

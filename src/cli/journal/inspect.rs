@@ -24,7 +24,7 @@ pub(super) fn run(dir: &Path, output: Output) -> Result<u8, Stop> {
     let facts = archive.facts();
     match output {
         Output::Json => {
-            output::json(&mut io::stdout(), &report(dir, facts, &counts)).map_err(Stop::failure)?
+            output::json(&mut io::stdout(), &report(dir, facts, &counts)).map_err(Stop::failure)?;
         }
         Output::Text => table(dir, facts, &counts).iter().try_for_each(|line| print(line))?,
     }

@@ -1,14 +1,13 @@
 //! What a name on `send`'s command line stands for: a source of the configuration, or a provider without one.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use zeroize::Zeroizing;
 
 use crate::cli::access::{Secret, reachable};
 use crate::cli::http::Url;
 use crate::cli::stop::Stop;
-use crate::config::{Loaded, Source};
+use crate::config::{Ingress, Loaded, Source};
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme};
 
@@ -146,8 +145,8 @@ impl<'t> Target<'t> {
     /// # Errors
     /// Where the path is none that a URL can have.
     pub(super) fn url(&self) -> Result<Url, String> {
-        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        let listen = self.source.map_or(default, |(_, _, loaded)| loaded.settings.ingress.listen);
+        let listen = self.source.map(|(_, _, loaded)| loaded.settings.ingress.listen);
+        let listen = listen.unwrap_or(Ingress::default().listen);
         Url::parse(&format!("http://{}{}", reachable(listen), self.path()))
     }
 }

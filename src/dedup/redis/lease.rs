@@ -8,7 +8,7 @@ use ::redis::{Pipeline, Value};
 
 use super::script::{Call, LEASE, RELEASE};
 use super::value::{self, Held};
-use super::{Claimant, ClaimsError, Done, Inner, PIPELINE_MAX, RedisClaims, millis, refused, text, time};
+use super::{Claimant, ClaimsError, Done, Inner, RedisClaims, millis, refused, text, time};
 use crate::event::{Digest, Keys};
 
 /// What a claim with a lease is asked for.
@@ -99,7 +99,7 @@ impl RedisClaims {
             "held" => held(value, now),
             _ => return Err(unreadable()),
         };
-        Ok(Answer { leased, twin_of: parse(twin_of) })
+        Ok(Answer { leased, twin_of: twin_of.parse().ok() })
     }
 
     /// Looks what stands there, and claims nothing; nothing where nobody claims it.
@@ -142,16 +142,10 @@ impl RedisClaims {
     /// Then any of them may not be noted; to call again is safe.
     pub async fn doubt(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
         let value = value::run_out(&self.inner.settings.replica, 0);
-        for part in batch.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(part.len());
-            for message_id in part {
-                pipe.cmd("SET").arg(self.key(message_id)).arg(&value).arg("NX").arg("PX").arg(self.life());
-            }
-            for reply in self.inner.line.send(&pipe, part.len()).await? {
-                reply.map_err(|error| refused(&error))?;
-            }
-        }
-        Ok(())
+        let add = |pipe: &mut Pipeline, key| {
+            pipe.cmd("SET").arg(key).arg(&value).arg("NX").arg("PX").arg(self.life());
+        };
+        self.for_each(batch, add).await
     }
 
     fn keys(&self, keys: &Keys) -> Vec<String> {
@@ -166,11 +160,6 @@ fn held(seen: &str, now: u64) -> Leased {
         Held::Done => Leased::Done(Done { _made_here: () }),
         other => Leased::Theirs(Claimant::of(other, seen, now)),
     }
-}
-
-fn parse(hex: &str) -> Option<Digest> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(hex, &mut digest).ok().map(|()| Digest(digest))
 }
 
 fn unreadable() -> ClaimsError {

@@ -15,7 +15,7 @@ mod supervisor;
 mod topology;
 
 pub use consumer::{Answer, Consumer, Handed};
-pub use settings::{Pace, Settings, SettingsError};
+pub use settings::{NAMES_TAKEN, Pace, Settings, SettingsError, is_source_name};
 pub use supervisor::{CheckError, Checked, ExchangeFound, RabbitMq};
 pub use topology::Names;
 

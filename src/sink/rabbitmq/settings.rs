@@ -79,7 +79,7 @@ impl Settings {
         if exchange.is_empty() || exchange.len() > 120 || exchange.starts_with("amq.") {
             return Err(SettingsError::Exchange(exchange.to_owned()));
         }
-        if let Some(source) = sources.iter().find(|source| !usable(source)) {
+        if let Some(source) = sources.iter().find(|source| !is_source_name(source)) {
             return Err(SettingsError::Source(source.clone()));
         }
         Ok(Self {
@@ -126,9 +126,13 @@ impl fmt::Debug for Settings {
     }
 }
 
-fn usable(source: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    (1..=64).contains(&source.len()) && source.chars().all(plain) && !matches!(source, "invalid" | "dead")
+/// Names that would be taken for the gateway's own queues.
+pub const NAMES_TAKEN: [&str; 2] = ["invalid", "dead"];
+
+/// Whether a source can have this name: 1 to 64 of `a-z`, `0-9`, `-` and `_`, and none of [`NAMES_TAKEN`].
+pub fn is_source_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !NAMES_TAKEN.contains(&name)
 }
 
 #[cfg(test)]
