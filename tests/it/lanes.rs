@@ -50,8 +50,7 @@ impl Consumer {
         Self { stop, times, task }
     }
 
-    /// Waits for all that was sent and ends. Others may arrive too: RabbitMQ forgets acks of the consumer before
-    /// that it had not passed on to a busy queue, and hands those messages out again.
+    /// Waits for all that was sent and ends; what was sent to the source before arrives too.
     fn finish(self, sent: &Times) -> Times {
         let all = || sent.keys().all(|id| self.times.lock().unwrap().contains_key(id));
         until("all of them arrive", NOTICE, all);
@@ -137,14 +136,18 @@ fn lag(gateway: &Gateway, broker: &RabbitMq, vhost: &str) -> Duration {
         let labels = [("source", "fast"), ("le", le)];
         gateway.metric("hookgate_relay_lag_seconds_bucket", &labels)
     };
+    let all_confirmed = || {
+        until("all of the other source is confirmed", NOTICE, || {
+            gateway.metric("hookgate_relay_pending", &[("source", "fast")]) == 0.0
+        });
+    };
+    all_confirmed();
     let before = ["0.1", "+Inf"].map(counted);
     let consumer = Consumer::start(broker, vhost, "fast");
     let begun = Instant::now();
     let sent = send_at(gateway, "fast", rate, seconds);
     let took = begun.elapsed();
-    until("all of the other source is confirmed", NOTICE, || {
-        gateway.metric("hookgate_relay_pending", &[("source", "fast")]) == 0.0
-    });
+    all_confirmed();
     let arrived = consumer.finish(&sent);
     let lag = |(id, sent): (&String, &Instant)| arrived.get(id).map(|at| at.duration_since(*sent));
     let mut lags: Vec<Duration> = sent.iter().filter_map(lag).collect();

@@ -118,7 +118,7 @@ fn a_kill_in_the_midst_of_replays_leaves_each_event_once_or_marked() {
     assert_eq!(drained(broker, &vhost, "shop").len(), EVENTS as usize);
     for kill in 0..kills {
         let replay = gateway.spawn(&["events", "replay", "--source", "shop"]);
-        sleep(Duration::from_millis(u64::from(20 + kill * 45 % 200)));
+        sleep(Duration::from_millis(u64::from(35 + kill * 45 % 200)));
         gateway.kill();
         drop(replay.wait_with_output().unwrap());
         gateway.start();
@@ -151,9 +151,10 @@ fn a_kill_in_the_midst_of_drops_leaves_each_event_dropped_or_delivered() {
     until("all are unroutable", DRAIN, || stands(&gateway)[1] == f64::from(EVENTS));
     let mut last = f64::from(EVENTS);
     for kill in 0..number("HOOKGATE_IT_KILLS", 4) {
-        let range = format!("{}-{}", kill * 500 + 1, kill * 500 + 500);
+        let first = kill % 6 * 500 + 1;
+        let range = format!("{first}-{}", first + 499);
         let drops = gateway.spawn(&["events", "drop", "--source", "shop", "--sequence", &range, "--yes"]);
-        sleep(Duration::from_millis(u64::from(15 + kill * 35 % 200)));
+        sleep(Duration::from_millis(u64::from(25 + kill * 25 % 125)));
         gateway.kill();
         drop(drops.wait_with_output().unwrap());
         gateway.start();
