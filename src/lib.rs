@@ -8,8 +8,7 @@
 //! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
 //! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
 //! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
-//!   deliveries and events. [`telemetry`]: the
-//!   log. [`exit`]: exit codes.
+//!   deliveries and events. [`telemetry`]: the log. [`exit`]: exit codes.
 //!
 //! # The way in (pure stages, no I/O)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
@@ -34,7 +33,8 @@
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
-//! - [`ingress`]: the public listener. [`admin`]: health, metrics and the inbox, on a listener of their own.
+//! - [`ingress`]: the public listener. [`admin`]: health, metrics, events for operators and the inbox for workers, on a
+//!   listener of their own.
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.
 //!

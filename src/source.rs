@@ -34,8 +34,6 @@ pub struct Source {
     pub name: Arc<str>,
     /// The path that its deliveries come to.
     pub path: String,
-    /// Methods that its provider sends with.
-    pub methods: Vec<String>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
     /// Scheme and keys.

@@ -157,7 +157,7 @@ impl<D: Disk> Core<D> {
 
     fn forget(&mut self, targets: &[Target], now: Timestamp) -> Result<Vec<(Fate, Option<Standing>)>, Fault> {
         let keys: Vec<Digest> = targets.iter().map(|target| target.key).collect();
-        let forgot = self.index.forget_all(&keys, now)?;
+        let forgot = self.index.forget(&keys, now)?;
         let fate = |forgot: Forgot| match forgot {
             Forgot::Key(_) => Fate::Done,
             Forgot::Unknown => Fate::Unknown,

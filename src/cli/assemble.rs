@@ -264,7 +264,6 @@ pub fn source(
         metrics: metrics.source(&plan.name, secrets.into_iter()),
         name: plan.name.into(),
         path: source.path.as_str().to_owned(),
-        methods: scheme.methods.clone(),
         body_bytes_max: plan.body_bytes_max,
         verifier: plan.verifier,
         tolerance,

@@ -24,6 +24,7 @@ mod sample;
 mod send;
 mod serve;
 mod sign;
+mod stages;
 mod stop;
 mod tamper;
 mod vectors;

@@ -19,12 +19,11 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use self::response::Response;
+use super::stages::{self, Found};
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::{Delivery, Headers};
-use crate::freshness::{self, Tolerance};
-use crate::provider::{Catalog, Definition, HandshakeAnswer, Scheme};
-use crate::reject::{Refused, Reject};
+use crate::provider::{Catalog, Definition, Scheme};
 use crate::verify::{Key, Verifier};
 
 /// A request and the verdict that it must get.
@@ -124,12 +123,6 @@ struct Request {
     headers: Vec<(String, String)>,
     body: Option<String>,
     body_base64: Option<String>,
-}
-
-/// What a request turned out to be.
-enum Found {
-    Event(EventKey),
-    Handshake(HandshakeAnswer),
 }
 
 /// The key of a vector's `config` that is the gateway's and no setting of a source.
@@ -235,8 +228,10 @@ impl Vector {
         let verifier = self.verifier(catalog)?;
         let now = Timestamp::from_seconds(self.now);
         let delivery = self.request.delivery(now)?;
-        match (self.expect, self.receive(&verifier, delivery, now)) {
-            (Expect::Accept, Ok(Found::Event(key))) => self.compare(&key),
+        match (self.expect, stages::find(&verifier, delivery, now)) {
+            (Expect::Accept, Ok(Found::Event(verified))) => {
+                self.compare(&EventKey::derive("vector", &verified))
+            }
             (Expect::Handshake, Ok(Found::Handshake(answer))) => match &self.response {
                 Some(response) => response.compare(&answer),
                 None => Err("a handshake without a response to compare with".to_owned()),
@@ -288,27 +283,6 @@ impl Vector {
             None if public_url.is_none() => Ok(scheme.at(base)),
             None => Err(format!("config.public_url {url:?} does not end with the request's path {path:?}")),
         }
-    }
-
-    fn receive(&self, verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<Found, Refused> {
-        let scheme = verifier.scheme();
-        if !scheme.takes(&delivery.method) {
-            return Err(Reject::MethodNotAllowed.into());
-        }
-        if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
-            return Ok(Found::Handshake(answer));
-        }
-        let verified = verifier.verify(delivery, now)?;
-        if let (Some(signed_at), Some(rule)) = (verified.signed_at(), &verified.scheme().timestamp) {
-            freshness::judge(signed_at, now, Tolerance { past: rule.past, future: rule.future })?;
-        }
-        if let Some(answer) = scheme.handshakes.verified(&verified)? {
-            return Ok(Found::Handshake(answer));
-        }
-        if !scheme.sends(&verified.delivery().method) {
-            return Err(Reject::MethodNotAllowed.into());
-        }
-        Ok(Found::Event(EventKey::derive("vector", &verified)))
     }
 
     fn compare(&self, key: &EventKey) -> Result<(), String> {

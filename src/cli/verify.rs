@@ -18,15 +18,15 @@ use super::output::{self, Output};
 use super::send::target::Target;
 use super::send::{catalog, configuration};
 use super::sign::at_url;
+use super::stages::{self, Found};
 use super::stop::Stop;
 use crate::clock::{Clock, System, Timestamp};
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::exit;
-use crate::freshness::{self, Tolerance};
-use crate::provider::Scheme;
 use crate::provider::secret::Secret;
-use crate::reject::{Refused, Reject};
+use crate::provider::{HandshakeAnswer, Scheme};
+use crate::reject::Refused;
 use crate::verify::{Key, Verified, Verifier};
 
 /// What is judged.
@@ -83,7 +83,8 @@ fn verify(args: VerifyArgs, output: Output) -> Result<u8, Stop> {
     let delivery = args.request.read(args.capture, &method, &target.path())?;
     let now = args.at.unwrap_or_else(|| System::new().now());
     let (code, text, data) = match judge(&scheme, &secrets, delivery.clone(), now)? {
-        Ok(verified) => {
+        Ok(Found::Handshake(answer)) => (exit::OK, handshake_text(&answer), handshake_json(&scheme, &answer)),
+        Ok(Found::Event(verified)) => {
             let told = Accepted { verified: &verified, source: target.name(), now };
             (exit::OK, told.text(), told.to_json())
         }
@@ -121,7 +122,7 @@ fn judge(
     secrets: &[&Secret],
     delivery: Delivery,
     now: Timestamp,
-) -> Result<Result<Verified, Refused>, Stop> {
+) -> Result<Result<Found, Refused>, Stop> {
     let key = |secret: &&Secret| {
         let key = Key::new(scheme, secret.label(), secret.expose());
         let key = key.map_err(|error| Stop::data(format!("{}: {error}", secret.label())))?;
@@ -129,17 +130,24 @@ fn judge(
     };
     let keys: Result<Vec<Key>, Stop> = secrets.iter().map(key).collect();
     let verifier = Verifier::new(Arc::clone(scheme), keys?);
-    if !scheme.methods.contains(&delivery.method) {
-        let detail = format!("{}; allowed: {}", delivery.method, scheme.methods.join(", "));
-        return Ok(Err(Reject::MethodNotAllowed.because(detail)));
-    }
-    let fresh = |verified: Verified| {
-        if let (Some(at), Some(rule)) = (verified.signed_at(), &scheme.timestamp) {
-            freshness::judge(at, now, Tolerance { past: rule.past, future: rule.future })?;
-        }
-        Ok(verified)
-    };
-    Ok(verifier.verify(delivery, now).and_then(fresh))
+    Ok(stages::find(&verifier, delivery, now))
+}
+
+fn handshake_text(answer: &HandshakeAnswer) -> String {
+    format!(
+        "accepted: handshake {:?}, answered with {}; no event stands behind it\n",
+        answer.name, answer.status
+    )
+}
+
+fn handshake_json(scheme: &Scheme, answer: &HandshakeAnswer) -> Value {
+    json!({
+        "accepted": true,
+        "provider": scheme.provider,
+        "scheme": scheme.name,
+        "handshake": &*answer.name,
+        "status": answer.status,
+    })
 }
 
 /// A request that verifies.

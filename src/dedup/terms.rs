@@ -113,9 +113,6 @@ pub enum IndexError {
         /// The highest before it.
         last: Sequence,
     },
-    /// More keys were forgotten within one window than are kept.
-    #[error("65536 keys are forgotten already; wait until the first of them leave the dedup window")]
-    ForgottenFull,
     /// The clock jumped from day to day faster than key files can follow.
     #[error("the clock is going through {SEALED_MAX} days at once; check the time service")]
     Clock,

@@ -41,7 +41,7 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
         response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
     }
     if let (Reject::MethodNotAllowed, Some(source)) = (reject, source) {
-        response.insert_header((ALLOW, source.methods.join(", ")));
+        response.insert_header((ALLOW, source.verifier.scheme().allowed_methods().join(", ")));
     }
     let title = status.canonical_reason().unwrap_or("Refused");
     let (code, status) = (row.code, row.status);

@@ -219,6 +219,18 @@ impl Scheme {
         self.methods.iter().any(|known| known == method)
     }
 
+    /// Every method that a request can have: those of events, then those that only handshakes come with.
+    pub fn allowed_methods(&self) -> Vec<&str> {
+        let mut methods: Vec<&str> = self.methods.iter().map(String::as_str).collect();
+        let more: Vec<&str> = self.handshakes.methods().filter(|method| !self.sends(method)).collect();
+        for method in more {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        methods
+    }
+
     /// The same for a source that senders reach under `public_url`.
     pub fn at(self, public_url: &str) -> Self {
         Self { origin: Some(Origin::new(public_url)), ..self }

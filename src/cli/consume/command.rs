@@ -27,7 +27,7 @@ pub(super) struct Command {
     pub arguments: Vec<OsString>,
     /// How long it may take.
     pub timeout: Option<Duration>,
-    /// A variable that it must not see: the worker's own token.
+    /// Variables that it must not see: the worker's own token, the broker's URL.
     pub hidden: Vec<String>,
     /// Whether what it prints goes to stderr, stdout being data of ours.
     pub quiet: bool,

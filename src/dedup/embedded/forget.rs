@@ -5,27 +5,15 @@ use super::key_of;
 use crate::clock::Timestamp;
 use crate::dedup::terms::{Forgot, IndexError};
 use crate::disk::Disk;
-use crate::event::{Digest, Sequence};
+use crate::event::Digest;
 
 impl<D: Disk> Index<D> {
-    /// Forgets the key of an event that the journal has synced, durably: its next delivery is a new event.
-    /// Returns the event's number, or `None` where the key was not known. What is known of its content stays.
-    ///
-    /// # Errors
-    /// [`IndexError::ForgottenFull`], which is not final, or where the list cannot be written.
-    pub fn forget(&mut self, message_id: &Digest, now: Timestamp) -> Result<Option<Sequence>, IndexError> {
-        match self.forget_all(std::slice::from_ref(message_id), now)?.first() {
-            Some(Forgot::Key(sequence)) => Ok(Some(*sequence)),
-            Some(Forgot::Full) => Err(IndexError::ForgottenFull),
-            Some(Forgot::Unknown) | None => Ok(None),
-        }
-    }
-
-    /// Forgets many keys with one durable write; what became of each, in order. See [`Index::forget`].
+    /// Forgets the keys of events that the journal has synced, durably and with one write: the next delivery of each
+    /// is a new event. Gives what became of each, in order. What is known of their content stays.
     ///
     /// # Errors
     /// Where a key file cannot be read or the list cannot be written.
-    pub fn forget_all(&mut self, ids: &[Digest], now: Timestamp) -> Result<Vec<Forgot>, IndexError> {
+    pub fn forget(&mut self, ids: &[Digest], now: Timestamp) -> Result<Vec<Forgot>, IndexError> {
         let judged = self.steady.judge(now);
         self.forgotten.expire(judged, self.settings.window);
         self.guarded(|index| {

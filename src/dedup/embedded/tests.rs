@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use sha2::Digest as _;
 
 use super::*;
+use crate::dedup::Forgot;
 use crate::dedup::keyfile::PAGE;
 use crate::disk::RealDisk;
 use crate::event::Keys;
@@ -188,7 +189,8 @@ fn play(steps: Vec<Step>) {
                 if expected.is_some_and(|sequence| sequence.0 > synced) {
                     continue;
                 }
-                assert_eq!(index.forget(&digest("id", id), at(now)).unwrap(), expected);
+                let forgot = expected.map_or(Forgot::Unknown, Forgot::Key);
+                assert_eq!(index.forget(&[digest("id", id)], at(now)).unwrap(), [forgot]);
                 model.forgotten.extend(expected.map(|sequence| (id, sequence.0)));
                 model.ids.remove(&id);
             }
@@ -343,8 +345,8 @@ fn a_forgotten_key_stays_forgotten_after_a_refill() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path(), 0);
     index.claim(&entry(1, None, 1, 0)).unwrap();
-    assert_eq!(index.forget(&digest("id", 1), at(0)).unwrap(), Some(Sequence(1)));
-    assert_eq!(index.forget(&digest("id", 1), at(0)).unwrap(), None);
+    assert_eq!(index.forget(&[digest("id", 1)], at(0)).unwrap(), [Forgot::Key(Sequence(1))]);
+    assert_eq!(index.forget(&[digest("id", 1)], at(0)).unwrap(), [Forgot::Unknown]);
     drop(index);
     let mut index = open(dir.path(), 0);
     index.refill(entry(1, None, 1, 0)).unwrap();
@@ -357,7 +359,7 @@ fn a_damaged_list_of_forgotten_keys_is_set_aside_with_a_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path(), 0);
     index.claim(&entry(1, None, 1, 0)).unwrap();
-    index.forget(&digest("id", 1), at(0)).unwrap();
+    index.forget(&[digest("id", 1)], at(0)).unwrap();
     drop(index);
     let path = dir.path().join("forgotten");
     let whole = fs::read(&path).unwrap();

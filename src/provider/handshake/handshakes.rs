@@ -43,7 +43,12 @@ impl Handshakes {
 
     /// Whether a handshake comes with this method.
     pub fn take(&self, method: &str) -> bool {
-        self.list.iter().any(|handshake| handshake.conditions.methods.iter().any(|known| known == method))
+        self.methods().any(|known| known == method)
+    }
+
+    /// The methods that handshakes come with; one may stand there twice.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().flat_map(|handshake| &handshake.conditions.methods).map(String::as_str)
     }
 
     /// The answer to a delivery that needs no proof, by the file's word, to be answered.

@@ -176,7 +176,7 @@ fn until_it_fails(dir: &Path, disk: Failing) -> (Vec<KeyEntry>, BTreeSet<u64>) {
         if n % 3 == 0 && index.flush(Sequence(n)).is_err() {
             break;
         }
-        if n % 7 == 0 && index.forget(&digest("id", n), at(n as i64 * HOUR)).is_ok() {
+        if n % 7 == 0 && index.forget(&[digest("id", n)], at(n as i64 * HOUR)).is_ok() {
             forgotten.insert(n);
         }
         if n % 2 == 0 && index.maintain(at(n as i64 * HOUR), Sequence(n)).is_err() {
