@@ -6,7 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::definition::{
-    Definition, EmptyBody, Grammar, Repeated, SchemeDefinition, SignatureDefinition, TimestampDefinition,
+    Definition, EmptyBody, ForwardDefinition, Grammar, Repeated, SchemeDefinition, SignatureDefinition,
+    TimestampDefinition,
 };
 use super::event::EventPlaces;
 use super::filler::Filler;
@@ -335,6 +336,9 @@ impl Check {
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, &raw.secret);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
+        if algorithm == Algorithm::Token {
+            self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
+        }
         Some(Scheme {
             provider: definition.name.clone(),
             name: raw.name.clone(),
@@ -400,6 +404,19 @@ impl Check {
             past: raw.past.map(|span| span.duration()),
             future: raw.future.map(|span| span.duration()),
         })
+    }
+
+    /// A token is the secret itself: where it stands goes to no journal and to no worker.
+    fn kept_secret(&mut self, forward: &ForwardDefinition, token: Option<&Pick>) {
+        let leaks = match token {
+            Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
+            Some(Pick::Query(_)) => forward.query,
+            Some(Pick::Inside(outer, _)) => return self.kept_secret(forward, Some(outer)),
+            Some(Pick::Json(_) | Pick::Form(_)) | None => false,
+        };
+        if let (true, Some(place)) = (leaks, token) {
+            self.add("forward", &place.to_string(), "nothing that carries the secret itself");
+        }
     }
 
     /// A MAC needs something to cover, a token has nothing; a time that is not signed proves no freshness.

@@ -88,17 +88,11 @@ impl Template {
     /// Whether the time's digits touch a value or the body, so that a digit could be moved between the two and the
     /// signed bytes stay the same.
     pub fn time_touches(&self) -> bool {
-        let open = |piece: &Piece, digit: fn(&str) -> bool| match piece {
-            Piece::Literal(text) => digit(text),
-            _ => true,
-        };
-        let (first, last): (fn(&str) -> bool, fn(&str) -> bool) = (
-            |text| text.starts_with(|c: char| c.is_ascii_digit()),
-            |text| text.ends_with(|c: char| c.is_ascii_digit()),
-        );
+        let digit = |c: char| c.is_ascii_digit();
         self.pieces.windows(2).any(|pair| match pair {
-            [Piece::Timestamp, next] => open(next, first),
-            [before, Piece::Timestamp] => open(before, last),
+            [Piece::Timestamp, Piece::Literal(next)] => next.starts_with(digit),
+            [Piece::Literal(before), Piece::Timestamp] => before.ends_with(digit),
+            [Piece::Timestamp, _] | [_, Piece::Timestamp] => true,
             _ => false,
         })
     }

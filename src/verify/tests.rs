@@ -148,6 +148,10 @@ secret = "hex"
 signed = ["{body}"]
 signature = { from = "header:X-Sig", encoding = "hex" }
 "#;
+const TOKEN: &str = r#"
+algorithm = "token"
+signature = { from = "header:X-Token", encoding = "text" }
+"#;
 const SECRET: &str = "a secret of some length";
 
 fn at(text: &str, public_url: &str) -> Arc<Scheme> {
@@ -290,6 +294,14 @@ fn a_provider_file_that_cannot_hold_is_told() {
         (URL_AND_DIGEST.replace("base64", "text"), "allowed: hex, hex-any-case, base64"),
         (PUBLIC.replace("\"hex\"\nsigned", "\"utf8\"\nsigned"), "allowed: hex, base64, whpk, spki"),
         (VERSIONS.replace("whsec", "whpk"), "allowed: utf8, hex, base64, whsec"),
+        (
+            format!("{TOKEN}[forward]\nheaders = [\"x-TOKEN\"]"),
+            "header:x-token; allowed: nothing that carries",
+        ),
+        (
+            format!("{}[forward]\nquery = true", TOKEN.replace("header:X-Token", "query:k")),
+            "query:k; allowed: nothing that carries",
+        ),
     ] {
         assert!(told(&text).contains(part), "{part}: {}", told(&text));
     }

@@ -133,6 +133,23 @@ fn every_declared_method_is_taken_and_no_other() {
     assert_eq!(deliver(&gateway, "PATCH", &stream("{}")).status, 405);
 }
 
+/// Twilio signs URL and form as one text: whoever saw a request can divide it otherwise, and every signature holds.
+#[test]
+fn a_captured_request_makes_marked_twins_and_eight_of_them_at_most() {
+    let gateway = phone();
+    let first = deliver(&gateway, "GET", &sms("?CallSid=CA123456789&Status=", "", "")).message_id();
+    for cut in 1..=12 {
+        let (query, moved) = "?CallSid=CA123456789&Status=".split_at(27 - cut);
+        let body: String = form_urlencoded::byte_serialize(moved.as_bytes()).collect();
+        assert_eq!(deliver(&gateway, "POST", &sms(query, &body, moved)).outcome(), "accepted", "{query}");
+    }
+    let handed = gateway.drain("sms", 9);
+    assert_eq!(handed[0].message_id, first);
+    assert_eq!(handed[0].header("hookgate-twin-of"), "");
+    assert!(handed[1..].iter().all(|twin| twin.header("hookgate-twin-of") == first));
+    assert!(gateway.claim("sms", 500).is_empty(), "the others are held");
+}
+
 #[test]
 fn a_form_is_one_event_however_it_is_written_and_another_event_by_any_field() {
     let gateway = phone();
