@@ -480,7 +480,14 @@ fn with_rabbitmq_poison_is_requeued_or_dropped_and_a_twin_released() {
     assert_eq!(messages[0].headers["hookgate-possible-duplicate"], "true", "each try may have arrived");
     assert!(!messages[0].headers.contains_key("hookgate-replay"));
     let twins = drained(&broker, &vhost, "git");
-    let ids: Vec<&str> = twins.iter().map(|message| &*message.headers["hookgate-event-id"]).collect();
-    assert_eq!(ids, ["d-1", "d-2"]);
+    // The first may have been on its way whenever the broker closed the channel on a large one: then it comes again, marked.
+    let sure = |id: &str| {
+        let of = twins.iter().filter(|message| message.headers["hookgate-event-id"] == id);
+        of.filter(|message| !message.headers.contains_key("hookgate-possible-duplicate")).count()
+    };
+    let mut ids: Vec<&str> = twins.iter().map(|message| &*message.headers["hookgate-event-id"]).collect();
+    ids.dedup();
+    assert_eq!((ids, sure("d-2")), (vec!["d-1", "d-2"], 1));
+    assert!(sure("d-1") <= 1, "{twins:?}");
     assert_eq!((stat(&gateway, "poison", "shop"), stat(&gateway, "held", "git")), (0.0, 0.0));
 }

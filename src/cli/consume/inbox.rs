@@ -115,7 +115,8 @@ impl Inbox {
     fn refused(&self, what: &str, reply: &Reply) -> Stop {
         let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
         let (status, source) = (reply.status, &self.source);
-        let why = format!("{what} for {source} refused with {status}: {}", output::line(&detail));
+        let hint = if status == 401 { " (--token-env NAME, or admin.token configured here)" } else { "" };
+        let why = format!("{what} for {source} refused with {status}: {}{hint}", output::line(&detail));
         if matches!(status, 429 | 502..=504) { Stop::unreachable(why) } else { Stop::failure(why) }
     }
 }

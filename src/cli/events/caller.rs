@@ -85,7 +85,9 @@ impl Caller {
 
     fn refused(&self, reply: &Reply) -> Stop {
         let detail = reply.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let why = format!("{} refused with {}: {}", self.base, reply.status, output::line(&detail));
+        let hint =
+            if reply.status == 401 { " (--token-env NAME, or admin.token configured here)" } else { "" };
+        let why = format!("{} refused with {}: {}{hint}", self.base, reply.status, output::line(&detail));
         if reply.status == 400 { Stop::usage(why) } else { Stop::failure(why) }
     }
 }
