@@ -104,7 +104,9 @@ impl Reply {
     /// Why the gateway refused, by its own words, with nothing that a terminal would obey.
     pub(super) fn refusal(&self) -> String {
         let detail = self.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        format!("refused with {}: {}", self.status, output::line(&detail))
+        let hint =
+            if self.status == 401 { " (--token-env NAME, or admin.token configured here)" } else { "" };
+        format!("refused with {}: {}{hint}", self.status, output::line(&detail))
     }
 
     /// The time it took in milliseconds, for people.

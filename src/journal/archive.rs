@@ -236,7 +236,13 @@ impl Archive {
         };
         let mut len = disk.len(&file).context("measure", &path)?;
         let seal = Seal::of(&self.id, number);
-        self.header(&disk, (&file, len), number, last)?;
+        match self.header(&disk, (&file, len), number, last) {
+            Err(error) if is_cut(&error) => {
+                len = disk.len(&file).context("measure", &path)?;
+                self.header(&disk, (&file, len), number, last)?;
+            }
+            read => read?,
+        }
         let mut at = HEADER;
         let mut walk = Walk::new(&disk, &file, seal, len);
         loop {
@@ -255,7 +261,13 @@ impl Archive {
                 Err(error) => return Err(error),
             }
         }
-        let written = walk.written(at).context("read", &path)?;
+        let written = match walk.written(at).context("read", &path) {
+            Err(error) if is_cut(&error) => {
+                len = disk.len(&file).context("measure", &path)?;
+                Walk::new(&disk, &file, seal, len).written(at).context("read", &path)?
+            }
+            read => read?,
+        };
         if written > at && last {
             self.facts.unsynced = written - at;
         } else if written > at {

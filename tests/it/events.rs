@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::*;
 use crate::load::{Book, drained, number, until_drained, with_rabbitmq};
-use crate::services::{Drained, RabbitMq, Redis};
+use crate::services::{RabbitMq, Redis};
 
 const SOON: Duration = Duration::from_secs(5);
 

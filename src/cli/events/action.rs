@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is acted on.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 done, or nothing was selected; 1 nothing of what was selected could be acted on.")]
 pub(super) struct ActionArgs {
     #[command(flatten)]
     select: SelectArgs,
