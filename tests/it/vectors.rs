@@ -37,10 +37,10 @@ fn vectors_that_lie_beside_the_checkout_hold_too() {
         eprintln!("skipped: there is no {}", shared.display());
         return;
     }
-    let files: Vec<String> = ["stripe", "github", "shopify", "twilio", "gitlab", "standard_webhooks", "svix"]
-        .iter()
-        .map(|name| shared.join(format!("{name}.json")).display().to_string())
-        .collect();
+    let names =
+        ["stripe", "github", "shopify", "slack", "twilio", "gitlab", "standard_webhooks", "svix", "discord"];
+    let files: Vec<String> =
+        names.iter().map(|name| shared.join(format!("{name}.json")).display().to_string()).collect();
     let (passed, failed) = run(&files.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(failed, 0);
     assert!(passed > 0);
