@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::chaos::{Mode, Proxy};
 use crate::gateway::*;
@@ -145,8 +145,15 @@ fn scrape(gateway: &Gateway) -> Scrape {
 }
 
 fn at_rest(gateway: &Gateway) -> Scrape {
-    until("everything has come to its end", PATIENCE, || scrape(gateway).is_at_rest());
-    scrape(gateway)
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let seen = scrape(gateway);
+        if seen.is_at_rest() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "not at rest: {}", gateway.metrics());
+        sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
