@@ -141,11 +141,11 @@ class Slack(Signer):
     signature_text = (string.hexdigits[:16], len("v0="))
 
     def __init__(self):
-        self.library = slack_sdk.signature.SignatureVerifier(self.secret)
+        self.verifier = slack_sdk.signature.SignatureVerifier(self.secret)
 
     def signed(self, body, content_type):
         at = str(int(time.time()))
-        signature = self.library.generate_signature(timestamp=at, body=body)
+        signature = self.verifier.generate_signature(timestamp=at, body=body)
         headers = {"content-type": content_type, self.timestamp: at, self.signature: signature}
         return Request("POST", self.path, headers, body)
 
@@ -157,7 +157,7 @@ class Slack(Signer):
         return self.signed(random_json(rng, number, **event), "application/json")
 
     def agrees(self, request, base):
-        return self.library.is_valid_request(request.body, request.headers)
+        return self.verifier.is_valid_request(request.body, request.headers)
 
 
 class Fields:
@@ -187,10 +187,10 @@ class Twilio(Signer):
     signature_text = (string.ascii_letters + string.digits + "+/", 0)
 
     def __init__(self):
-        self.library = twilio.request_validator.RequestValidator(self.secret)
+        self.verifier = twilio.request_validator.RequestValidator(self.secret)
 
     def signed(self, base, method, target, body, content_type, fields):
-        signature = self.library.compute_signature(base + target, fields)
+        signature = self.verifier.compute_signature(base + target, fields)
         headers = {"content-type": content_type} if content_type else {}
         headers[self.signature] = signature
         return Request(method, target, headers, body)
@@ -223,7 +223,7 @@ class TwilioForm(Twilio):
 
     def agrees(self, request, base):
         fields = Fields(self.fields(request.body)) if request.method == "POST" else {}
-        return self.library.validate(base + request.target, fields, request.headers[self.signature])
+        return self.verifier.validate(base + request.target, fields, request.headers[self.signature])
 
     def fields(self, body):
         return urllib.parse.parse_qsl(body.decode(), keep_blank_values=True)
@@ -246,7 +246,7 @@ class TwilioJson(Twilio):
 
     def agrees(self, request, base):
         signature = request.headers[self.signature]
-        return self.library.validate(base + request.target, request.body.decode(), signature)
+        return self.verifier.validate(base + request.target, request.body.decode(), signature)
 
 
 class StandardWebhooks(Signer):
@@ -258,7 +258,7 @@ class StandardWebhooks(Signer):
 
     def __init__(self):
         self.signature, self.timestamp = f"{self.prefix}-signature", f"{self.prefix}-timestamp"
-        self.library = self.webhook()
+        self.verifier = self.webhook()
 
     def webhook(self):
         return standardwebhooks.webhooks.Webhook(self.secret)
@@ -275,7 +275,7 @@ class StandardWebhooks(Signer):
         return Request("POST", self.path, headers, body)
 
     def sign(self, event, at, body):
-        return self.library.sign(event, at, body.decode())
+        return self.verifier.sign(event, at, body.decode())
 
     def broken(self, rng, request):
         yield from super().broken(rng, request)
@@ -284,7 +284,7 @@ class StandardWebhooks(Signer):
         yield "id", replace(request, headers=request.headers | {f"{self.prefix}-id": event})
 
     def agrees(self, request, base):
-        self.library.verify(request.body, request.headers)
+        self.verifier.verify(request.body, request.headers)
         return True
 
 
