@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn the_table_for_operators_names_what_is_registered_and_nothing_else() {
-        let metrics = Metrics::new();
+        let mut metrics = Metrics::new();
+        metrics.confirm();
         // A family shows once it has a member.
         metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
         metrics.relay("rabbitmq").lag("shop").observe(0.1);
