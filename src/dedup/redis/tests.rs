@@ -335,7 +335,7 @@ async fn of_all_who_see_a_silent_owner_one_takes_over() {
     let (a, b) = tokio::join!(two.take_over(&of_two), three.take_over(&of_three));
     let mut both = [words(&a.unwrap()), words(&b.unwrap())].concat();
     both.sort();
-    assert!(both == ["over", TWO] || both == [THREE, "over"], "{both:?}");
+    assert!(both == [TWO, "over"] || both == [THREE, "over"], "{both:?}");
     for claims in [&two, &three] {
         let again = claimed(claims, &[id(1)]).await;
         assert!(again == ["over"] || again == [TWO] || again == [THREE], "{again:?}");
