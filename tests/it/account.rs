@@ -253,6 +253,23 @@ fn the_account_closes_in_confirm_mode_whatever_is_away() {
     assert_eq!(rest.term("events_recovered"), 0.0);
 }
 
+/// Claims what a source has and acknowledges it, but for about each fourth event, which no attempt ever does: it is given
+/// back, or kept until its lease runs out.
+fn work(gateway: &Gateway, source: &str, give_back: bool) {
+    let (failed, done): (Vec<_>, Vec<_>) = gateway
+        .claim(source, 200)
+        .into_iter()
+        .partition(|event| event.message_id.ends_with(['0', '1', '2', '3']));
+    // A lease of a second may have run out on a busy machine.
+    let answered = |answer: Answer| assert!([200, 409].contains(&answer.status), "{}", answer.text());
+    if !done.is_empty() {
+        answered(gateway.ack(source, &done));
+    }
+    if give_back && !failed.is_empty() {
+        answered(gateway.nack(source, &failed, "0s"));
+    }
+}
+
 #[test]
 fn the_account_closes_with_workers_at_the_inbox() {
     let setup = Setup::new().set("sink", "lease = \"1s\"\nmax_attempts = 3");
@@ -262,13 +279,7 @@ fn the_account_closes_with_workers_at_the_inbox() {
     let senders: Vec<_> = (0..2).map(|number| sender(ingress, number)).collect();
     for round in 0..24 {
         for (source, _, _) in SOURCES {
-            let handed = gateway.claim(source, 200);
-            let (done, failed) = handed.split_at(handed.len() * 3 / 4);
-            assert!(done.is_empty() || gateway.ack(source, done).status == 200);
-            // Others are given back, or kept until their lease runs out.
-            if round % 2 == 0 && !failed.is_empty() {
-                assert_eq!(gateway.nack(source, failed, "0s").status, 200);
-            }
+            work(&gateway, source, round % 2 == 0);
         }
         if round == 12 {
             gateway.kill();
@@ -278,10 +289,7 @@ fn the_account_closes_with_workers_at_the_inbox() {
     }
     senders.into_iter().for_each(|sender| sender.finish());
     until("all has ended or is poison", PATIENCE, || {
-        for (source, _, _) in SOURCES {
-            let handed = gateway.claim(source, 500);
-            assert!(handed.is_empty() || gateway.ack(source, &handed).status == 200);
-        }
+        SOURCES.iter().for_each(|(source, ..)| work(&gateway, source, true));
         scrape(&gateway).is_at_rest()
     });
     let (rest, seen) = (scrape(&gateway), scraper.finish());
