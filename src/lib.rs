@@ -8,7 +8,7 @@
 //! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
 //! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
 //! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
-//!   deliveries and events. [`telemetry`]: the log. [`exit`]: exit codes.
+//!   deliveries and events. [`telemetry`]: the log. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
 //!
 //! # The way in (pure stages, no I/O)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
@@ -50,6 +50,7 @@ pub mod clock;
 pub mod delivery;
 pub mod disk;
 pub mod exit;
+pub mod failpoint;
 pub mod metrics;
 pub mod reject;
 pub mod tasks;

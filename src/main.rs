@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    hookgate::failpoint::arm();
     ExitCode::from(hookgate::cli::main(std::env::args_os()))
 }

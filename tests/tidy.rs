@@ -19,7 +19,21 @@ const FUNCTION_LINES: usize = 70;
 
 /// The layer of each room, lowest first; of two entries that fit a path, the longer counts.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["clock", "delivery", "disk", "exit", "metrics", "reject", "tasks", "telemetry", "units"]),
+    (
+        0,
+        &[
+            "clock",
+            "delivery",
+            "disk",
+            "exit",
+            "failpoint",
+            "metrics",
+            "reject",
+            "tasks",
+            "telemetry",
+            "units",
+        ],
+    ),
     (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
     (3, &["accept", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),

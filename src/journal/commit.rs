@@ -18,6 +18,7 @@ use super::segment::{self, Position};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::{Event, Sequence};
+use crate::failpoint::{self, Point};
 
 /// What a journal may use.
 #[derive(Clone, Debug)]
@@ -293,11 +294,14 @@ impl<D: Disk> Journal<D> {
 
     fn write_out(&mut self, at: u64) -> Result<(), JournalError> {
         let path = || segment::path(&self.settings.dir, self.current.number);
-        self.disk
-            .write_at(&self.current.file, &self.batch.frames, at)
+        failpoint::reach(Point::JournalWriteBefore);
+        let written = self.disk.write_at(&self.current.file, &self.batch.frames, at);
+        failpoint::reach(Point::JournalSyncBefore);
+        let synced = written
             .map_err(|error| (error, "write"))
-            .and_then(|()| self.disk.sync(&self.current.file).map_err(|error| (error, "sync")))
-            .or_else(|(error, operation)| Err(error).context(operation, &path()))
+            .and_then(|()| self.disk.sync(&self.current.file).map_err(|error| (error, "sync")));
+        failpoint::reach(Point::JournalSyncAfter);
+        synced.or_else(|(error, operation)| Err(error).context(operation, &path()))
     }
 
     /// Takes into the ledger what the last write made durable.

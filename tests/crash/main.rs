@@ -1,0 +1,3 @@
+//! The crash harness.
+
+fn main() {}
