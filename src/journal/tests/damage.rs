@@ -198,8 +198,37 @@ fn a_full_disk_closes_the_room_before_a_write_fails_and_marks_still_go_through()
         assert_eq!(journal.commit().unwrap().deferred, 0);
     }
     disk.set_full(false);
-    journal.maintain(NOW, Sequence(count)).unwrap();
+    journal.maintain(NOW, Sequence(0)).unwrap();
     assert_eq!(journal.room(bytes), Room::Full(Shortage::Disk), "tried once a second");
-    journal.maintain(NOW.plus(Duration::from_secs(1)), Sequence(count)).unwrap();
+    journal.maintain(NOW.plus(Duration::from_secs(1)), Sequence(0)).unwrap();
     assert_eq!(journal.room(bytes), Room::Open);
+}
+
+#[test]
+fn on_a_full_disk_confirmed_segments_leave_one_by_one_as_space_is_needed() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = open(&disk, &settings());
+    let one = event(1, "shop", 900, false);
+    let bytes = Journal::<MemDisk>::record_bytes(&one);
+    let mut count = 0;
+    while journal.room(bytes) == Room::Open {
+        disk.set_full(count > 180);
+        journal.append(&one);
+        journal.commit().unwrap();
+        count += 1;
+    }
+    let before = journal.stats().segments;
+    assert!(before >= 3, "{before} segments of eight that are allowed");
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!(journal.stats().segments, before, "nothing is confirmed");
+    (1..=count).for_each(|sequence| journal.mark(Sequence(sequence), Mark::Confirmed));
+    while journal.commit().unwrap().deferred > 0 {}
+    journal.maintain(NOW, Sequence(0)).unwrap();
+    assert_eq!(journal.stats().segments, before, "their keys are not durable");
+    assert!(journal.waits_for_keys(NOW, Sequence(0)));
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!(journal.stats().segments, before - 1, "the oldest has made room");
+    disk.set_full(false);
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!((journal.room(bytes), journal.stats().segments), (Room::Open, before - 1), "the others stay");
 }
