@@ -29,6 +29,8 @@ mod lanes;
 mod lifecycle;
 mod limits;
 mod orders;
+#[cfg(feature = "failpoints")]
+mod promises;
 mod providers;
 mod redis;
 mod reject;
