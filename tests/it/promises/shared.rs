@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::steps::{NOTICE, SOON, accepted, copies, counted, event, is_connected, outcome, unread};
 use crate::chaos::{Mode, Proxy};
-use crate::gateway::until;
+use crate::gateway::{Gateway, until};
 use crate::load::{drained, until_drained};
 use crate::redis::{ask, replica};
 use crate::services::{RabbitMq, Redis};
@@ -34,8 +34,16 @@ fn a_copy_at_another_replica_while_the_first_is_claimed_is_parked_and_let_go_onc
     assert_eq!(superseded, 1.0, "dropped against a done claim");
 }
 
+/// Waits until a replica has all that it works with.
+fn is_ready(gateway: &Gateway) {
+    until("it is ready", SOON, || {
+        let (_, text) = gateway.ready();
+        text.starts_with("ready\n") && text.contains("redis: ok")
+    });
+}
+
 /// The key of an event in Redis; its delivery here is a duplicate.
-fn key(gateway: &crate::gateway::Gateway, id: &str) -> String {
+fn key(gateway: &Gateway, id: &str) -> String {
     let answer = gateway.deliver(&event(id));
     assert_eq!(accepted(&answer), "duplicate");
     format!("hookgate:{}", answer.message_id())
@@ -65,7 +73,7 @@ fn while_redis_is_away_a_2xx_waits_for_nothing_and_copies_go_out_marked_after_re
     let vhost = broker.vhost();
     let setup = replica(broker, &vhost, &redis).set("dedup", "redis_wait = \"2s\"");
     let gateways = [0, 1].map(|_| setup.clone().start());
-    gateways.iter().for_each(is_connected);
+    gateways.iter().for_each(is_ready);
     redis.pause();
     let begun = Instant::now();
     for gateway in &gateways {
@@ -75,9 +83,16 @@ fn while_redis_is_away_a_2xx_waits_for_nothing_and_copies_go_out_marked_after_re
             assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         }
     }
+    for gateway in &gateways {
+        until("it is degraded", SOON, || {
+            let (status, text) = gateway.ready();
+            status == 200 && text.starts_with("degraded\n") && text.contains("redis: FAILED")
+        });
+    }
     gateways.iter().for_each(until_drained);
     assert!(begun.elapsed() >= REDIS_WAIT, "they wait for Redis first: {:?}", begun.elapsed());
     redis.resume();
+    gateways.iter().for_each(is_ready);
     let messages = drained(broker, &vhost, "shop");
     let copies = copies(&messages);
     assert_eq!(copies.len(), 10);
