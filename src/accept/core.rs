@@ -168,13 +168,19 @@ impl<D: Disk> Core<D> {
         Ok(Decision::Staged(self.journal.append(&event), outcome))
     }
 
+    /// Tells the index both clocks, read at one moment, before a step: what came in after a step of wall time is then
+    /// judged by a clock that did not step.
+    pub fn observe(&mut self, wall: Timestamp, monotonic: Duration) {
+        self.index.observe(wall, monotonic);
+    }
+
     /// Looks after segments and key files; cheap when there is nothing to do. `wall` and `monotonic` are read
     /// at one moment.
     ///
     /// # Errors
     /// A fault that is final.
     pub fn maintain(&mut self, wall: Timestamp, monotonic: Duration) -> Result<(), Fault> {
-        self.index.observe(wall, monotonic);
+        self.observe(wall, monotonic);
         if self.journal.waits_for_keys(wall, self.index.durable_through()) {
             self.index.flush_soon();
         }

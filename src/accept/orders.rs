@@ -4,7 +4,7 @@
 //! Everything staged before is committed first, so the ledger tells the truth about each target. Lanes learn of an
 //! order only when its marks are durable, and the operator after that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -168,15 +168,32 @@ impl<D: Disk> Core<D> {
 
     fn stage(&mut self, action: Action, targets: &[Target]) -> Vec<(Fate, Option<Standing>)> {
         let (mut fates, mut bytes) = (Vec::with_capacity(targets.len()), 0);
+        let ordered = self.ordered_before();
         for target in targets {
             let standing = self.journal.standing(target.sequence);
-            let fate = self.judge(action, target, standing, &mut bytes);
+            let fate = match ordered.contains(&target.sequence) {
+                true => Fate::Underway,
+                false => self.judge(action, target, standing, &mut bytes),
+            };
             if let (Fate::Done, Some(mark)) = (fate, mark_of(action, standing)) {
                 self.journal.mark(target.sequence, mark);
             }
             fates.push((fate, standing));
         }
         fates
+    }
+
+    /// Records with a mark of an earlier order that waits for space: the ledger does not know of it yet, and a second one
+    /// would be counted twice.
+    fn ordered_before(&self) -> HashSet<Sequence> {
+        let marked = |ordered: &Ordered| {
+            let targets = ordered.targets.iter().zip(&ordered.fates);
+            let waits = |(fate, standing): &(Fate, Option<Standing>)| {
+                *fate == Fate::Done && mark_of(ordered.action, *standing).is_some()
+            };
+            targets.filter(|(_, fate)| waits(fate)).map(|(target, _)| target.sequence).collect::<Vec<_>>()
+        };
+        self.ordered.iter().flat_map(marked).collect()
     }
 
     /// What becomes of one target; `bytes` counts what the order makes live again.
@@ -271,5 +288,86 @@ fn mark_of(action: Action, standing: Option<Standing>) -> Option<Mark> {
         (Action::Requeue, Standing::Live(State::Poisoned)) => Some(Mark::Released),
         (Action::Drop, Standing::Live(_)) => Some(Mark::Dropped),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::dedup::{self, Index};
+    use crate::disk::RealDisk;
+    use crate::event::{Envelope, Event, Keys};
+    use crate::journal::{Journal, Settings, Upkeep};
+    use crate::lanes::Lanes;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    const SHOP: &str = "shop";
+
+    fn event() -> Event {
+        let envelope = Envelope {
+            source: SHOP.into(),
+            provider: "stripe".into(),
+            keys: Keys { message_id: Digest([1; 32]), content: None },
+            event_id: "evt_1".to_owned(),
+            event_type: "charge.captured".to_owned(),
+            received_at: NOW,
+            secret: "live".into(),
+            content_type: "application/json".to_owned(),
+            headers: Vec::new(),
+            source_authenticated: false,
+            invalid: None,
+            twin_of: None,
+            held: false,
+            redelivery: false,
+        };
+        Event::restore(envelope, Bytes::from_static(b"{}"))
+    }
+
+    /// A core whose one event is poison, and that event as a target.
+    fn poisoned(dir: &std::path::Path) -> (Core<RealDisk>, Target) {
+        let settings = Settings {
+            dir: dir.join("journal"),
+            segment_bytes: 1 << 20,
+            bytes_max: 64 << 20,
+            retention: Duration::from_secs(3600),
+            upkeep: Upkeep::Inline,
+        };
+        let (mut journal, _) = Journal::open(RealDisk, settings, NOW, &mut |_| {}).unwrap();
+        let keys = dedup::Settings::new(dir.join("keys"), Duration::from_secs(3600));
+        let index = Index::open(RealDisk, keys, NOW).unwrap();
+        journal.append(&event());
+        let appended = journal.commit().unwrap().appended.remove(0);
+        journal.mark(appended.sequence, Mark::Poisoned);
+        journal.commit().unwrap();
+        let target = Target {
+            sequence: appended.sequence,
+            position: appended.position,
+            source: SHOP.into(),
+            key: Digest([1; 32]),
+            received_at: NOW,
+            bytes: appended.bytes,
+        };
+        (Core::new(journal, index, Arc::new(Lanes::new())), target)
+    }
+
+    #[test]
+    fn an_order_on_a_record_whose_mark_still_waits_for_space_is_underway() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut core, target) = poisoned(dir.path());
+        let fates = core.stage(Action::Requeue, std::slice::from_ref(&target));
+        assert_eq!(fates[0].0, Fate::Done);
+        let (reply, mut answer) = oneshot::channel();
+        core.ordered.push(Ordered { action: Action::Requeue, targets: vec![target.clone()], fates, reply });
+        for action in [Action::Requeue, Action::Drop] {
+            let again = core.stage(action, std::slice::from_ref(&target));
+            assert_eq!(again[0].0, Fate::Underway, "{action:?}: the mark is staged, and on no disk");
+        }
+        core.commit().unwrap();
+        assert_eq!(answer.try_recv().unwrap(), [Fate::Done], "once");
+        assert_eq!(core.stage(Action::Requeue, &[target])[0].0, Fate::Pending, "it is no poison any more");
     }
 }

@@ -252,6 +252,8 @@ impl Acceptor {
     ) -> Result<(), Fault> {
         let idle = work.is_empty();
         let started = clock.monotonic();
+        // Before anything is claimed: a clock that has stepped must not age a key.
+        core.observe(clock.now(), started);
         let newest = core.step(work)?;
         let now = clock.monotonic();
         if !idle {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::accept::Acceptor;
 use crate::clock::{Clock, Timestamp};
 use crate::confirm::Confirmer;
+use crate::dedup::RedisClaims;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::metrics::{ConfirmMetrics, Metrics};
@@ -34,6 +35,8 @@ pub struct Health {
     pub lanes: Arc<Lanes>,
     /// Where events are pushed; `None` with the inbox, where workers come by themselves.
     pub sink: Option<Arc<dyn Sink>>,
+    /// Where the relay claims, beside a journal.
+    pub redis: Option<RedisClaims>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// All metrics.
@@ -77,13 +80,22 @@ impl Health {
             }
             _ => Ok(format!("{} bytes unconfirmed", stores.unconfirmed_bytes)),
         };
-        let hands_over = self.hands_over();
-        let verdict = match (&accepts, &hands_over) {
+        let (hands_over, claims) = (self.hands_over(), self.claims());
+        let whole = hands_over.is_ok() && claims.as_ref().is_none_or(Result::is_ok);
+        let verdict = match (&accepts, whole) {
             (Err(_), _) => Readiness::Unready,
-            (Ok(_), Err(_)) => Readiness::Degraded,
-            (Ok(_), Ok(_)) => Readiness::Ready,
+            (Ok(_), false) => Readiness::Degraded,
+            (Ok(_), true) => Readiness::Ready,
         };
-        (verdict, format!("journal: {}\nsink: {}\n", checked(&accepts), checked(&hands_over)))
+        let redis = claims.map_or(String::new(), |claims| format!("redis: {}\n", checked(&claims)));
+        (verdict, format!("journal: {}\nsink: {}\n{redis}", checked(&accepts), checked(&hands_over)))
+    }
+
+    /// Whether Redis, if the relay claims there, answered the last time; it is asked every ten seconds at least.
+    fn claims(&self) -> Option<Result<String, String>> {
+        let away = "no answer; events wait for dedup.redis_wait and go out with the duplicate mark";
+        let check = |connected| if connected { Ok("claims".to_owned()) } else { Err(away.to_owned()) };
+        self.redis.as_ref().map(|redis| check(redis.connected()))
     }
 
     /// Whether what events are handed over to takes them.

@@ -164,10 +164,11 @@ impl Gateway {
         let (stop_relay, stopping) = watch::channel(false);
         let claims = redis_claims(loaded, &replica)?;
         let operator = shared.operator(reader.clone(), claims.clone());
+        let redis = claims.clone().filter(|_| outlet.sink().is_some());
         let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
         let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
         let keeper = Keeper::Journal(shared.acceptor.clone());
-        let health = shared.health(keeper.clone(), None, outlet.sink());
+        let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
         let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &names, health) };
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
@@ -296,6 +297,7 @@ impl Shared {
             confirm,
             lanes: Arc::clone(&self.lanes),
             sink,
+            redis: None,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             started: self.clock.now(),

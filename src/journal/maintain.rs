@@ -91,7 +91,9 @@ impl<D: Disk> Journal<D> {
             return false;
         }
         let aged = head.newest.is_none_or(|newest| newest.plus(self.settings.retention) <= now);
-        aged || bytes >= self.settings.bytes_max / 10 * 9
+        // What bytes_max allows the disk may not have.
+        let short = matches!(self.next, Next::Failed { .. });
+        aged || short || bytes >= self.settings.bytes_max / 10 * 9
     }
 
     fn remove_head(&mut self, now: Timestamp, keys: Sequence) -> bool {
@@ -105,6 +107,10 @@ impl<D: Disk> Journal<D> {
         ledger.close_head();
         drop(ledger);
         self.helper.submit(Job::Remove { number });
+        if matches!(self.next, Next::Failed { .. }) {
+            // There is space for it now, and other segments stay.
+            self.next = Next::Missing;
+        }
         true
     }
 

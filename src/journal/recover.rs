@@ -240,12 +240,14 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
         self.ledger.open_segment(Segment::new(number, Arc::clone(&file), Sequence(self.next), len));
         self.sizes.insert(number, Vec::new());
-        let mut at = HEADER;
+        // Where the newest commit begins; at 0 if the header came with it.
+        let (mut at, mut newest) = (HEADER, 0);
         loop {
-            let place = Position { segment: number, offset: at };
+            let (place, before) = (Position { segment: number, offset: at }, self.commit);
             if let Some(frame) = walk.whole(at).context("read", &path)?
                 && self.apply(&mut walk, place, frame).context("read", &path)?
             {
+                newest = if self.commit > before && at > HEADER { at } else { newest };
                 at += frame.size();
                 continue;
             }
@@ -257,6 +259,11 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             disk.write_at(&file, &frame, at).context("write", &path)?;
             disk.sync(&file).context("sync", &path)?;
             at = end;
+        }
+        if last {
+            // Its sync may never have begun, or have failed: then the system calls pages clean that it has not written.
+            walk.renew();
+            walk.copy(newest..at, &file, 0).context("write", &path)?;
         }
         self.cut(&mut walk, (Position { segment: number, offset: at }, len), last, &file)
     }
@@ -372,7 +379,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         Some(())
     }
 
-    /// Cuts the file behind its last whole frame. What is cut from any but the last segment had been synced.
+    /// Cuts the file behind its last whole frame. What is cut from any but the last segment had been synced; of the
+    /// last nothing counts as kept before this sync.
     fn cut(
         &mut self,
         walk: &mut Walk<'_, D>,
@@ -395,6 +403,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let end = at.offset.min(len);
         if len > end {
             self.disk.set_len(file, end).context("cut", &path)?;
+        }
+        if last || len > end {
             self.disk.sync(file).context("sync", &path)?;
         }
         self.ledger.resize(at.segment, end);
@@ -419,15 +429,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             created => created,
         };
         let copy = copy.context("create", &aside)?;
-        let mut at = from.offset;
-        while at < to {
-            let bytes = walk.bytes(at, (to - at).min(FILL)).context("read", &file)?;
-            if bytes.is_empty() {
-                break;
-            }
-            self.disk.write_at(&copy, bytes, at - from.offset).context("write", &aside)?;
-            at += bytes.len() as u64;
-        }
+        walk.copy(from.offset..to, &copy, from.offset).context("write", &aside)?;
         self.disk.sync(&copy).context("sync", &aside)?;
         self.disk.sync_dir(&self.settings.dir).context("sync", &self.settings.dir)?;
         let bytes = to - from.offset;
@@ -468,7 +470,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
 
 const DAMAGE: &str =
     "records or marks; if the machine lost power, they may be a commit that nobody was told of";
-const FILL: u64 = 1 << 20;
 
 fn tally(found: &mut Recovery, names: &[Arc<str>], size: (u32, u32), state: Option<State>) {
     let Some(source) = names.get(size.0 as usize) else { return };

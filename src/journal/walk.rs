@@ -1,6 +1,8 @@
-//! Steps through the frames of one segment file with large reads. Never writes, never trusts a length unchecked.
+//! Steps through the frames of one segment file with large reads. Writes nothing but copies of what it has read, never trusts a
+//! length unchecked.
 
 use std::io;
+use std::ops::Range;
 
 use super::record::{ALIGN, FRAME, Frame, Seal};
 use crate::disk::Disk;
@@ -109,6 +111,20 @@ impl<'a, D: Disk> Walk<'a, D> {
             at += bytes.len() as u64;
         }
         Ok(true)
+    }
+
+    /// Writes a range of it to a file in which `base` is the first byte.
+    pub(super) fn copy(&mut self, range: Range<u64>, to: &D::File, base: u64) -> io::Result<()> {
+        let (disk, mut at) = (self.disk, range.start);
+        while at < range.end {
+            let bytes = self.bytes(at, (range.end - at).min(CHUNK))?;
+            if bytes.is_empty() {
+                break;
+            }
+            disk.write_at(to, bytes, at - base)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     /// Where the last byte that is not zero ends, at or after `from`; `from` where all are zero.

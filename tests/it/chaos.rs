@@ -24,6 +24,8 @@ pub enum Mode {
     Cut,
     /// Connections stay open, new ones are accepted, nothing passes.
     BlackHole,
+    /// The client's bytes pass; what the server answers waits until another mode.
+    Mute,
     /// Connections end with RST, and so do new ones at once.
     Reset,
     /// The client sees the end of the server's stream; its own bytes still pass.
@@ -170,6 +172,10 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, from_client: 
                 thread::sleep(LOOK);
                 continue;
             }
+            Mode::Mute if !from_client => {
+                thread::sleep(LOOK);
+                continue;
+            }
             Mode::HalfClose if !from_client => {
                 // The peer may be gone already.
                 to.shutdown(Shutdown::Write).unwrap_or_default();
@@ -193,7 +199,8 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, from_client: 
                     thread::sleep(delay);
                 }
                 // The mode may have changed while this thread waited for the piece.
-                while shared.mode() == Mode::BlackHole && !shared.stopped() {
+                let holds = |mode| mode == Mode::BlackHole || (mode == Mode::Mute && !from_client);
+                while holds(shared.mode()) && !shared.stopped() {
                     thread::sleep(LOOK);
                 }
                 if to.write_all(&piece[..read]).is_err() {

@@ -95,6 +95,14 @@ impl Setup {
         self
     }
 
+    /// What is done at a failpoint (`src/failpoint.rs`), in the words of the crate `fail`: `return` kills the process
+    /// there, `pause` lets it go no further, `1*sleep(900)` holds it up once.
+    pub fn failpoint(mut self, point: &str, action: &str) -> Self {
+        let points = self.env.entry("FAILPOINTS".to_owned()).or_default();
+        *points += &format!("{point}={action};");
+        self
+    }
+
     /// A token on the admin listener, which the fixture's own calls then send.
     pub fn admin_token(mut self, token: &str) -> Self {
         self.admin_token = Some(token.to_owned());

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, real Redis and RabbitMQ, a fault proxy between them and hookgate.
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be set up is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "tests measure real time")]
+#![cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "some fixtures serve `promises` alone"))]
 
 mod chaos;
 mod gateway;
@@ -29,6 +30,8 @@ mod lanes;
 mod lifecycle;
 mod limits;
 mod orders;
+#[cfg(feature = "failpoints")]
+mod promises;
 mod providers;
 mod redis;
 mod reject;

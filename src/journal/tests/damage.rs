@@ -115,6 +115,39 @@ fn keeps_the_whole_records_of_a_torn_commit_and_every_earlier_one() {
 }
 
 #[test]
+fn what_a_start_calls_kept_is_synced_though_an_earlier_one_was_killed_at_any_step() {
+    for failed_sync in [false, true] {
+        for step in 1..40 {
+            let disk = MemDisk::default();
+            let (mut journal, _) = open(&disk, &settings());
+            let events: Vec<_> = (1..=3).map(|number| event(number, "shop", 60, false)).collect();
+            append(&mut journal, &events[0]);
+            journal.commit().unwrap();
+            events[1..].iter().for_each(|event| assert!(append(&mut journal, event) > Sequence(1)));
+            // Its write is the first change, its sync the second.
+            disk.fail_at(Some(2));
+            journal.commit().unwrap_err();
+            drop(journal);
+            if !failed_sync {
+                disk.keep_what_a_sync_lost();
+            }
+            disk.fail_at(Some(step));
+            drop(Journal::open(disk.clone(), settings(), NOW, &mut |_| {}));
+            disk.fail_at(None);
+            if !failed_sync {
+                disk.keep_what_a_sync_lost();
+            }
+            let (journal, _) = open(&disk, &settings());
+            let kept = numbers(&live(&journal.reader(), ALL));
+            assert_eq!(kept, [1, 2, 3], "the system's memory has them all");
+            assert!(journal.receipt(Sequence(3)).is_some());
+            let (found, _) = check(&disk.crash(0), &events);
+            assert_eq!(found, [1, 2, 3], "step {step}: a receipt was given for what a power loss takes away");
+        }
+    }
+}
+
+#[test]
 fn is_poisoned_by_the_first_failure_and_recovers_all_that_was_acknowledged() {
     for change in 1..200 {
         let disk = MemDisk::default();
@@ -165,8 +198,37 @@ fn a_full_disk_closes_the_room_before_a_write_fails_and_marks_still_go_through()
         assert_eq!(journal.commit().unwrap().deferred, 0);
     }
     disk.set_full(false);
-    journal.maintain(NOW, Sequence(count)).unwrap();
+    journal.maintain(NOW, Sequence(0)).unwrap();
     assert_eq!(journal.room(bytes), Room::Full(Shortage::Disk), "tried once a second");
-    journal.maintain(NOW.plus(Duration::from_secs(1)), Sequence(count)).unwrap();
+    journal.maintain(NOW.plus(Duration::from_secs(1)), Sequence(0)).unwrap();
     assert_eq!(journal.room(bytes), Room::Open);
+}
+
+#[test]
+fn on_a_full_disk_confirmed_segments_leave_one_by_one_as_space_is_needed() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = open(&disk, &settings());
+    let one = event(1, "shop", 900, false);
+    let bytes = Journal::<MemDisk>::record_bytes(&one);
+    let mut count = 0;
+    while journal.room(bytes) == Room::Open {
+        disk.set_full(count > 180);
+        journal.append(&one);
+        journal.commit().unwrap();
+        count += 1;
+    }
+    let before = journal.stats().segments;
+    assert!(before >= 3, "{before} segments of eight that are allowed");
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!(journal.stats().segments, before, "nothing is confirmed");
+    (1..=count).for_each(|sequence| journal.mark(Sequence(sequence), Mark::Confirmed));
+    while journal.commit().unwrap().deferred > 0 {}
+    journal.maintain(NOW, Sequence(0)).unwrap();
+    assert_eq!(journal.stats().segments, before, "their keys are not durable");
+    assert!(journal.waits_for_keys(NOW, Sequence(0)));
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!(journal.stats().segments, before - 1, "the oldest has made room");
+    disk.set_full(false);
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!((journal.room(bytes), journal.stats().segments), (Room::Open, before - 1), "the others stay");
 }

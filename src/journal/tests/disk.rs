@@ -17,6 +17,17 @@ const SECTOR: usize = 512;
 pub(super) struct Bytes {
     pub(super) seen: Arc<Vec<u8>>,
     synced: Arc<Vec<u8>>,
+    /// Sectors that a failed sync lost: seen, and not written by a later sync unless they are written again.
+    lost: BTreeSet<usize>,
+}
+
+impl Bytes {
+    /// The sectors whose bytes are not those of the last sync.
+    fn unsynced(&self) -> Vec<usize> {
+        let old = |sector: usize| self.synced.chunks(SECTOR).nth(sector).unwrap_or_default();
+        let sectors = self.seen.chunks(SECTOR).enumerate();
+        sectors.filter(|(sector, new)| old(*sector) != *new).map(|(sector, _)| sector).collect()
+    }
 }
 
 pub(super) type MemFile = Arc<Mutex<Bytes>>;
@@ -47,6 +58,11 @@ impl MemDisk {
     pub(super) fn fail_at(&self, change: Option<u64>) {
         let mut inner = self.0.lock().unwrap();
         (inner.fail_at, inner.changes) = (change, 0);
+    }
+
+    /// Failed syncs were none: the process was killed before them, and the system still has everything to write.
+    pub(super) fn keep_what_a_sync_lost(&self) {
+        self.0.lock().unwrap().files.values().for_each(|file| file.lock().unwrap().lost.clear());
     }
 
     pub(super) fn set_full(&self, full: bool) {
@@ -108,7 +124,7 @@ impl MemDisk {
         }
         let mut copy = |file: &MemFile| {
             let seen = content(&file.lock().unwrap());
-            Arc::new(Mutex::new(Bytes { synced: Arc::clone(&seen), seen }))
+            Arc::new(Mutex::new(Bytes { synced: Arc::clone(&seen), seen, ..Bytes::default() }))
         };
         let files: BTreeMap<_, _> = kept.iter().map(|(path, file)| (path.clone(), copy(file))).collect();
         Self(Arc::new(Mutex::new(Inner { durable: files.clone(), files, ..Inner::default() })))
@@ -194,6 +210,7 @@ impl Disk for MemDisk {
             seen.resize(end, 0);
         }
         seen[offset as usize..end].copy_from_slice(bytes);
+        file.lost.retain(|sector| (sector + 1) * SECTOR <= offset as usize || sector * SECTOR >= end);
         outcome
     }
 
@@ -204,9 +221,21 @@ impl Disk for MemDisk {
     }
 
     fn sync(&self, file: &MemFile) -> io::Result<()> {
-        self.change()?;
+        let outcome = self.change();
         let mut file = file.lock().unwrap();
-        file.synced = Arc::clone(&file.seen);
+        if outcome.is_err() {
+            let fresh = file.unsynced();
+            file.lost.extend(fresh);
+            return outcome;
+        }
+        let mut synced = Arc::clone(&file.seen);
+        for sector in &file.lost {
+            let old = file.synced.get(sector * SECTOR..).unwrap_or_default();
+            let new = Arc::make_mut(&mut synced).get_mut(sector * SECTOR..).unwrap_or_default();
+            let len = new.len().min(SECTOR);
+            (0..len).for_each(|at| new[at] = old.get(at).copied().unwrap_or(0));
+        }
+        file.synced = synced;
         Ok(())
     }
 
