@@ -240,15 +240,17 @@ fn the_account_closes_in_confirm_mode_whatever_is_away() {
     proxy.set(Mode::Cut);
     sleep(phase());
     proxy.restore();
-    sleep(phase());
+    // Everything that is asked for below happens in this process, however slow the machine is.
+    let all = ["handshake", "rejected", "fault", "filtered", "duplicate", "accepted"];
+    until("each outcome has come", PATIENCE, || {
+        let scrape = scrape(&gateway);
+        all.iter().all(|outcome| scrape.outcome(outcome) > 0.0)
+    });
     senders.into_iter().for_each(|sender| sender.finish());
     let rest = at_rest(&gateway);
     let seen = scraper.finish();
     println!("{} scrapes, up to {} in progress", seen.scrapes, seen.most_in_progress);
     assert!(seen.scrapes > 20 && seen.most_in_progress > 0.0);
-    for outcome in ["handshake", "rejected", "fault", "filtered", "duplicate", "accepted"] {
-        assert!(rest.outcome(outcome) > 0.0, "{outcome}");
-    }
     assert_eq!(rest.outcome("accepted"), rest.term("events_confirmed"), "a 2xx is a confirm");
     assert_eq!(rest.term("events_recovered"), 0.0);
 }
