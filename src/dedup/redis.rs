@@ -16,6 +16,7 @@
 //! claimed by this replica, older run  claimed, this run   SWAP of the value seen       what is left
 //! claimed, its run silent for long    claimed, over    SWAP of the value seen          the window, anew
 //! claimed, its lease run out          claimed, over    SWAP, or the lease script       the window, anew
+//! lease, longer than any can be       lease, cut       the lease script               what is left
 //! lease, certainly nothing published  (none)           the release script              -
 //! lease, unknown whether published    lease run out    the release script              what is left
 //! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
@@ -41,6 +42,11 @@
 //! written there, or of a replica without such a key, belongs to a process that is gone: once that has been so for long
 //! enough (see [`super::Silence`]), it is taken over. A replica that starts again makes its own claims its new run's
 //! as soon as it asks for them; so what it will never ask for again holds up nobody.
+//!
+//! # When Redis's clock steps
+//! Forward: leases and signs of life end early. Whoever follows is marked, and who lives says so again within 10 s.
+//! Back: they would last for as long as the step. So a sign of life with more than its 30 s to go counts for nothing, and
+//! a lease with more to go than two of the asker's is cut to that.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -356,17 +362,20 @@ impl RedisClaims {
     pub async fn living(&self, owners: &[Owner]) -> Result<Vec<bool>, ClaimsError> {
         let mut living = Vec::with_capacity(owners.len());
         for part in owners.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(part.len());
+            let mut pipe = Pipeline::with_capacity(2 * part.len());
             for owner in part {
                 let id = if let Owner::Replica { id, .. } = owner { id } else { "" };
-                pipe.cmd("GET").arg(self.alive_key(id));
+                pipe.cmd("GET").arg(self.alive_key(id)).cmd("PTTL").arg(self.alive_key(id));
             }
-            for (reply, owner) in self.inner.line.send(&pipe, part.len()).await?.into_iter().zip(part) {
-                let alive = reply.map_err(|error| refused(&error))?;
-                living.push(match (owner, text(&alive)) {
+            let replies = self.inner.line.send(&pipe, 2 * part.len()).await?;
+            for (pair, owner) in replies.chunks_exact(2).zip(part) {
+                let (alive, left) = (pair[0].as_ref().map_err(refused)?, pair[1].as_ref().map_err(refused)?);
+                living.push(match (owner, text(alive)) {
                     (Owner::Unknown, _) => true,
                     (Owner::Lease(left), _) => !left.is_zero(),
                     (Owner::Replica { .. }, None) => false,
+                    // It was given before Redis's clock stepped back; who lives gives another soon.
+                    (Owner::Replica { .. }, Some(_)) if outlasts_a_sign(left) => false,
                     (Owner::Replica { run, .. }, Some(now)) => run.as_deref().is_none_or(|run| run == now),
                 });
             }
@@ -454,6 +463,11 @@ impl Claimant {
         };
         Self { owner, seen: seen.to_owned() }
     }
+}
+
+/// Whether a key has longer to live than a sign of life is ever given.
+fn outlasts_a_sign(left: &Value) -> bool {
+    matches!(left, Value::Int(left) if u64::try_from(*left).is_ok_and(|left| left > ALIVE_MILLIS))
 }
 
 fn millis(span: Duration) -> u64 {
