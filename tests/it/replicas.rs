@@ -1,5 +1,13 @@
 //! Replicas with a journal that share one Redis: what a killed one had claimed goes out through the others, once and
 //! marked, whether or not it comes back.
+//!
+//! Here for replicas with a journal; in the folder beside it both modes under kills, outages of Redis, partitions.
+
+mod clocks;
+mod kills;
+mod outages;
+pub mod pair;
+mod partitions;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -32,6 +40,13 @@ fn claim(redis: &Redis, id: &str) -> Option<String> {
 fn falls_silent(redis: &Redis, value: &str) {
     let replica = value.split(' ').nth(1).unwrap();
     let _: i64 = ask(redis, &["DEL", &format!("hookgate:alive:{replica}")]);
+}
+
+/// Forgets every replica's sign of life: those that live give another soon.
+fn all_fall_silent(redis: &Redis) {
+    for alive in ask::<Vec<String>>(redis, &["KEYS", "hookgate:alive:*"]) {
+        let _: i64 = ask(redis, &["DEL", &alive]);
+    }
 }
 
 /// How many messages there are of each event, and how many of these are marked.
