@@ -58,6 +58,7 @@ use ::redis::{Client, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Val
 
 use crate::event::Digest;
 
+mod alive;
 mod forget;
 mod lease;
 mod link;
@@ -70,8 +71,6 @@ use link::Line;
 use script::{Call, SWAP};
 use value::{Held, Term, Words, is_replica};
 
-/// How long a replica counts as living after [`RedisClaims::renew`].
-const ALIVE_MILLIS: u64 = 30_000;
 /// Commands of one round trip; a bigger batch takes several.
 const PIPELINE_MAX: usize = 1_024;
 
@@ -342,47 +341,6 @@ impl RedisClaims {
         Ok(())
     }
 
-    /// Says that this replica lives, in this run: for 30 s, in a key of its own, `<prefix>alive:<replica>`.
-    ///
-    /// # Errors
-    /// Then others may take this replica for silent; to call again is safe.
-    pub async fn renew(&self) -> Result<(), ClaimsError> {
-        let Inner { settings, run, line } = &*self.inner;
-        let mut pipe = Pipeline::with_capacity(1);
-        pipe.cmd("SET").arg(self.alive_key(&settings.replica)).arg(run).arg("PX").arg(ALIVE_MILLIS);
-        let replies = line.send(&pipe, 1).await?;
-        replies[0].as_ref().map(|_| ()).map_err(refused)
-    }
-
-    /// Which of these owners live, in order: a replica in that very run, a lease that has not run out. An unknown
-    /// one counts as living.
-    ///
-    /// # Errors
-    /// Then nothing is known about any of them.
-    pub async fn living(&self, owners: &[Owner]) -> Result<Vec<bool>, ClaimsError> {
-        let mut living = Vec::with_capacity(owners.len());
-        for part in owners.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(2 * part.len());
-            for owner in part {
-                let id = if let Owner::Replica { id, .. } = owner { id } else { "" };
-                pipe.cmd("GET").arg(self.alive_key(id)).cmd("PTTL").arg(self.alive_key(id));
-            }
-            let replies = self.inner.line.send(&pipe, 2 * part.len()).await?;
-            for (pair, owner) in replies.chunks_exact(2).zip(part) {
-                let (alive, left) = (pair[0].as_ref().map_err(refused)?, pair[1].as_ref().map_err(refused)?);
-                living.push(match (owner, text(alive)) {
-                    (Owner::Unknown, _) => true,
-                    (Owner::Lease(left), _) => !left.is_zero(),
-                    (Owner::Replica { .. }, None) => false,
-                    // It was given before Redis's clock stepped back; who lives gives another soon.
-                    (Owner::Replica { .. }, Some(_)) if outlasts_a_sign(left) => false,
-                    (Owner::Replica { run, .. }, Some(now)) => run.as_deref().is_none_or(|run| run == now),
-                });
-            }
-        }
-        Ok(living)
-    }
-
     /// Asks Redis for its version, e.g. `7.0.15`; `unknown` where the user may not run `INFO`.
     ///
     /// # Errors
@@ -405,10 +363,6 @@ impl RedisClaims {
 
     fn key(&self, message_id: &Digest) -> String {
         format!("{}{message_id}", self.inner.settings.key_prefix)
-    }
-
-    fn alive_key(&self, replica: &str) -> String {
-        format!("{}alive:{replica}", self.inner.settings.key_prefix)
     }
 
     fn life(&self) -> u64 {
@@ -463,11 +417,6 @@ impl Claimant {
         };
         Self { owner, seen: seen.to_owned() }
     }
-}
-
-/// Whether a key has longer to live than a sign of life is ever given.
-fn outlasts_a_sign(left: &Value) -> bool {
-    matches!(left, Value::Int(left) if u64::try_from(*left).is_ok_and(|left| left > ALIVE_MILLIS))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -67,7 +67,8 @@ fn of_two_replicas_that_wait_for_a_killed_one_only_one_takes_over() {
     let vhost = broker.vhost();
     let proxy = Proxy::start(broker.address());
     let behind = setup(broker, &vhost, &redis).env("AMQP_URL", &broker.url_by(proxy.address(), &vhost));
-    let mut first = behind.set("sink", "max_in_flight = 1000").start();
+    // Longer than it takes to send them all, however busy the machine is.
+    let mut first = behind.set("sink", "max_in_flight = 1000\nconfirm_timeout = \"60s\"").start();
     let others = [0, 1].map(|_| setup(broker, &vhost, &redis).start());
     is_connected(&first);
     others.iter().for_each(is_connected);

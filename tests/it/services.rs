@@ -478,23 +478,17 @@ impl Redis {
 #[test]
 fn redis_keeps_its_data_over_a_kill_and_ends_with_its_owner() {
     let mut redis = Redis::start();
-    let ask = |redis: &Redis, words: &[&str]| -> Option<String> {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
-        command.query(&mut connection).unwrap()
-    };
-    ask(&redis, &["SET", "k", "v"]);
+    let _: String = redis.ask(&["SET", "k", "v"]);
     redis.kill();
     redis.restart();
-    assert_eq!(ask(&redis, &["GET", "k"]).as_deref(), Some("v"));
+    assert_eq!(redis.ask::<String>(&["GET", "k"]), "v");
     redis.pause();
     let client = redis::Client::open(redis.url()).unwrap();
     assert!(client.get_connection_with_timeout(Duration::from_millis(300)).is_err());
     redis.resume();
     redis.stop();
     redis.restart();
-    assert_eq!(ask(&redis, &["GET", "k"]).as_deref(), Some("v"));
+    assert_eq!(redis.ask::<String>(&["GET", "k"]), "v");
     let (dir, address) = (redis.dir.clone(), redis.address());
     drop(redis);
     assert!(!dir.exists() && TcpStream::connect(address).is_err());
