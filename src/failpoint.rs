@@ -13,12 +13,36 @@ pub enum Point {
     JournalSyncBefore,
     /// They are synced, and nobody has been answered.
     JournalSyncAfter,
+    /// The relay holds claims in Redis, and has published none of these events.
+    RelayClaimAfter,
+    /// The sink has taken a message in; whether it is sent is open.
+    RelayPublishAfter,
+    /// Messages are confirmed, and Redis has not been told.
+    RelayDoneBefore,
+    /// Redis has been told, and no mark is written.
+    RelayDoneAfter,
+    /// Confirm mode holds a lease, and has published nothing.
+    ConfirmClaimAfter,
+    /// The sink has taken its message in; whether it is sent is open.
+    ConfirmPublishAfter,
+    /// Its message is confirmed, Redis has not been told, and nobody has been answered.
+    ConfirmDoneBefore,
 }
 
 impl Point {
     /// All of them.
-    pub const ALL: &'static [Self] =
-        &[Self::JournalWriteBefore, Self::JournalSyncBefore, Self::JournalSyncAfter];
+    pub const ALL: &'static [Self] = &[
+        Self::JournalWriteBefore,
+        Self::JournalSyncBefore,
+        Self::JournalSyncAfter,
+        Self::RelayClaimAfter,
+        Self::RelayPublishAfter,
+        Self::RelayDoneBefore,
+        Self::RelayDoneAfter,
+        Self::ConfirmClaimAfter,
+        Self::ConfirmPublishAfter,
+        Self::ConfirmDoneBefore,
+    ];
 
     /// The name by which `FAILPOINTS` knows it.
     pub const fn name(self) -> &'static str {
@@ -26,6 +50,13 @@ impl Point {
             Self::JournalWriteBefore => "journal.write.before",
             Self::JournalSyncBefore => "journal.sync.before",
             Self::JournalSyncAfter => "journal.sync.after",
+            Self::RelayClaimAfter => "relay.claim.after",
+            Self::RelayPublishAfter => "relay.publish.after",
+            Self::RelayDoneBefore => "relay.done.before",
+            Self::RelayDoneAfter => "relay.done.after",
+            Self::ConfirmClaimAfter => "confirm.claim.after",
+            Self::ConfirmPublishAfter => "confirm.publish.after",
+            Self::ConfirmDoneBefore => "confirm.done.before",
         }
     }
 }

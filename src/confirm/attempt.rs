@@ -16,6 +16,7 @@ use super::untold::Untold;
 use crate::accept::{Accepted, Policy, Proof, TWINS_MAX};
 use crate::dedup::{Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Owner, RedisClaims, Silence};
 use crate::event::{Digest, Event, Keys, Sequence};
+use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
 use crate::reject::{Refused, Reject};
 use crate::relay;
@@ -128,6 +129,7 @@ impl Desk {
         }
         match answer.leased {
             Leased::Mine(lease) => {
+                failpoint::reach(Point::ConfirmClaimAfter);
                 self.count(if lease.is_over() { Claimed::TakenOver } else { Claimed::Mine });
                 self.publish(event, Some(&lease), deadline).await.map(Step::Ended)
             }
@@ -199,6 +201,7 @@ impl Desk {
             }
             return Err(refusal(&confirmation));
         };
+        failpoint::reach(Point::ConfirmDoneBefore);
         self.untold.finish(&self.parts.redis, id).await;
         let outcome = if envelope.twin_of.is_some() { Outcome::Twin } else { Outcome::New };
         Ok(Accepted { proof: Proof::Confirmed(proof), outcome })
@@ -230,6 +233,7 @@ impl Desk {
             return late();
         }
         let Ok(pending) = timeout(left, self.parts.sink.publish(message)).await else { return late() };
+        failpoint::reach(Point::ConfirmPublishAfter);
         let left = deadline.saturating_sub(self.now());
         timeout(left, pending).await.unwrap_or_else(|_| Confirmation::Unknown {
             cause: format!("no confirm within {:?}", self.settings.confirm_timeout),

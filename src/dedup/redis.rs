@@ -16,6 +16,7 @@
 //! claimed by this replica, older run  claimed, this run   SWAP of the value seen       what is left
 //! claimed, its run silent for long    claimed, over    SWAP of the value seen          the window, anew
 //! claimed, its lease run out          claimed, over    SWAP, or the lease script       the window, anew
+//! lease, longer than any can be       lease, cut       the lease script               what is left
 //! lease, certainly nothing published  (none)           the release script              -
 //! lease, unknown whether published    lease run out    the release script              what is left
 //! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
@@ -41,6 +42,11 @@
 //! written there, or of a replica without such a key, belongs to a process that is gone: once that has been so for long
 //! enough (see [`super::Silence`]), it is taken over. A replica that starts again makes its own claims its new run's
 //! as soon as it asks for them; so what it will never ask for again holds up nobody.
+//!
+//! # When Redis's clock steps
+//! Forward: leases and signs of life end early. Whoever follows is marked, and who lives says so again within 10 s.
+//! Back: they would last for as long as the step. So a sign of life with more than its 30 s to go counts for nothing, and
+//! a lease with more to go than two of the asker's is cut to that.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -52,6 +58,7 @@ use ::redis::{Client, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Val
 
 use crate::event::Digest;
 
+mod alive;
 mod forget;
 mod lease;
 mod link;
@@ -64,8 +71,6 @@ use link::Line;
 use script::{Call, SWAP};
 use value::{Held, Term, Words, is_replica};
 
-/// How long a replica counts as living after [`RedisClaims::renew`].
-const ALIVE_MILLIS: u64 = 30_000;
 /// Commands of one round trip; a bigger batch takes several.
 const PIPELINE_MAX: usize = 1_024;
 
@@ -336,44 +341,6 @@ impl RedisClaims {
         Ok(())
     }
 
-    /// Says that this replica lives, in this run: for 30 s, in a key of its own, `<prefix>alive:<replica>`.
-    ///
-    /// # Errors
-    /// Then others may take this replica for silent; to call again is safe.
-    pub async fn renew(&self) -> Result<(), ClaimsError> {
-        let Inner { settings, run, line } = &*self.inner;
-        let mut pipe = Pipeline::with_capacity(1);
-        pipe.cmd("SET").arg(self.alive_key(&settings.replica)).arg(run).arg("PX").arg(ALIVE_MILLIS);
-        let replies = line.send(&pipe, 1).await?;
-        replies[0].as_ref().map(|_| ()).map_err(refused)
-    }
-
-    /// Which of these owners live, in order: a replica in that very run, a lease that has not run out. An unknown
-    /// one counts as living.
-    ///
-    /// # Errors
-    /// Then nothing is known about any of them.
-    pub async fn living(&self, owners: &[Owner]) -> Result<Vec<bool>, ClaimsError> {
-        let mut living = Vec::with_capacity(owners.len());
-        for part in owners.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(part.len());
-            for owner in part {
-                let id = if let Owner::Replica { id, .. } = owner { id } else { "" };
-                pipe.cmd("GET").arg(self.alive_key(id));
-            }
-            for (reply, owner) in self.inner.line.send(&pipe, part.len()).await?.into_iter().zip(part) {
-                let alive = reply.map_err(|error| refused(&error))?;
-                living.push(match (owner, text(&alive)) {
-                    (Owner::Unknown, _) => true,
-                    (Owner::Lease(left), _) => !left.is_zero(),
-                    (Owner::Replica { .. }, None) => false,
-                    (Owner::Replica { run, .. }, Some(now)) => run.as_deref().is_none_or(|run| run == now),
-                });
-            }
-        }
-        Ok(living)
-    }
-
     /// Asks Redis for its version, e.g. `7.0.15`; `unknown` where the user may not run `INFO`.
     ///
     /// # Errors
@@ -396,10 +363,6 @@ impl RedisClaims {
 
     fn key(&self, message_id: &Digest) -> String {
         format!("{}{message_id}", self.inner.settings.key_prefix)
-    }
-
-    fn alive_key(&self, replica: &str) -> String {
-        format!("{}alive:{replica}", self.inner.settings.key_prefix)
     }
 
     fn life(&self) -> u64 {

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::dedup::RedisClaims;
 use crate::disk::Disk;
 use crate::event::{Digest, Event};
+use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
@@ -347,6 +348,9 @@ impl<D: Disk> Relay<D> {
                 }
             }
         }
+        if !mine.is_empty() {
+            failpoint::reach(Point::RelayClaimAfter);
+        }
         superseded.iter().for_each(|taken| self.suspects.remove(&taken.entry));
         self.in_flight += superseded.len();
         self.mark(superseded, Mark::Superseded);
@@ -367,6 +371,7 @@ impl<D: Disk> Relay<D> {
         let Ok(pending) = tokio::time::timeout(TAKE_IN, sink.publish(message)).await else {
             return Err(taken);
         };
+        failpoint::reach(Point::RelayPublishAfter);
         self.in_flight += 1;
         self.bytes_in_flight += taken.entry.bytes;
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());

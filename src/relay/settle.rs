@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::run::{Flown, Relay};
 use super::step::{self, Next};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::journal::Mark;
 use crate::lanes::{Back, Taken, Why};
 
@@ -54,8 +55,10 @@ impl<D: Disk> Relay<D> {
                 Next::Unroutable(wait) => self.again(taken, Back::Aside(now + wait, Why::Unroutable)),
             }
         }
-        if let Some(claims) = &mut self.claims {
+        if let Some(claims) = self.claims.as_mut().filter(|_| !done.is_empty()) {
+            failpoint::reach(Point::RelayDoneBefore);
             claims.finish(&done).await;
+            failpoint::reach(Point::RelayDoneAfter);
         }
         self.mark(confirmed, Mark::Confirmed);
         self.mark(poisoned, Mark::Poisoned);

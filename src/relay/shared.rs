@@ -152,13 +152,15 @@ impl Claims {
 
     /// Tells the other replicas which events are confirmed; what cannot be told is kept for [`Self::catch_up`].
     pub(super) async fn finish(&mut self, done: &[Digest]) {
-        if done.is_empty() || (self.untold.is_empty() && self.redis.finish(done).await.is_ok()) {
+        let room = UNTOLD_MAX.saturating_sub(self.untold.len());
+        // Without room it is worth another try: while this replica lives, others would wait for what it never says.
+        let now_or_never = self.untold.is_empty() || done.len() > room;
+        if done.is_empty() || (now_or_never && self.redis.finish(done).await.is_ok()) {
             return;
         }
         if self.untold.is_empty() {
             tracing::warn!("confirmed events could not be noted in Redis; that is done once it answers");
         }
-        let room = UNTOLD_MAX.saturating_sub(self.untold.len());
         if done.len() > room {
             tracing::error!(
                 events = done.len() - room,
@@ -188,5 +190,75 @@ impl Claims {
     /// When there is something to catch up on (monotonic).
     pub(super) fn due(&self) -> Option<Duration> {
         (!self.untold.is_empty()).then_some(self.tell_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::dedup::RedisSettings;
+
+    /// A Redis of the test's own; it ends with the value.
+    struct Server(Child);
+
+    impl Server {
+        fn start_on(port: u16) -> Self {
+            let child = Command::new("redis-server")
+                .args([
+                    "--port",
+                    &port.to_string(),
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                ])
+                .stdout(Stdio::null())
+                .spawn();
+            Self(child.expect("these tests need redis-server on the PATH"))
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    fn id(n: usize) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        Digest(bytes)
+    }
+
+    #[tokio::test]
+    async fn what_is_untold_is_bounded_and_beyond_that_told_as_soon_as_redis_answers() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let window = Duration::from_secs(600);
+        let settings = RedisSettings::new(format!("redis://127.0.0.1:{port}"), "1".repeat(32), window);
+        let redis = RedisClaims::new(settings).unwrap();
+        let mut claims = Claims::new(redis.clone(), Duration::ZERO, window);
+        let ids: Vec<Digest> = (0..UNTOLD_MAX + 2).map(id).collect();
+        claims.finish(&ids[..UNTOLD_MAX]).await;
+        claims.finish(&ids[UNTOLD_MAX..UNTOLD_MAX + 1]).await;
+        assert_eq!(claims.untold.len(), UNTOLD_MAX);
+        let _server = Server::start_on(port);
+        for _ in 0..500 {
+            if redis.ping().await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let last = &ids[UNTOLD_MAX + 1..];
+        claims.finish(last).await;
+        assert!(matches!(redis.claim(last).await.unwrap()[..], [Shared::Done(_)]), "told past the others");
+        while claims.catch_up(Duration::ZERO).await {}
+        assert_eq!((claims.untold.len(), claims.due()), (0, None));
+        assert!(matches!(redis.claim(&ids[..1]).await.unwrap()[..], [Shared::Done(_)]));
     }
 }

@@ -37,7 +37,8 @@ pub enum Mode {
 }
 
 struct Shared {
-    upstream: SocketAddr,
+    /// Where new connections go, and how often that was changed.
+    upstream: Mutex<(SocketAddr, u64)>,
     mode: Mutex<Mode>,
     stop: AtomicBool,
     open: AtomicUsize,
@@ -57,7 +58,7 @@ impl Proxy {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: Mutex::new((upstream, 0)),
             mode: Mutex::new(Mode::Forward),
             stop: AtomicBool::new(false),
             open: AtomicUsize::new(0),
@@ -83,6 +84,12 @@ impl Proxy {
         self.set(Mode::Forward);
     }
 
+    /// Forwards to another server from here on, as a name does after a failover. Open connections end.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        let mut current = self.shared.upstream.lock().unwrap();
+        *current = (upstream, current.1 + 1);
+    }
+
     /// Connections accepted since the start.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
@@ -103,6 +110,10 @@ impl Drop for Proxy {
 impl Shared {
     fn mode(&self) -> Mode {
         *self.mode.lock().unwrap()
+    }
+
+    fn upstream(&self) -> (SocketAddr, u64) {
+        *self.upstream.lock().unwrap()
     }
 
     fn stopped(&self) -> bool {
@@ -133,34 +144,35 @@ fn connection(client: TcpStream, shared: &Arc<Shared>) {
         Mode::Cut => {}
         Mode::Reset => reset(&client),
         _ => {
-            if let Ok(server) = TcpStream::connect(shared.upstream) {
-                both_ways(&client, &server, shared);
+            let (upstream, turn) = shared.upstream();
+            if let Ok(server) = TcpStream::connect(upstream) {
+                both_ways(&client, &server, shared, turn);
             }
         }
     }
     shared.open.fetch_sub(1, Ordering::SeqCst);
 }
 
-fn both_ways(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
+fn both_ways(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>, turn: u64) {
     for stream in [client, server] {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(LOOK)).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     }
     thread::scope(|scope| {
-        scope.spawn(|| pump(client, server, shared, true));
-        scope.spawn(|| pump(server, client, shared, false));
+        scope.spawn(|| pump(client, server, shared, (true, turn)));
+        scope.spawn(|| pump(server, client, shared, (false, turn)));
     });
 }
 
-/// Moves bytes one way until an end, a fault or the proxy's own end.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, from_client: bool) {
+/// Moves bytes one way until an end, a fault, a change of the upstream or the proxy's own end.
+fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, (from_client, turn): (bool, u64)) {
     let mut piece = vec![0_u8; 64 * 1024];
     let mut passed = 0_u64;
     loop {
         let mode = shared.mode();
         let over = matches!(mode, Mode::CutAfter(limit) if from_client && passed >= limit);
-        if shared.stopped() || over || mode == Mode::Cut {
+        if shared.stopped() || over || mode == Mode::Cut || shared.upstream().1 != turn {
             return end(from, to);
         }
         match mode {
@@ -200,8 +212,11 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, from_client: 
                 }
                 // The mode may have changed while this thread waited for the piece.
                 let holds = |mode| mode == Mode::BlackHole || (mode == Mode::Mute && !from_client);
-                while holds(shared.mode()) && !shared.stopped() {
+                while holds(shared.mode()) && !shared.stopped() && shared.upstream().1 == turn {
                     thread::sleep(LOOK);
+                }
+                if shared.upstream().1 != turn {
+                    return end(from, to);
                 }
                 if to.write_all(&piece[..read]).is_err() {
                     return end(from, to);

@@ -22,6 +22,8 @@ use lapin::{Connection, ConnectionProperties};
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const RABBITMQCTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const REDIS: &str = "/usr/bin/redis-server";
+/// Gives a process a clock of its own.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// A server that is not up by then never will be; the slowest CI machine takes a third of it.
 const START: Duration = Duration::from_secs(120);
 
@@ -34,7 +36,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn installed(binary: &str, package: &str) {
+pub fn installed(binary: &str, package: &str) {
     assert!(Path::new(binary).exists(), "{binary} is missing; install it with: apt-get install {package}");
 }
 
@@ -363,20 +365,56 @@ impl Drained {
     }
 }
 
-/// A private Redis with an append-only file.
+/// A private Redis with an append-only file, unless told otherwise.
 pub struct Redis {
     dir: PathBuf,
     port: u16,
     server: Option<Process>,
+    /// What it is started with beside the usual.
+    options: Vec<String>,
 }
 
 impl Redis {
     /// Starts one; takes some milliseconds.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that keeps nothing over a restart.
+    pub fn start_forgetful() -> Self {
+        Self::start_with(&["--appendonly", "no"])
+    }
+
+    /// Starts one that copies what the server at `primary` has, and waits until it has it.
+    pub fn start_replica_of(primary: SocketAddr) -> Self {
+        let port = primary.port().to_string();
+        let redis = Self::start_with(&["--replicaof", "127.0.0.1", &port]);
+        wait_until("the copy is complete", START, || {
+            redis.ask::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        redis
+    }
+
+    fn start_with(options: &[&str]) -> Self {
         installed(REDIS, "redis-server");
-        let mut redis = Self { dir: tempfile::tempdir().unwrap().keep(), port: free_port(), server: None };
+        let options = options.iter().map(|&word| word.to_owned()).collect();
+        let dir = tempfile::tempdir().unwrap().keep();
+        let mut redis = Self { dir, port: free_port(), server: None, options };
         redis.boot();
         redis
+    }
+
+    /// Makes a copy a server of its own: what its primary has not told it by then, it never learns.
+    pub fn promote(&self) {
+        assert_eq!(self.ask::<String>(&["REPLICAOF", "NO", "ONE"]), "OK");
+    }
+
+    /// Runs a command.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        command.query(&mut connection).unwrap()
     }
 
     /// The address, for a proxy.
@@ -424,6 +462,7 @@ impl Redis {
         let mut server = Command::new(REDIS);
         server.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir"]).arg(&self.dir);
         server.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]);
+        server.args(["--repl-diskless-sync-delay", "0"]).args(&self.options);
         self.server = Some(Process::start(&self.dir, true, &mut server));
         wait_until("Redis listens", START, || TcpStream::connect(self.address()).is_ok());
     }
@@ -439,23 +478,17 @@ impl Redis {
 #[test]
 fn redis_keeps_its_data_over_a_kill_and_ends_with_its_owner() {
     let mut redis = Redis::start();
-    let ask = |redis: &Redis, words: &[&str]| -> Option<String> {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
-        command.query(&mut connection).unwrap()
-    };
-    ask(&redis, &["SET", "k", "v"]);
+    let _: String = redis.ask(&["SET", "k", "v"]);
     redis.kill();
     redis.restart();
-    assert_eq!(ask(&redis, &["GET", "k"]).as_deref(), Some("v"));
+    assert_eq!(redis.ask::<String>(&["GET", "k"]), "v");
     redis.pause();
     let client = redis::Client::open(redis.url()).unwrap();
     assert!(client.get_connection_with_timeout(Duration::from_millis(300)).is_err());
     redis.resume();
     redis.stop();
     redis.restart();
-    assert_eq!(ask(&redis, &["GET", "k"]).as_deref(), Some("v"));
+    assert_eq!(redis.ask::<String>(&["GET", "k"]), "v");
     let (dir, address) = (redis.dir.clone(), redis.address());
     drop(redis);
     assert!(!dir.exists() && TcpStream::connect(address).is_err());

@@ -2,8 +2,9 @@
 //! waited for beyond a deadline. Knows nothing of claims.
 //!
 //! The command that meets a dead connection fails. Between attempts lies a delay that doubles from 50 ms to 5 s,
-//! shortened at random by up to a half; commands that come sooner fail at once. No command takes longer than
-//! the deadline, connecting included. A reply that came late is never taken for another command's: a
+//! shortened at random by up to a half; commands that come sooner fail at once. Only a connection that served for a
+//! second makes the next delay short again: a way that ends each of them soon is no storm of new ones. No command takes
+//! longer than the deadline, connecting included. A reply that came late is never taken for another command's: a
 //! connection that missed a deadline is dropped.
 
 use std::hash::{BuildHasher, RandomState};
@@ -19,6 +20,8 @@ use crate::clock::{Clock, System};
 
 const DELAY_FIRST: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(5);
+/// A connection that lasted so long was none of a row of failures.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Server errors by which a node says that it is not, or not yet, the one to ask.
 const WRONG_NODE: [&str; 6] = ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED"];
 
@@ -43,8 +46,10 @@ struct Link {
     generation: u64,
     /// The last one that failed, so that its failure counts once however many commands it met.
     failed: u64,
-    /// Failures since the last answer.
+    /// Failures since the last connection that settled.
     failures: u32,
+    /// When the last attempt to connect began (monotonic).
+    begun_at: Duration,
     not_before: Duration,
 }
 
@@ -79,7 +84,7 @@ impl Line {
         let result = answered.unwrap_or(Err(ClaimsError::Deadline(deadline)));
         match &result {
             Ok(replies) if !replies.iter().any(is_wrong_node) => {
-                self.answered();
+                self.connected.store(true, Ordering::Relaxed);
             }
             _ => self.failed(used),
         }
@@ -134,18 +139,14 @@ impl Line {
 
     fn begin(&self) -> Result<u64, ClaimsError> {
         let mut link = self.link();
-        let left = link.not_before.saturating_sub(self.clock.monotonic());
+        let now = self.clock.monotonic();
+        let left = link.not_before.saturating_sub(now);
         if !left.is_zero() {
             return Err(ClaimsError::Away(format!("the next attempt is in {} ms", left.as_millis())));
         }
         link.generation += 1;
+        link.begun_at = now;
         Ok(link.generation)
-    }
-
-    fn answered(&self) {
-        if !self.connected.swap(true, Ordering::Relaxed) {
-            self.link().failures = 0;
-        }
     }
 
     fn failed(&self, used: Option<u64>) {
@@ -155,9 +156,12 @@ impl Line {
             return;
         }
         link.failed = link.generation;
-        link.connection = None;
-        link.not_before =
-            self.clock.monotonic() + delay(link.failures, self.random.hash_one(link.generation));
+        let now = self.clock.monotonic();
+        // Without a connection, the time went into trying to get one.
+        if link.connection.take().is_some() && now.saturating_sub(link.begun_at) >= SETTLED {
+            link.failures = 0;
+        }
+        link.not_before = now + delay(link.failures, self.random.hash_one(link.generation));
         link.failures = link.failures.saturating_add(1);
     }
 }

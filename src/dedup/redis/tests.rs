@@ -444,6 +444,52 @@ async fn a_lease_is_exclusive_until_it_runs_out_and_is_then_taken_over_once() {
 }
 
 #[tokio::test]
+async fn a_lease_from_before_redis_clock_stepped_back_is_cut_and_its_holder_still_ends_it() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    let (short, hour) = (Duration::from_millis(200), Duration::from_secs(3_600));
+    for (n, over) in [(1, ""), (2, " over")] {
+        // As Redis holds it whose clock was an hour ahead when it was made.
+        let ends = Clock::now(&System::new()).plus(hour).millis();
+        let value = format!("claimed {ONE} lease {ends} 7{over}");
+        let _: () = server.raw(&["SET", &name(n), &value, "PX", "600000"]).await;
+        assert_eq!(refused_lease(&two, ask(&keys(n, None), 1, hour)).await, "lease");
+        assert_eq!(
+            server.raw::<String>(&["GET", &name(n)]).await,
+            value,
+            "not longer than an asker's may be"
+        );
+        assert_eq!(refused_lease(&two, ask(&keys(n, None), 2, short)).await, "lease");
+        let cut: String = server.raw(&["GET", &name(n)]).await;
+        assert!(
+            cut.starts_with(&format!("claimed {ONE} lease ")) && cut.ends_with(&format!(" 7{over}")),
+            "{cut}"
+        );
+        assert!((599_000..=600_000).contains(&server.raw::<i64>(&["PTTL", &name(n)]).await));
+    }
+    tokio::time::sleep(short * 2).await;
+    assert!(leased(&two, ask(&keys(1, None), 3, short)).await.0.is_over());
+    one.finish(&[id(2)]).await.unwrap();
+    assert_eq!(refused_lease(&two, ask(&keys(2, None), 4, short)).await, "done");
+}
+
+#[tokio::test]
+async fn a_sign_of_life_from_before_redis_clock_stepped_back_counts_for_nothing() {
+    let server = Server::start().await;
+    let (one, two) = (server.claims(ONE), server.claims(TWO));
+    one.renew().await.unwrap();
+    one.claim(&[id(1)]).await.unwrap();
+    let answers = two.claim(&[id(1)]).await.unwrap();
+    let [Shared::Theirs(claimant)] = &answers[..] else { panic!("{answers:?}") };
+    let lives = async || two.living(std::slice::from_ref(&claimant.owner)).await.unwrap()[0];
+    assert!(lives().await);
+    let _: i64 = server.raw(&["PEXPIRE", &format!("hookgate:alive:{ONE}"), "3600000"]).await;
+    assert!(!lives().await);
+    one.renew().await.unwrap();
+    assert!(lives().await);
+}
+
+#[tokio::test]
 async fn what_was_published_without_a_claim_is_taken_over_unless_it_is_known() {
     let server = Server::start().await;
     let (one, two) = (server.claims(ONE), server.claims(TWO));
