@@ -16,6 +16,7 @@ use super::untold::Untold;
 use crate::accept::{Accepted, Policy, Proof, TWINS_MAX};
 use crate::dedup::{Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Owner, RedisClaims, Silence};
 use crate::event::{Digest, Event, Keys, Sequence};
+use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
 use crate::reject::{Refused, Reject};
 use crate::relay;
@@ -129,6 +130,7 @@ impl Desk {
         match answer.leased {
             Leased::Mine(lease) => {
                 self.count(if lease.is_over() { Claimed::TakenOver } else { Claimed::Mine });
+                failpoint::reach(Point::ConfirmClaimAfter);
                 self.publish(event, Some(&lease), deadline).await.map(Step::Ended)
             }
             Leased::Done(_) if policy.forward_duplicates => {
@@ -199,7 +201,9 @@ impl Desk {
             }
             return Err(refusal(&confirmation));
         };
+        failpoint::reach(Point::ConfirmPublishAfter);
         self.untold.finish(&self.parts.redis, id).await;
+        failpoint::reach(Point::ConfirmDoneAfter);
         let outcome = if envelope.twin_of.is_some() { Outcome::Twin } else { Outcome::New };
         Ok(Accepted { proof: Proof::Confirmed(proof), outcome })
     }

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::dedup::RedisClaims;
 use crate::disk::Disk;
 use crate::event::{Digest, Event};
+use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
@@ -363,10 +364,12 @@ impl<D: Disk> Relay<D> {
         let message = Message::new(&event, taken.entry.sequence, attempt);
         let id = event.envelope().keys.message_id;
         let started = self.parts.clock.monotonic();
+        failpoint::reach(Point::RelayPublishBefore);
         let sink = Arc::clone(&self.parts.sink);
         let Ok(pending) = tokio::time::timeout(TAKE_IN, sink.publish(message)).await else {
             return Err(taken);
         };
+        failpoint::reach(Point::RelayPublishAfter);
         self.in_flight += 1;
         self.bytes_in_flight += taken.entry.bytes;
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());
