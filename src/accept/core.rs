@@ -172,6 +172,11 @@ impl<D: Disk> Core<D> {
         Ok(Decision::Staged(self.journal.append(&event), outcome))
     }
 
+    /// Tells both clocks, read at one moment, before a step: so that no key is older in it than it should be.
+    pub(super) fn observe(&mut self, wall: Timestamp, monotonic: Duration) {
+        self.index.observe(wall, monotonic);
+    }
+
     /// Looks after segments and key files; cheap when there is nothing to do. `wall` and `monotonic` are read
     /// at one moment.
     ///

@@ -252,6 +252,7 @@ impl Acceptor {
     ) -> Result<(), Fault> {
         let idle = work.is_empty();
         let started = clock.monotonic();
+        core.observe(clock.now(), started);
         let newest = core.step(work)?;
         let now = clock.monotonic();
         if !idle {
