@@ -20,6 +20,7 @@ mod confirm;
 mod crash;
 mod dedup;
 mod events;
+mod faults;
 mod handshake;
 mod hostile;
 mod inbox;
