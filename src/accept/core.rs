@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::dedup::{Claim, Index};
 use crate::disk::Disk;
 use crate::event::{Event, KeyEntry, Sequence};
+use crate::failpoint::{self, Point};
 use crate::journal::{Journal, Room};
 use crate::lanes::Lanes;
 use crate::metrics::{Ending, Outcome, Request};
@@ -83,6 +84,7 @@ impl<D: Disk> Core<D> {
             }
             self.decided.push((reply, decision, request));
         }
+        failpoint::reach(Point::AcceptStaged);
         self.commit()?;
         if fault.is_none() {
             self.carry_out(work.orders)?;
@@ -107,9 +109,11 @@ impl<D: Disk> Core<D> {
         if let Ok(committed) = &committed {
             self.lanes.push(&committed.appended);
         }
+        failpoint::reach(Point::AcceptAnswerBefore);
         for (reply, answer) in answers {
             reply.send(answer).ok();
         }
+        failpoint::reach(Point::AcceptAnswerAfter);
         if committed?.deferred == 0 {
             mem::take(&mut self.waiters).into_iter().for_each(|waiter| {
                 waiter.send(()).ok();

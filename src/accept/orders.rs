@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::dedup::Forgot;
 use crate::disk::Disk;
 use crate::event::{Digest, Sequence};
+use crate::failpoint::{self, Point};
 use crate::journal::{Mark, Position, Standing, State};
 use crate::lanes::Again;
 
@@ -150,6 +151,7 @@ impl<D: Disk> Core<D> {
                 _ => self.stage(action, &targets),
             };
             self.ordered.push(Ordered { action, targets, fates, reply });
+            failpoint::reach(Point::AcceptOrderStaged);
             self.commit()?;
         }
         Ok(())
@@ -248,6 +250,7 @@ impl<D: Disk> Core<D> {
     /// Everything staged is durable: lanes learn of it, then the operators.
     pub(super) fn announce(&mut self) {
         for Ordered { action, targets, mut fates, reply } in std::mem::take(&mut self.ordered) {
+            failpoint::reach(Point::AcceptOrderDurable);
             let mut again: BTreeMap<&Arc<str>, Again> = BTreeMap::new();
             for (target, (fate, standing)) in targets.iter().zip(&mut fates) {
                 let revived = || matches!(self.journal.standing(target.sequence), Some(Standing::Live(_)));

@@ -23,6 +23,7 @@ use crate::config::{self, Ack, Backend, Loaded, SinkKind};
 use crate::confirm::Confirmer;
 use crate::dedup::{self, Index, RedisClaims, RedisSettings};
 use crate::disk::RealDisk;
+use crate::failpoint::{self, Point};
 use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
 use crate::journal::{self, Journal, Reader};
 use crate::keeper::Keeper;
@@ -203,6 +204,7 @@ impl Gateway {
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
         let Self { ingress, admin, outlet, way } = self;
+        failpoint::reach(Point::StopBegun);
         let running = match way {
             Way::Journal(mut running) => {
                 tokio::join!(ingress.stop(true), running.stop_relay());
@@ -213,13 +215,17 @@ impl Gateway {
                 None
             }
         };
+        failpoint::reach(Point::StopDrained);
         if let Outlet::RabbitMq(sink) = &outlet {
             sink.close().await;
         }
         admin.stop().await;
+        failpoint::reach(Point::StopSinkClosed);
         let Running { acceptor, ended, .. } = running?;
         acceptor.stop();
-        tokio::time::timeout(LAST_COMMIT, ended).await.ok().and_then(Result::ok).flatten()
+        let fault = tokio::time::timeout(LAST_COMMIT, ended).await.ok().and_then(Result::ok).flatten();
+        failpoint::reach(Point::StopAfter);
+        fault
     }
 }
 

@@ -203,6 +203,7 @@ impl Desk {
         };
         failpoint::reach(Point::ConfirmDoneBefore);
         self.untold.finish(&self.parts.redis, id).await;
+        failpoint::reach(Point::ConfirmDoneAfter);
         let outcome = if envelope.twin_of.is_some() { Outcome::Twin } else { Outcome::New };
         Ok(Accepted { proof: Proof::Confirmed(proof), outcome })
     }

@@ -59,6 +59,8 @@ impl<D: Disk> Index<D> {
     pub fn open(disk: D, settings: Settings, now: Timestamp) -> Result<Self, IndexError> {
         let folder = Folder::open(&disk, &settings, now)?;
         let worker = Worker::new(disk.clone(), settings.inline);
+        let mut steady = Steady::default();
+        folder.runs.iter().filter(|run| !run.is_empty()).for_each(|run| steady.known(run.newest()));
         Ok(Self {
             disk,
             settings,
@@ -67,7 +69,7 @@ impl<D: Disk> Index<D> {
             runs: folder.runs,
             worker,
             forgotten: folder.forgotten,
-            steady: Steady::default(),
+            steady,
             aside: folder.aside,
             damage: folder.damage,
             durable_through: folder.durable_through,
@@ -105,6 +107,7 @@ impl<D: Disk> Index<D> {
                 index.take_in(key, &entry)?;
             }
             index.last = entry.sequence;
+            index.steady.known(entry.received_at);
             let full = index.active.as_ref().is_some_and(|table| table.bytes() >= index.settings.budget);
             if full || !index.sealed.is_empty() {
                 index.write_out(entry.sequence, full)?;

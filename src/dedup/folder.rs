@@ -14,6 +14,7 @@ use super::terms::{Damage, IndexError, Settings};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// What was found at start.
 pub(super) struct Folder<D: Disk> {
@@ -64,6 +65,7 @@ impl<D: Disk> Folder<D> {
         disk.sync_dir(dir).map_err(IndexError::io("sync the folder", dir))?;
         folder.runs.sort_by_key(|run| std::cmp::Reverse(run.name().through));
         folder.durable_through = folder.through();
+        failpoint::reach(Point::DedupOpenAfter);
         Ok(folder)
     }
 
@@ -84,6 +86,7 @@ impl<D: Disk> Folder<D> {
         for name in gone {
             let path = dir.join(name.with(Ending::Live));
             disk.remove(&path).map_err(IndexError::io("remove", &path))?;
+            failpoint::reach(Point::DedupOpenReplaced);
         }
         self.runs.retain(|run| !replaced.contains(&run.name().id));
         broken.retain(|(name, _)| !replaced.contains(&name.id));

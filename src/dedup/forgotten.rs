@@ -16,6 +16,7 @@ use super::run::Broken;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// Most keys that can be forgotten within one window.
 pub(super) const FORGOTTEN_MAX: usize = 65_536;
@@ -78,7 +79,9 @@ impl Forgotten {
         let file = disk.create(&temporary)?;
         disk.write_at(&file, &bytes, 0)?;
         disk.sync(&file)?;
+        failpoint::reach(Point::DedupForgottenSynced);
         disk.rename(&temporary, &dir.join(FILE))?;
+        failpoint::reach(Point::DedupForgottenRenamed);
         disk.sync_dir(dir)
     }
 

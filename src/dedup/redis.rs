@@ -57,6 +57,7 @@ use ::redis::io::tcp::TcpSettings;
 use ::redis::{Client, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};
 
 use crate::event::Digest;
+use crate::failpoint::{self, Point};
 
 mod alive;
 mod forget;
@@ -245,7 +246,9 @@ impl RedisClaims {
                 pipe.cmd("GET").arg(&key);
             }
             pipe.cmd("TIME");
+            failpoint::reach(Point::RedisClaimBefore);
             let replies = line.send(&pipe, 2 * part.len() + 1).await?;
+            failpoint::reach(Point::RedisClaimAfter);
             let now = time(replies.last())?;
             let mut older = Vec::new();
             for (pair, message_id) in replies.chunks_exact(2).zip(part) {
@@ -274,7 +277,9 @@ impl RedisClaims {
         let swaps = older.iter().map(|(_, message_id, seen, over)| {
             self.swap(message_id, seen, value::claimed(&settings.replica, run, *over), 0)
         });
+        failpoint::reach(Point::RedisRenewBefore);
         let replies = SWAP.run(&self.inner.line, &swaps.collect::<Vec<_>>()).await?;
+        failpoint::reach(Point::RedisRenewAfter);
         for ((at, ..), reply) in older.into_iter().zip(replies) {
             let reply = reply.map_err(|error| refused(&error))?;
             if reply != Value::Int(1) {
@@ -322,7 +327,10 @@ impl RedisClaims {
         let add = |pipe: &mut Pipeline, key| {
             pipe.cmd("SET").arg(key).arg(&value).arg("PX").arg(self.life());
         };
-        self.for_each(batch, add).await
+        failpoint::reach(Point::RedisDoneBefore);
+        self.for_each(batch, add).await?;
+        failpoint::reach(Point::RedisDoneAfter);
+        Ok(())
     }
 
     /// One command on the key of each event; the first that Redis refuses is the error.

@@ -1,4 +1,5 @@
-//! The index's own sense of time: wall time in which a forward step of the clock makes no key older.
+//! The index's own sense of time: wall time in which neither a forward step of the clock makes a key older, nor the time
+//! between two runs, which no monotonic clock has measured.
 //! Never reads a clock; `embedded` hands it what its caller read.
 
 use std::time::Duration;
@@ -10,14 +11,24 @@ use crate::clock::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Steady {
     last: Option<(Timestamp, Duration)>,
+    /// The newest event of earlier runs.
+    newest: Option<Timestamp>,
     ahead: Duration,
     until: Duration,
 }
 
 impl Steady {
+    /// Notes when an event of an earlier run was received: the first look at the clocks is measured from the newest.
+    pub(super) fn known(&mut self, at: Timestamp) {
+        self.newest = self.newest.max(Some(at));
+    }
+
     /// Notes both clocks, read at one moment.
     pub(super) fn observe(&mut self, wall: Timestamp, monotonic: Duration, window: Duration) {
-        let Some((last_wall, last_monotonic)) = self.last.replace((wall, monotonic)) else { return };
+        let first = self.newest.map(|at| (at, monotonic));
+        let Some((last_wall, last_monotonic)) = self.last.replace((wall, monotonic)).or(first) else {
+            return;
+        };
         let elapsed = monotonic.saturating_sub(last_monotonic);
         let step = wall.millis_since(last_wall.plus(elapsed));
         let size = Duration::from_millis(step.unsigned_abs());
@@ -60,6 +71,26 @@ mod tests {
         assert_eq!(steady.judge(at(900_114)), at(1_114));
         steady.observe(at(900_115), Duration::from_secs(115), WINDOW);
         assert_eq!(steady.judge(at(900_115)), at(900_115));
+    }
+
+    #[test]
+    fn the_time_between_two_runs_ages_nothing_until_a_window_has_passed_in_this_one() {
+        let mut steady = Steady::default();
+        steady.known(at(900));
+        steady.known(at(1_000));
+        steady.known(at(800));
+        steady.observe(at(900_000), Duration::from_secs(3), WINDOW);
+        assert_eq!(steady.judge(at(900_000)), at(1_000));
+        steady.observe(at(900_102), Duration::from_secs(105), WINDOW);
+        assert_eq!(steady.judge(at(900_102)), at(900_102));
+    }
+
+    #[test]
+    fn a_start_before_the_newest_event_is_no_step() {
+        let mut steady = Steady::default();
+        steady.known(at(1_000));
+        steady.observe(at(900), Duration::ZERO, WINDOW);
+        assert_eq!(steady.judge(at(900)), at(900));
     }
 
     #[test]

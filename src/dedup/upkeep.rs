@@ -14,6 +14,7 @@ use super::run::{Broken, Run};
 use super::terms::IndexError;
 use super::writer::{self, Plan};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::tasks;
 
 /// As many files of one day are probed before some of them are merged.
@@ -130,8 +131,10 @@ fn is_whole<D: Disk>(run: &Run<D>) -> bool {
 
 /// Removes what `run` replaces, now that it is durable. Readers that still have a file open keep it.
 fn merged<D: Disk>(disk: &D, run: Run<D>, old: &[PathBuf]) -> Result<Done<D>, IndexError> {
+    failpoint::reach(Point::DedupMergeAfter);
     for path in old {
         disk.remove(path).map_err(IndexError::io("remove", path))?;
+        failpoint::reach(Point::DedupMergeRemoved);
     }
     Ok(Done::Merged(run))
 }

@@ -9,6 +9,7 @@ use super::run::{Broken, Run, Section};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 256 * PAGE;
@@ -35,6 +36,7 @@ pub(super) fn write<D: Disk>(
 ) -> Result<Run<D>, Broken> {
     let temporary = plan.dir.join(plan.name.with(Ending::Temporary));
     let file = disk.create(&temporary)?;
+    failpoint::reach(Point::DedupFileCreated);
     let base = Base { sequence: plan.base, start: keyfile::day_start(plan.name.day) };
     let newest = Timestamp::from_millis(i64::MIN);
     let mut out =
@@ -53,7 +55,9 @@ pub(super) fn write<D: Disk>(
         replaced: plan.replaced,
     };
     disk.write_at(&file, &header.encode(), 0)?;
+    failpoint::reach(Point::DedupFileWritten);
     disk.sync(&file)?;
+    failpoint::reach(Point::DedupFileSynced);
     let path = publish(disk, &plan.dir, &temporary, plan.name)?;
     Ok(Run { disk: disk.clone(), path, header, file, messages, contents })
 }
@@ -61,7 +65,9 @@ pub(super) fn write<D: Disk>(
 fn publish<D: Disk>(disk: &D, dir: &Path, temporary: &Path, name: Name) -> Result<PathBuf, Broken> {
     let path = dir.join(name.with(Ending::Live));
     disk.rename(temporary, &path)?;
+    failpoint::reach(Point::DedupFileRenamed);
     disk.sync_dir(dir)?;
+    failpoint::reach(Point::DedupFileAfter);
     Ok(path)
 }
 

@@ -15,6 +15,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use super::peer::TrustedProxies;
 use super::{body, respond};
 use crate::delivery::{Delivery, Headers};
+use crate::failpoint::{self, Point};
 use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
@@ -151,7 +152,7 @@ impl Gate {
     ) -> HttpResponse {
         match answer {
             // Counted with its commit.
-            Answer::Kept { .. } => {}
+            Answer::Kept { .. } => failpoint::reach(Point::IngressAnswerDecided),
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
@@ -167,7 +168,9 @@ impl Gate {
                 }
             }
         }
-        respond::accepted(answer, source.statuses)
+        let response = respond::accepted(answer, source.statuses);
+        failpoint::reach(Point::IngressAnswerMade);
+        response
     }
 
     /// Who called, for the log.

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::error::{IoContext, JournalError};
 use super::segment::{self, HEADER, Header};
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 
 /// Locks the folder for as long as the returned file lives.
 pub(super) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::File, JournalError> {
@@ -50,7 +51,9 @@ pub(super) fn identity<D: Disk>(disk: &D, dir: &Path, numbers: &[u64]) -> Result
     disk.set_len(&file, 0).context("cut", &fresh)?;
     disk.write_at(&file, line.as_bytes(), 0).context("write", &fresh)?;
     disk.sync(&file).context("sync", &fresh)?;
+    failpoint::reach(Point::JournalIdentitySynced);
     disk.rename(&fresh, &path).context("rename", &path)?;
+    failpoint::reach(Point::JournalIdentityRenamed);
     disk.sync_dir(dir).context("sync", dir)?;
     Ok(id)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::error::{IoContext, JournalError};
 use super::segment;
 use crate::disk::Disk;
+use crate::failpoint::{self, Point};
 use crate::tasks;
 
 /// Jobs that may wait; the writer waits beyond that.
@@ -54,7 +55,11 @@ impl<D: Disk> Worker<D> {
                 Some(Done::Prepared(number, made.context("prepare", &segment::path(&self.dir, number))))
             }
             Job::Cut { file, number, len } => {
-                let cut = self.disk.set_len(&file, len).and_then(|()| self.disk.sync(&file));
+                failpoint::reach(Point::JournalCutBefore);
+                let cut = self.disk.set_len(&file, len);
+                failpoint::reach(Point::JournalCutDone);
+                let cut = cut.and_then(|()| self.disk.sync(&file));
+                failpoint::reach(Point::JournalCutAfter);
                 cut.context("cut", &segment::path(&self.dir, number)).err().map(Done::Failed)
             }
             Job::Remove { number } => self.remove(number).err().map(Done::Failed),
@@ -64,8 +69,12 @@ impl<D: Disk> Worker<D> {
     /// Unlinks durably before the next job, so that segments leave strictly oldest first.
     fn remove(&self, number: u64) -> Result<(), JournalError> {
         let path = segment::path(&self.dir, number);
+        failpoint::reach(Point::JournalRemoveBefore);
         self.disk.remove(&path).context("remove", &path)?;
-        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
+        failpoint::reach(Point::JournalRemoveDone);
+        self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+        failpoint::reach(Point::JournalRemoveAfter);
+        Ok(())
     }
 }
 

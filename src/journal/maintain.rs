@@ -15,6 +15,7 @@ use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// Segments removed in one call.
 const REMOVALS: usize = 4;
@@ -158,7 +159,10 @@ impl<D: Disk> Journal<D> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.commit().map(drop)
+        failpoint::reach(Point::JournalCompactStaged);
+        self.commit()?;
+        failpoint::reach(Point::JournalCompactAfter);
+        Ok(())
     }
 
     /// Stages a copy of the record at `at` if it is live there; false where it must stay.

@@ -25,6 +25,7 @@ use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::{KeyEntry, Sequence};
+use crate::failpoint::{self, Point};
 
 /// Records and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,10 +130,12 @@ impl<D: Disk> Journal<D> {
             _lock: lock,
         };
         journal.open_current()?;
+        failpoint::reach(Point::JournalRecoverOpened);
         journal.disk.sync(&journal.current.file).context("sync", &segment::path(&dir, number))?;
         journal.last_commit += 1;
         journal.prepare_next();
         journal.guard()?;
+        failpoint::reach(Point::JournalRecoverAfter);
         let first_live = journal.ledger().first_live();
         let recovery = Recovery { next_sequence: Sequence(journal.next_sequence), first_live, ..recovery };
         tracing::debug!(opened_at = %now, segments = numbers.len(), "journal opened");
@@ -215,6 +218,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
     fn remove(&self, number: u64) -> Result<(), JournalError> {
         let path = self.path(number);
         self.disk.remove(&path).context("remove", &path)?;
+        failpoint::reach(Point::JournalRecoverUnused);
         self.disk.sync_dir(&self.settings.dir).context("sync", &self.settings.dir)
     }
 
@@ -255,8 +259,10 @@ impl<'a, D: Disk> Rebuild<'a, D> {
                 break;
             };
             self.set_aside(&mut walk, place, end, DAMAGE)?;
+            failpoint::reach(Point::JournalRecoverAside);
             let frame = seal.gap(at, (end - at) as u32, Sequence(self.next), self.commit);
             disk.write_at(&file, &frame, at).context("write", &path)?;
+            failpoint::reach(Point::JournalRecoverGap);
             disk.sync(&file).context("sync", &path)?;
             at = end;
         }
@@ -403,6 +409,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let end = at.offset.min(len);
         if len > end {
             self.disk.set_len(file, end).context("cut", &path)?;
+            failpoint::reach(Point::JournalRecoverCut);
         }
         if last || len > end {
             self.disk.sync(file).context("sync", &path)?;
@@ -430,6 +437,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         };
         let copy = copy.context("create", &aside)?;
         walk.copy(from.offset..to, &copy, from.offset).context("write", &aside)?;
+        failpoint::reach(Point::JournalRecoverCopied);
         self.disk.sync(&copy).context("sync", &aside)?;
         self.disk.sync_dir(&self.settings.dir).context("sync", &self.settings.dir)?;
         let bytes = to - from.offset;

@@ -13,6 +13,7 @@ use super::segment::{self, HEADER, Header};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// How long a caller with nothing staged waits for a segment that is being prepared.
 const WAIT: Duration = Duration::from_secs(2);
@@ -170,6 +171,7 @@ impl<D: Disk> Journal<D> {
         let Next::Ready { number, file, bytes } = std::mem::replace(&mut self.next, Next::Missing) else {
             return Ok(());
         };
+        failpoint::reach(Point::JournalRollBefore);
         let old = std::mem::replace(
             &mut self.current,
             Current {
@@ -181,6 +183,7 @@ impl<D: Disk> Journal<D> {
             },
         );
         self.open_current()?;
+        failpoint::reach(Point::JournalRollAfter);
         self.ledger().resize(old.number, old.end);
         self.helper.submit(Job::Cut { file: old.file, number: old.number, len: old.end });
         self.prepare_next();

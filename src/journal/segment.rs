@@ -25,6 +25,7 @@ use super::error::{IoContext, JournalError};
 use super::record::{NUMBER_MAX, u32_at, u64_at};
 use crate::disk::Disk;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 
 /// Length of the header; the first frame lies behind it.
 pub(super) const HEADER: u64 = 64;
@@ -128,8 +129,12 @@ pub(super) fn numbers<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, Journal
 pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) -> io::Result<D::File> {
     let path = path(dir, number);
     let file = disk.create(&path)?;
+    failpoint::reach(Point::JournalPrepareCreated);
     match fill(disk, &file, bytes).and_then(|()| disk.sync_dir(dir)) {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            failpoint::reach(Point::JournalPrepareAfter);
+            Ok(file)
+        }
         Err(error) => {
             drop(file);
             disk.remove(&path)?;
@@ -153,6 +158,7 @@ fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
         }
         std::thread::sleep(BREATH);
     }
+    failpoint::reach(Point::JournalPrepareFilled);
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::event::{Event, Sequence};
+use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
@@ -239,6 +240,7 @@ impl<D: Disk> Inbox<D> {
             let mut out = self.out();
             match out.leases.grant(sequence, until, taken.entry.attempts.saturating_add(1)) {
                 Ok(grant) => {
+                    failpoint::reach(Point::RelayLeaseBefore);
                     let attempt = Attempt {
                         possible_duplicate: taken.entry.attempted,
                         redelivery: event.envelope().redelivery,
@@ -247,6 +249,7 @@ impl<D: Disk> Inbox<D> {
                     out.entries.insert(sequence, taken);
                     let message = Message::new(&event, sequence, attempt);
                     leased.push(Leased { token: grant.token, attempt: grant.attempt, message });
+                    failpoint::reach(Point::RelayLeaseAfter);
                 }
                 Err(_) => {
                     drop(out);
@@ -276,6 +279,7 @@ impl<D: Disk> Inbox<D> {
         if ended.is_empty() {
             return Ok(counted);
         }
+        failpoint::reach(Point::RelayAckBefore);
         self.waiting.freed.notify_waiters();
         let marks = ended.iter().map(|taken| (taken.entry.sequence, Mark::Confirmed)).collect();
         let (durable, lanes) = (self.parts.acceptor.mark(marks), Arc::clone(&self.parts.lanes));
@@ -283,6 +287,7 @@ impl<D: Disk> Inbox<D> {
         let settled = tasks::task(async move {
             let durable = durable.await.is_ok();
             if durable {
+                failpoint::reach(Point::RelayAckAfter);
                 ended.iter().for_each(|taken| lanes.ended(taken, Mark::Confirmed, now));
             }
             durable

@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::run::{Loaded, WATERMARK_STEP};
 use crate::accept::Acceptor;
 use crate::event::Sequence;
+use crate::failpoint::{self, Point};
 use crate::lanes::Lanes;
 
 /// Events of one or more sources whose watermarks were raised together.
@@ -61,6 +62,7 @@ impl Raising {
         let (waiting, ready): (Vec<_>, Vec<_>) =
             loaded.into_iter().partition(|one| needed.contains_key(&one.taken.source));
         let raises: Vec<_> = needed.into_iter().collect();
+        failpoint::reach(Point::RelayRaiseBefore);
         let durable = acceptor.raise(raises.clone());
         self.sources.extend(raises.iter().map(|(source, _)| Arc::clone(source)));
         self.events += waiting.len();
@@ -74,6 +76,7 @@ impl Raising {
     /// The next events whose wait is over; none where nothing waits.
     pub(super) async fn next(&mut self, lanes: &Lanes) -> Option<Raised> {
         let (raised, raises) = self.raises.next().await?;
+        failpoint::reach(Point::RelayRaiseAfter);
         self.events -= raised.loaded.len();
         self.bytes -= bytes(&raised.loaded);
         for (source, through) in raises {

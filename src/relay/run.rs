@@ -348,9 +348,6 @@ impl<D: Disk> Relay<D> {
                 }
             }
         }
-        if !mine.is_empty() {
-            failpoint::reach(Point::RelayClaimAfter);
-        }
         superseded.iter().for_each(|taken| self.suspects.remove(&taken.entry));
         self.in_flight += superseded.len();
         self.mark(superseded, Mark::Superseded);
@@ -367,6 +364,7 @@ impl<D: Disk> Relay<D> {
         let message = Message::new(&event, taken.entry.sequence, attempt);
         let id = event.envelope().keys.message_id;
         let started = self.parts.clock.monotonic();
+        failpoint::reach(Point::RelayPublishBefore);
         let sink = Arc::clone(&self.parts.sink);
         let Ok(pending) = tokio::time::timeout(TAKE_IN, sink.publish(message)).await else {
             return Err(taken);

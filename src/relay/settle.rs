@@ -47,6 +47,7 @@ impl<D: Disk> Relay<D> {
                     poisoned.push(taken);
                 }
                 Next::Mark(_) => {
+                    failpoint::reach(Point::RelayConfirmAfter);
                     self.observe_lag(&taken);
                     done.push(id);
                     confirmed.push(taken);
@@ -56,9 +57,7 @@ impl<D: Disk> Relay<D> {
             }
         }
         if let Some(claims) = self.claims.as_mut().filter(|_| !done.is_empty()) {
-            failpoint::reach(Point::RelayDoneBefore);
             claims.finish(&done).await;
-            failpoint::reach(Point::RelayDoneAfter);
         }
         self.mark(confirmed, Mark::Confirmed);
         self.mark(poisoned, Mark::Poisoned);
@@ -82,6 +81,7 @@ impl<D: Disk> Relay<D> {
         if ended.is_empty() {
             return;
         }
+        failpoint::reach(Point::RelayMarkBefore);
         let marks = ended.iter().map(|taken| (taken.entry.sequence, mark)).collect();
         let durable: oneshot::Receiver<()> = self.parts.acceptor.mark(marks);
         self.marking.push(Box::pin(async move { (ended, mark, durable.await.is_ok()) }));
@@ -91,6 +91,7 @@ impl<D: Disk> Relay<D> {
         self.in_flight = self.in_flight.saturating_sub(ended.len());
         let now = self.parts.clock.monotonic();
         if durable {
+            failpoint::reach(Point::RelayMarkAfter);
             ended.iter().for_each(|taken| self.parts.lanes.ended(taken, mark, now));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::dedup::{ClaimsError, Owner, RedisClaims, Shared, Silence};
 use crate::event::Digest;
+use crate::failpoint::{self, Point};
 
 /// Confirmed events that Redis still has to be told of, at most; 32 bytes each.
 const UNTOLD_MAX: usize = 100_000;
@@ -93,6 +94,7 @@ impl Claims {
     pub(super) async fn renew(&mut self, now: Duration) {
         if now >= self.renew_at {
             let renewed = self.redis.renew().await.is_ok();
+            failpoint::reach(Point::RedisAliveAfter);
             self.renew_at = now + if renewed { RENEW } else { PAUSE };
         }
     }
@@ -143,7 +145,12 @@ impl Claims {
                 gone.push((ids[at], claimant.clone()));
             }
         }
-        let taken = if gone.is_empty() { Vec::new() } else { self.redis.take_over(&gone).await? };
+        if gone.is_empty() {
+            return Ok(answers.iter().map(Answer::of).collect());
+        }
+        failpoint::reach(Point::RedisTakeoverBefore);
+        let taken = self.redis.take_over(&gone).await?;
+        failpoint::reach(Point::RedisTakeoverAfter);
         for (at, answer) in places.into_iter().zip(taken) {
             answers[at] = answer;
         }

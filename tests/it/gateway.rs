@@ -326,6 +326,11 @@ impl Gateway {
         (child.wait().unwrap().code(), begun.elapsed())
     }
 
+    /// Whether it has ended; [`Gateway::ended`] tells how.
+    pub fn is_dead(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
     /// SIGTERM: exit code and how long it took.
     pub fn terminate(&mut self) -> (Option<i32>, Duration) {
         self.signal(Signal::TERM);

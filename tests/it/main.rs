@@ -21,6 +21,7 @@ mod confirm;
 mod crash;
 mod dedup;
 mod events;
+mod faults;
 mod handshake;
 mod hostile;
 mod inbox;

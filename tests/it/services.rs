@@ -339,7 +339,8 @@ pub struct Drained {
 }
 
 impl Drained {
-    fn of(delivery: lapin::message::Delivery) -> Self {
+    /// A message that a consumer got.
+    pub fn of(delivery: lapin::message::Delivery) -> Self {
         let properties = &delivery.properties;
         let text = |value: &Option<lapin::types::ShortString>| {
             value.as_ref().map(ToString::to_string).unwrap_or_default()

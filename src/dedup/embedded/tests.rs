@@ -314,6 +314,25 @@ fn a_refilled_twin_finds_the_content_that_it_repeated() {
 }
 
 #[test]
+fn a_start_under_a_clock_that_is_far_ahead_keeps_every_key_until_a_window_has_passed() {
+    const AHEAD: i64 = 40 * 24 * HOUR;
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path(), 0);
+    assert_eq!(index.claim(&entry(1, None, 1, 0)).unwrap(), NEW);
+    index.flush(Sequence(1)).unwrap();
+    drop(index);
+    let mut index = open(dir.path(), AHEAD);
+    index.observe(at(AHEAD), Duration::ZERO);
+    index.maintain(at(AHEAD), Sequence(1)).unwrap();
+    assert_eq!(index.claim(&entry(1, None, 2, AHEAD)).unwrap(), known(1));
+    drop(index);
+    // The clock is mended, and the key is still there.
+    let mut index = open(dir.path(), HOUR);
+    index.observe(at(HOUR), Duration::ZERO);
+    assert_eq!(index.claim(&entry(1, None, 2, HOUR)).unwrap(), known(1));
+}
+
+#[test]
 fn a_day_that_is_over_becomes_one_file_and_an_aged_one_goes() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path(), 0);

@@ -10,6 +10,7 @@ use super::script::{Call, LEASE, RELEASE};
 use super::value::{self, Held};
 use super::{Claimant, ClaimsError, Done, Inner, RedisClaims, millis, refused, text, time};
 use crate::event::{Digest, Keys};
+use crate::failpoint::{self, Point};
 
 /// What a claim with a lease is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +82,9 @@ impl RedisClaims {
             ask.twins_max.to_string(),
             ask.silent.map(|claimant| claimant.seen.clone()).unwrap_or_default(),
         ];
+        failpoint::reach(Point::RedisLeaseBefore);
         let replies = LEASE.run(line, &[Call { keys: self.keys(ask.keys), arguments }]).await?;
+        failpoint::reach(Point::RedisLeaseAfter);
         let reply = match replies.into_iter().next() {
             Some(Ok(Value::Array(parts))) => parts,
             Some(Err(error)) => return Err(refused(&error)),

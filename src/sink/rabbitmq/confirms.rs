@@ -17,6 +17,7 @@ use lapin::message::BasicReturnMessage;
 use tokio::sync::{Notify, oneshot};
 
 use super::health::interrupted;
+use crate::failpoint::{self, Point};
 use crate::sink::Confirmation;
 
 /// A publish and its confirm, as lapin gives them.
@@ -165,6 +166,7 @@ impl InFlight {
         let mut ended = None;
         let mut observed = self.collect();
         while !observed.is_empty() {
+            failpoint::reach(Point::SinkConfirmAfter);
             barrier();
             let siblings = self.collect();
             for number in observed {

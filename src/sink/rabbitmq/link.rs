@@ -17,6 +17,7 @@ use super::confirms::{Acked, Flight, InFlight, barrier};
 use super::encode::{properties, short};
 use super::health::{Board, Trouble, interrupted, reply};
 use super::{Settings, topology};
+use crate::failpoint::{self, Point};
 use crate::sink::{Confirmation, Message, State};
 
 /// Messages taken in before confirms are looked at again.
@@ -216,7 +217,9 @@ impl Link<'_> {
             let confirm = channel.basic_publish(exchange, key, options, message.body(), properties).await?;
             confirm.await.map(Acked::from)
         };
+        failpoint::reach(Point::SinkPublishBefore);
         self.in_flight.push(flight, Box::pin(publishing));
+        failpoint::reach(Point::SinkPublishAfter);
     }
 
     /// Notices what no event tells: a channel or connection that ended in silence, a confirm that is overdue.

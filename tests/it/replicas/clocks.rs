@@ -55,7 +55,7 @@ fn steps_of_redis_clock_lose_and_double_nothing() {
 /// would last for the hour.
 fn killed_before_a_step_back(ack: Ack) {
     let point = match ack {
-        Ack::Journal => "relay.claim.after",
+        Ack::Journal => "redis.claim.after",
         Ack::Confirm => "confirm.claim.after",
     };
     let redis = Redis::start();

@@ -57,10 +57,10 @@ fn with_a_journal(point: &str, nth: u32, takes_over: bool) {
 #[test]
 fn what_a_replica_held_that_was_killed_at_any_point_is_taken_over_with_the_mark() {
     let points = [
-        ("relay.claim.after", 6, true),
+        ("redis.claim.after", 6, true),
         ("relay.publish.after", 30, true),
-        ("relay.done.before", 6, true),
-        ("relay.done.after", 6, false),
+        ("redis.done.before", 6, true),
+        ("redis.done.after", 6, false),
     ];
     at_once(points.map(|(point, nth, takes_over)| move || with_a_journal(point, nth, takes_over)));
 }
@@ -118,7 +118,7 @@ fn replicas_killed_at_each_point_in_turn_and_both_at_once_lose_and_double_nothin
         Ack::Journal => {
             in_turn(
                 ack,
-                &["relay.claim.after", "relay.publish.after", "relay.done.before", "relay.done.after"],
+                &["redis.claim.after", "relay.publish.after", "redis.done.before", "redis.done.after"],
             );
         }
         Ack::Confirm => {
