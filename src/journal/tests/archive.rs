@@ -139,6 +139,6 @@ fn a_segment_that_is_missing_between_others_is_told() {
     assert!(numbers.len() >= 3, "{numbers:?}");
     fs::remove_file(super::super::segment::path(dir.path(), numbers[1])).unwrap();
     let archive = Archive::read(dir.path()).unwrap();
-    assert!(archive.facts().damaged.iter().any(|damaged| damaged.what == "the segment is missing"));
+    assert!(archive.facts().damaged.iter().any(|damaged| damaged.what == "commits behind it are missing"));
     assert!(Archive::read(tempfile::tempdir().unwrap().path()).is_err(), "an empty folder is no journal");
 }
