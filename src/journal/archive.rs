@@ -15,7 +15,7 @@ use super::error::{IoContext, JournalError};
 use super::folder;
 use super::ledger::{Ledger, Moved, Segment, Standing, State};
 use super::record::{self, ALIGN, FRAME, Frame, Kind, MOVE, Seal, u64_at};
-use super::segment::{self, HEADER, Header, Position};
+use super::segment::{self, HEADER, Header, LONGEST, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::{Disk as _, ReadOnly};
@@ -240,7 +240,7 @@ impl Archive {
             }
             opened => opened.context("open", &path)?,
         };
-        let mut len = disk.len(&file).context("measure", &path)?;
+        let mut len = self.measure(&disk, &file, number)?;
         let seal = Seal::of(&self.id, number);
         match self.header(&disk, (&file, len), number, last) {
             Err(error) if is_cut(&error) => {
@@ -288,6 +288,20 @@ impl Archive {
             (facts.bytes, facts.used) = (len, at);
         }
         Ok(())
+    }
+
+    /// The length of a segment, as far as it can be one: a file of any length costs no more time than that.
+    fn measure(&mut self, disk: &ReadOnly, file: &std::fs::File, number: u64) -> Result<u64, JournalError> {
+        let len = disk.len(file).context("measure", &segment::path(&self.dir, number))?;
+        if len > LONGEST && self.ledger.index(number).is_none() {
+            self.damage(
+                Position { segment: number, offset: LONGEST },
+                len - LONGEST,
+                "the file is longer than any segment",
+                "hookgate has not written it like this; what lies behind the end of a segment is not read",
+            );
+        }
+        Ok(len.min(LONGEST))
     }
 
     /// Reads the header, and opens the segment in the ledger where that has not been done.
@@ -474,7 +488,7 @@ fn is_unused(disk: &ReadOnly, path: &Path) -> Result<bool, JournalError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         opened => opened.context("open", path)?,
     };
-    let len = disk.len(&file).context("measure", path)?;
+    let len = disk.len(&file).context("measure", path)?.min(LONGEST);
     Walk::new(disk, &file, Seal::of(&[0; 16], 0), len).is_blank().context("read", path)
 }
 

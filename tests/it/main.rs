@@ -29,6 +29,8 @@ mod lanes;
 mod lifecycle;
 mod limits;
 mod orders;
+mod outage;
+mod pending;
 mod providers;
 mod redis;
 mod reject;
