@@ -145,12 +145,12 @@ impl Pristine {
         // Where only the tail of the last segment is gone, no trace is left of it.
         if hit > 0 && (last != Some(number) || after.len() == before.len()) {
             assert!(
-                found.recovery.damaged.len() > 0 || found.recovery.truncated_bytes > 0,
+                !found.recovery.damaged.is_empty() || found.recovery.truncated_bytes > 0,
                 "{what}: not told"
             );
         }
         if hit > 0 && last != Some(number) {
-            assert!(found.recovery.damaged.len() > 0, "{what}: synced records are no torn tail");
+            assert!(!found.recovery.damaged.is_empty(), "{what}: synced records are no torn tail");
         }
         for report in &found.recovery.damaged {
             assert_eq!(disk.content(&report.aside).len() as u64, report.bytes, "{what}");
@@ -286,34 +286,38 @@ fn damage_of_a_sealed_segment_is_told_and_costs_none_of_the_next_ones() {
     sealed(1511);
 }
 
+/// Damages each sector of a segment in four ways.
+fn sectors(two: &Pristine, number: u64) {
+    let resized = |bytes: &mut Vec<u8>, end: usize| bytes.resize(bytes.len().max(end), 0);
+    each(0..two.end(number).div_ceil(SECTOR), |sector| {
+        let at = sector * SECTOR..(sector + 1) * SECTOR;
+        let before = sector.saturating_sub(1) * SECTOR;
+        two.survives(number, ("zeroed sector", sector), |bytes| {
+            resized(bytes, at.end);
+            bytes[at.clone()].fill(0);
+        });
+        two.survives(number, ("repeated sector", sector), |bytes| {
+            resized(bytes, at.end);
+            bytes.copy_within(before..before + SECTOR, at.start);
+        });
+        two.survives(number, ("swapped sector", sector), |bytes| {
+            resized(bytes, at.end);
+            bytes[before..at.end].rotate_left(SECTOR.min(at.end - before - 1));
+        });
+        two.survives(number, ("bits in sector", sector), |bytes| {
+            let other = sector * 7919 % bytes.len();
+            bytes[at.start.min(other) + 1] ^= 2;
+            bytes[other] ^= 16;
+        });
+    });
+}
+
 #[test]
 fn sectors_zeroed_repeated_or_swapped_cost_what_lay_in_them_and_no_more() {
     for base in [1, 5_000_000] {
         let two = written(2, base);
         for number in [two.segment(0), two.segment(1)] {
-            let sectors = two.end(number).div_ceil(SECTOR);
-            each(0..sectors, |sector| {
-                let at = sector * SECTOR..(sector + 1) * SECTOR;
-                let before = sector.saturating_sub(1) * SECTOR;
-                let told = |what| (what, sector);
-                two.survives(number, told("zeroed sector"), |bytes| {
-                    bytes.resize(bytes.len().max(at.end), 0);
-                    bytes[at.clone()].fill(0);
-                });
-                two.survives(number, told("repeated sector"), |bytes| {
-                    bytes.resize(bytes.len().max(at.end), 0);
-                    bytes.copy_within(before..before + SECTOR, at.start);
-                });
-                two.survives(number, told("swapped sector"), |bytes| {
-                    bytes.resize(bytes.len().max(at.end), 0);
-                    bytes[before..at.end].rotate_left(SECTOR.min(at.end - before - 1));
-                });
-                two.survives(number, told("bits in sector"), |bytes| {
-                    let other = sector * 7919 % bytes.len();
-                    bytes[at.start.min(other) + 1] ^= 2;
-                    bytes[other] ^= 16;
-                });
-            });
+            sectors(&two, number);
         }
     }
 }
