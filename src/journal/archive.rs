@@ -15,7 +15,7 @@ use super::error::{IoContext, JournalError};
 use super::folder;
 use super::ledger::{Ledger, Moved, Segment, Standing, State};
 use super::record::{self, ALIGN, FRAME, Frame, Kind, MOVE, Seal, u64_at};
-use super::segment::{self, HEADER, Header, Position};
+use super::segment::{self, HEADER, Header, LONGEST, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::{Disk as _, ReadOnly};
@@ -206,23 +206,29 @@ impl Archive {
     }
 
     /// A start of the gateway may leave a number out, but no commit: where both lack, a segment was taken away, or set
-    /// aside as a whole.
+    /// aside as a whole; where commits alone do, the end of the segment before.
     fn look_for_missing(&mut self, header: &Header) {
-        let Some(before) = self.facts.segments.last().map(|before| before.number) else { return };
-        if before + 1 >= header.number || header.commit <= self.commit + 1 || self.facts.removed > 0 {
+        let Some((number, end)) = self.facts.segments.last().map(|before| (before.number, before.used))
+        else {
+            return;
+        };
+        if !header.lacks(self.commit, end) || self.facts.removed > 0 {
             return;
         }
+        let file = segment::path(&self.dir, number);
+        let told = self.facts.damaged.last().is_some_and(|told| told.file == file && told.offset == end);
         let between = |file: &PathBuf| {
-            super::aside::origin(file).is_some_and(|(number, _)| number > before && number < header.number)
+            super::aside::origin(file).is_some_and(|(aside, _)| aside > number && aside < header.number)
         };
-        if !self.facts.aside.iter().any(between) {
-            self.damage(
-                Position { segment: before + 1, offset: 0 },
-                0,
-                "the segment is missing",
-                "its records are not here, and marks in it may be lost; put the file back if it was moved",
-            );
+        if told || self.facts.aside.iter().any(between) {
+            return;
         }
+        self.damage(
+            Position { segment: number, offset: end },
+            0,
+            segment::MISSING,
+            "a segment, or the end of this one, is not here: its records are lost to the gateway, and marks in it may be; put the file back if it was moved",
+        );
     }
 
     fn segment(&mut self, number: u64, last: bool, visit: Visit<'_>) -> Result<(), JournalError> {
@@ -234,7 +240,7 @@ impl Archive {
             }
             opened => opened.context("open", &path)?,
         };
-        let mut len = disk.len(&file).context("measure", &path)?;
+        let mut len = self.measure(&disk, &file, number)?;
         let seal = Seal::of(&self.id, number);
         match self.header(&disk, (&file, len), number, last) {
             Err(error) if is_cut(&error) => {
@@ -284,6 +290,20 @@ impl Archive {
         Ok(())
     }
 
+    /// The length of a segment, as far as it can be one: a file of any length costs no more time than that.
+    fn measure(&mut self, disk: &ReadOnly, file: &std::fs::File, number: u64) -> Result<u64, JournalError> {
+        let len = disk.len(file).context("measure", &segment::path(&self.dir, number))?;
+        if len > LONGEST && self.ledger.index(number).is_none() {
+            self.damage(
+                Position { segment: number, offset: LONGEST },
+                len - LONGEST,
+                "the file is longer than any segment",
+                "hookgate has not written it like this; what lies behind the end of a segment is not read",
+            );
+        }
+        Ok(len.min(LONGEST))
+    }
+
     /// Reads the header, and opens the segment in the ledger where that has not been done.
     fn header(
         &mut self,
@@ -315,11 +335,20 @@ impl Archive {
                 "the next start writes it anew from the records behind it, if any of them is whole",
             );
         }
-        let base = header.map_or(self.facts.next, |header| header.base.max(self.facts.next));
+        let base = match header {
+            Some(header) => header.base,
+            None => {
+                let first = walk.resync(HEADER, self.commit).context("read", &path)?;
+                Sequence(first.map_or(Ok((0, 0)), |first| walk.origin(first)).context("read", &path)?.0)
+            }
+        };
+        let base = base.max(self.facts.next);
         if self.ledger.index(number).is_none() {
             if let Some(header) = &header {
                 self.look_for_missing(header);
             }
+            let commit = header.map_or(0, |header| header.commit);
+            self.commit = self.commit.max(commit);
             self.facts.next = base;
             self.ledger.open_segment(Segment::new(number, Arc::new(()), base, len));
             self.facts.segments.push(SegmentFacts { number, ..SegmentFacts::default() });
@@ -459,7 +488,7 @@ fn is_unused(disk: &ReadOnly, path: &Path) -> Result<bool, JournalError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         opened => opened.context("open", path)?,
     };
-    let len = disk.len(&file).context("measure", path)?;
+    let len = disk.len(&file).context("measure", path)?.min(LONGEST);
     Walk::new(disk, &file, Seal::of(&[0; 16], 0), len).is_blank().context("read", path)
 }
 

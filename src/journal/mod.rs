@@ -14,6 +14,7 @@ mod maintain;
 mod reader;
 mod record;
 mod recover;
+mod repair;
 mod room;
 mod segment;
 mod survey;

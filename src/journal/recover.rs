@@ -7,7 +7,6 @@
 //! segment. A record whose mark is lost in a damaged range is live again: at least once, never lost.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -18,9 +17,9 @@ use super::error::{IoContext, JournalError};
 use super::folder;
 use super::helper::Helper;
 use super::ledger::{Ledger, Moved, Segment, State};
-use super::record::{self, FRAME, Frame, Kind, MOVE, Seal, u64_at};
+use super::record::{self, Frame, Kind, MOVE, Seal, u64_at};
 use super::room::Next;
-use super::segment::{self, HEADER, Header, Position};
+use super::segment::{self, HEADER, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
@@ -97,12 +96,9 @@ impl<D: Disk> Journal<D> {
         disk.create_dir(&dir).context("create", &dir)?;
         let lock = folder::lock(&disk, &dir)?;
         let numbers = segment::numbers(&disk, &dir)?;
-        let id = folder::identity(&disk, &dir, &numbers)?;
-        let mut scan = Rebuild::new(&disk, &settings, id, keys);
-        scan.segments(&numbers)?;
+        let Rebuilt { id, mut ledger, recovery, next, commit } = rebuild(&disk, &settings, &numbers, keys)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let (file, capacity) = first_segment(&disk, &settings, number)?;
-        let Rebuild { mut ledger, found: recovery, next, commit, .. } = scan;
         ledger.durable_through = Sequence(next - 1);
         let mut journal = Self {
             helper: Helper::start(disk.clone(), dir.clone(), settings.upkeep)
@@ -143,6 +139,29 @@ impl<D: Disk> Journal<D> {
     }
 }
 
+/// What the segments of a folder hold, once what was torn or damaged in them is put right.
+pub(super) struct Rebuilt<D: Disk> {
+    id: [u8; 16],
+    pub(super) ledger: Ledger<D::File>,
+    pub(super) recovery: Recovery,
+    pub(super) next: u64,
+    commit: u64,
+}
+
+/// Reads the segments of these numbers, oldest first, and repairs them.
+pub(super) fn rebuild<D: Disk>(
+    disk: &D,
+    settings: &Settings,
+    numbers: &[u64],
+    keys: &mut dyn FnMut(KeyEntry),
+) -> Result<Rebuilt<D>, JournalError> {
+    let id = folder::identity(disk, &settings.dir, numbers)?;
+    let mut scan = Rebuild::new(disk, settings, id, keys);
+    scan.segments(numbers)?;
+    let Rebuild { ledger, found: recovery, next, commit, .. } = scan;
+    Ok(Rebuilt { id, ledger, recovery, next, commit })
+}
+
 /// The first segment of this run; a smaller one where the disk has no space for a whole one.
 fn first_segment<D: Disk>(
     disk: &D,
@@ -159,15 +178,18 @@ fn first_segment<D: Disk>(
 }
 
 /// The state that grows as segments are read, oldest first.
-struct Rebuild<'a, D: Disk> {
-    disk: &'a D,
-    settings: &'a Settings,
-    id: [u8; 16],
+pub(super) struct Rebuild<'a, D: Disk> {
+    pub(super) disk: &'a D,
+    pub(super) settings: &'a Settings,
+    pub(super) id: [u8; 16],
     keys: &'a mut dyn FnMut(KeyEntry),
-    ledger: Ledger<D::File>,
-    found: Recovery,
-    next: u64,
-    commit: u64,
+    pub(super) ledger: Ledger<D::File>,
+    pub(super) found: Recovery,
+    pub(super) next: u64,
+    pub(super) commit: u64,
+    /// As many numbers at most were in ends of segments that cannot be read. If nothing behind them tells how many, they
+    /// are left out: none is used again.
+    pub(super) unread: u64,
     names: Vec<Arc<str>>,
     /// Source and size of each event from `first` on, for the counts by source; dropped after the start.
     sizes: BTreeMap<u64, Vec<(u32, u32)>>,
@@ -185,6 +207,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             found: Recovery::default(),
             next: 1,
             commit: 0,
+            unread: 0,
             names: Vec::new(),
             sizes: BTreeMap::new(),
             moved_sizes: BTreeMap::new(),
@@ -202,6 +225,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         for number in &written {
             self.segment(*number, Some(number) == written.last())?;
         }
+        self.next += self.unread;
         self.count_live();
         Ok(())
     }
@@ -215,7 +239,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         walk.is_blank().context("read", &path)
     }
 
-    fn remove(&self, number: u64) -> Result<(), JournalError> {
+    pub(super) fn remove(&self, number: u64) -> Result<(), JournalError> {
         let path = self.path(number);
         self.disk.remove(&path).context("remove", &path)?;
         failpoint::reach(Point::JournalRecoverUnused);
@@ -238,7 +262,10 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let seal = Seal::of(&self.id, number);
         let mut walk = Walk::new(disk, &file, seal, len);
         if let Some(header) = header {
+            self.report_missing(&header)?;
             self.next = self.next.max(header.base.0);
+            self.commit = self.commit.max(header.commit);
+            self.unread = 0;
         } else if !self.restore_header(&mut walk, (number, last), &file)? {
             return Ok(());
         }
@@ -272,36 +299,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             walk.copy(newest..at, &file, 0).context("write", &path)?;
         }
         self.cut(&mut walk, (Position { segment: number, offset: at }, len), last, &file)
-    }
-
-    /// Handles a header that is not whole; false where nothing in the file is.
-    fn restore_header(
-        &mut self,
-        walk: &mut Walk<'_, D>,
-        (number, last): (u64, bool),
-        file: &D::File,
-    ) -> Result<bool, JournalError> {
-        let path = self.path(number);
-        let start = Position { segment: number, offset: 0 };
-        let written = walk.written(0).context("read", &path)?;
-        let Some(first) = walk.resync(HEADER, self.commit).context("read", &path)? else {
-            if last {
-                self.found.truncated_bytes += written;
-                self.next += written / FRAME as u64 + 1;
-            } else {
-                self.set_aside(walk, start, written, "nothing in the segment is whole")?;
-            }
-            self.remove(number)?;
-            return Ok(false);
-        };
-        self.set_aside(walk, start, HEADER, "the header of the segment, written anew from its records")?;
-        let frame = walk.frame(first).context("read", &path)?;
-        let (base, commit) = frame.map_or((self.next, self.commit), |frame| (frame.sequence.0, frame.commit));
-        self.next = self.next.max(if first == HEADER { base } else { 0 });
-        let header = Header { journal: self.id, number, base: Sequence(self.next), commit };
-        self.disk.write_at(file, &header.encode(), 0).context("write", &path)?;
-        self.disk.sync(file).context("sync", &path)?;
-        Ok(true)
     }
 
     /// Takes a whole frame in; false where its head cannot be understood.
@@ -385,66 +382,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         Some(())
     }
 
-    /// Cuts the file behind its last whole frame. What is cut from any but the last segment had been synced; of the
-    /// last nothing counts as kept before this sync.
-    fn cut(
-        &mut self,
-        walk: &mut Walk<'_, D>,
-        (at, len): (Position, u64),
-        last: bool,
-        file: &D::File,
-    ) -> Result<(), JournalError> {
-        let path = self.path(at.segment);
-        let written = walk.written(at.offset).context("read", &path)?;
-        if written > at.offset {
-            let bytes = written - at.offset;
-            if last {
-                self.found.truncated_bytes += bytes;
-            } else {
-                self.set_aside(walk, at, written, "the end of a synced segment")?;
-            }
-            // Whatever numbers were in there are not used again.
-            self.next += bytes / FRAME as u64 + 1;
-        }
-        let end = at.offset.min(len);
-        if len > end {
-            self.disk.set_len(file, end).context("cut", &path)?;
-            failpoint::reach(Point::JournalRecoverCut);
-        }
-        if last || len > end {
-            self.disk.sync(file).context("sync", &path)?;
-        }
-        self.ledger.resize(at.segment, end);
-        if let Some(segment) = self.ledger.segments.back_mut() {
-            segment.end = end;
-        }
-        Ok(())
-    }
-
-    /// Copies a damaged range to a file of its own, durably, and reports it.
-    fn set_aside(
-        &mut self,
-        walk: &mut Walk<'_, D>,
-        from: Position,
-        to: u64,
-        what: &'static str,
-    ) -> Result<(), JournalError> {
-        let file = self.path(from.segment);
-        let aside = segment::aside(&self.settings.dir, from.segment, from.offset);
-        let copy = match self.disk.create(&aside) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.disk.open(&aside),
-            created => created,
-        };
-        let copy = copy.context("create", &aside)?;
-        walk.copy(from.offset..to, &copy, from.offset).context("write", &aside)?;
-        failpoint::reach(Point::JournalRecoverCopied);
-        self.disk.sync(&copy).context("sync", &aside)?;
-        self.disk.sync_dir(&self.settings.dir).context("sync", &self.settings.dir)?;
-        let bytes = to - from.offset;
-        self.found.damaged.push(DamageReport { file, offset: from.offset, bytes, what, aside });
-        Ok(())
-    }
-
     fn count_live(&mut self) {
         for (number, sizes) in &self.sizes {
             let Some(index) = self.ledger.index(*number) else { continue };
@@ -471,7 +408,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         index as u32
     }
 
-    fn path(&self, number: u64) -> PathBuf {
+    pub(super) fn path(&self, number: u64) -> PathBuf {
         segment::path(&self.settings.dir, number)
     }
 }

@@ -78,7 +78,7 @@ impl Settings {
 
     pub(super) fn check(&self) -> Result<(), JournalError> {
         let (segment, all) = (self.segment_bytes, self.bytes_max);
-        if !(64 << 10..=1 << 30).contains(&segment) || !segment.is_multiple_of(8) {
+        if !(64 << 10..=segment::LONGEST).contains(&segment) || !segment.is_multiple_of(8) {
             let text = format!("segment_bytes is {segment}; use 64 KiB to 1 GiB, a multiple of 8");
             return Err(JournalError::Settings(text));
         }
@@ -194,7 +194,9 @@ impl<D: Disk> Journal<D> {
     pub(super) fn open_current(&mut self) -> Result<(), JournalError> {
         let base = Sequence(self.first_staged());
         let commit = self.last_commit + 1;
-        let header = Header { journal: self.id, number: self.current.number, base, commit };
+        // No segment is so long that this does not fit.
+        let before = self.ledger().segments.back().map_or(0, |before| before.end as u32);
+        let header = Header { journal: self.id, number: self.current.number, base, commit, before };
         let mut start = Vec::new();
         put_watermarks(&mut start, base, commit, self.watermarks.iter().map(|(s, t)| (&**s, *t)));
         self.current.seal.close(&mut start, HEADER);

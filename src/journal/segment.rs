@@ -11,7 +11,7 @@
 //! | 32 | 8 | number of the segment |
 //! | 40 | 8 | base: the sequence of the first event that is appended to it |
 //! | 48 | 8 | number of its first commit |
-//! | 56 | 4 | zero |
+//! | 56 | 4 | where the frames of the segment before it end; 0 where that is not known |
 //! | 60 | 4 | CRC-32C of bytes 0..60 |
 //!
 //! Magic, version, number and check keep their places in every later version. A segment is written full of
@@ -22,13 +22,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{IoContext, JournalError};
-use super::record::{NUMBER_MAX, u32_at, u64_at};
+use super::record::{ALIGN, NUMBER_MAX, u32_at, u64_at};
 use crate::disk::Disk;
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 
 /// Length of the header; the first frame lies behind it.
 pub(super) const HEADER: u64 = 64;
+/// What is wrong where a segment or the end of one is not there.
+pub(super) const MISSING: &str = "commits behind it are missing";
+/// The longest that a segment can be.
+pub(super) const LONGEST: u64 = 1 << 30;
 /// The format that this version reads and writes.
 pub(super) const VERSION: u32 = 1;
 
@@ -62,6 +66,7 @@ pub(super) struct Header {
     pub(super) number: u64,
     pub(super) base: Sequence,
     pub(super) commit: u64,
+    pub(super) before: u32,
 }
 
 impl Header {
@@ -73,9 +78,16 @@ impl Header {
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.base.0.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.commit.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.before.to_le_bytes());
         let check = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&check.to_le_bytes());
         bytes
+    }
+
+    /// Whether commits lack between the last one known, in a segment whose frames end at `end`, and this segment: either
+    /// whole ones, or the end of the last.
+    pub(super) fn lacks(&self, commit: u64, end: u64) -> bool {
+        self.commit > commit.saturating_add(1) || u64::from(self.before) > end.next_multiple_of(ALIGN)
     }
 
     /// The header, none where it is damaged, or the version where it is whole but of another format.
@@ -96,6 +108,7 @@ impl Header {
             number: u64_at(bytes, 32)?,
             base: Sequence(u64_at(bytes, 40)?),
             commit: u64_at(bytes, 48)?,
+            before: u32_at(bytes, 56)?,
         };
         let counts = header.number.max(header.base.0).max(header.commit) <= NUMBER_MAX;
         counts.then_some((header, u32_at(bytes, 8)?))

@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::record::{ALIGN, FRAME, Frame, Seal};
+use super::record::{ALIGN, FRAME, Frame, Kind, Seal};
 use crate::disk::Disk;
 
 /// Bytes of one read; a body that is longer than what is left of it is skipped, not read.
@@ -98,6 +98,22 @@ impl<'a, D: Disk> Walk<'a, D> {
             at += ALIGN;
         }
         Ok(None)
+    }
+
+    /// What a header that is lost said, as far as the frames tell that are whole from `first` on: the number of the first
+    /// event behind it, 0 where they name none, and a commit that is no later than the first.
+    pub(super) fn origin(&mut self, first: u64) -> io::Result<(u64, u64)> {
+        let (mut at, mut commit) = (Some(first), None);
+        while let Some(place) = at {
+            let Some(frame) = self.whole(place)? else { break };
+            let commit = *commit.get_or_insert(frame.commit);
+            // A moved event has the number that it got in its home.
+            if frame.kind != Kind::Moved {
+                return Ok((frame.sequence.0, commit));
+            }
+            at = self.resync(place + frame.size(), commit)?;
+        }
+        Ok((0, commit.unwrap_or_default()))
     }
 
     /// True where every byte is zero.

@@ -31,6 +31,8 @@ mod lanes;
 mod lifecycle;
 mod limits;
 mod orders;
+mod outage;
+mod pending;
 #[cfg(feature = "failpoints")]
 mod promises;
 mod providers;

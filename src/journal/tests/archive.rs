@@ -139,6 +139,21 @@ fn a_segment_that_is_missing_between_others_is_told() {
     assert!(numbers.len() >= 3, "{numbers:?}");
     fs::remove_file(super::super::segment::path(dir.path(), numbers[1])).unwrap();
     let archive = Archive::read(dir.path()).unwrap();
-    assert!(archive.facts().damaged.iter().any(|damaged| damaged.what == "the segment is missing"));
+    assert!(archive.facts().damaged.iter().any(|damaged| damaged.what == "commits behind it are missing"));
     assert!(Archive::read(tempfile::tempdir().unwrap().path()).is_err(), "an empty folder is no journal");
+}
+
+#[test]
+fn a_file_of_any_length_is_told_and_read_as_far_as_a_segment_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path());
+    let sound = Archive::read(dir.path()).unwrap().facts().clone();
+    let first = super::super::segment::path(dir.path(), sound.segments[0].number);
+    fs::OpenOptions::new().write(true).open(first).unwrap().set_len(1 << 40).unwrap();
+    let facts = Archive::read(dir.path()).unwrap().facts().clone();
+    assert_eq!(facts.damaged.len(), 1, "{:?}", facts.damaged);
+    assert_eq!(facts.damaged[0].what, "the file is longer than any segment");
+    let records =
+        |facts: &super::super::Facts| facts.segments.iter().map(|segment| segment.records).sum::<u64>();
+    assert_eq!(records(&facts), records(&sound));
 }

@@ -175,7 +175,7 @@ proptest! {
         has_header in prop::bool::weighted(0.9),
     ) {
         let (disk, seal) = (MemDisk::default(), Seal::of(&JOURNAL, 1));
-        let header = Header { journal: JOURNAL, number: 1, base: Sequence(base), commit };
+        let header = Header { journal: JOURNAL, number: 1, base: Sequence(base), commit, before: 0 };
         let header = if has_header { header.encode() } else { [7; HEADER as usize] };
         let bytes = [&header[..], &seal_forged(&forged, seal), &junk].concat();
         let digits = hex::encode(JOURNAL);

@@ -3,6 +3,7 @@
 mod archive;
 mod damage;
 mod disk;
+mod flips;
 mod hostile;
 mod model;
 mod open;
