@@ -1,6 +1,6 @@
 //! The checker: messages as they come out, compared with the ledger. Pure; `selftest` shows that it tells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::ledger::{Hash, Notes};
@@ -79,9 +79,12 @@ pub struct Blind {
     pub to: u64,
 }
 
+#[derive(Clone, Copy)]
 struct Seen {
     digest: Hash,
     connection: u32,
+    at: u64,
+    marked: bool,
 }
 
 /// What came out so far.
@@ -93,6 +96,10 @@ pub struct Checker {
     pub unordered: Vec<usize>,
     /// When marked copies came, and whether they are copies of something seen.
     marks: Vec<u64>,
+    /// Copies without a mark, and the first message of their event.
+    unmarked: Vec<(Message, Seen)>,
+    /// Events whose one unmarked message came after a marked one.
+    allowed: HashSet<Hash>,
     pub messages: u64,
     pub copies: u64,
     pub again: u64,
@@ -107,22 +114,22 @@ impl Checker {
     /// A message came out.
     pub fn take(&mut self, message: &Message) {
         let name = hex::encode(message.message_id);
-        let earlier = self.seen.get(&message.message_id).map(|seen| (seen.digest, seen.connection));
-        if let Some((digest, connection)) = earlier {
-            if digest != message.digest {
+        if let Some(seen) = self.seen.get(&message.message_id).copied() {
+            if seen.digest != message.digest {
                 self.tell(Broken::Changed, format!("the copies of {name} differ"));
             }
-            if message.again && connection < message.connection {
+            if message.again && seen.connection < message.connection {
                 // The drain took it and the broker did not learn so: no doing of the gateway's.
                 self.again += 1;
                 return;
             }
             self.copies += 1;
             if !message.marked && !message.redelivery {
-                self.tell(Broken::Unmarked, format!("{name} came again, {message:?}"));
+                self.unmarked.push((*message, seen));
             }
         } else {
-            let seen = Seen { digest: message.digest, connection: message.connection };
+            let Message { digest, connection, at, marked, .. } = *message;
+            let seen = Seen { digest, connection, at, marked };
             self.seen.insert(message.message_id, seen);
         }
         self.messages += 1;
@@ -179,6 +186,29 @@ impl Checker {
         told.into_iter().for_each(|(broken, case)| self.tell(broken, case));
     }
 
+    /// Tells of copies without a mark, and counts those that stand for an event's one unmarked message: the first
+    /// went out marked while Redis could not be asked, and nothing told the claim that came after it.
+    fn unmarked(&mut self, blind: &[Blind]) -> usize {
+        let mut allowed = 0;
+        for (message, seen) in std::mem::take(&mut self.unmarked) {
+            let untold = |at: u64| blind.iter().any(|blind| (blind.from..=blind.to).contains(&at));
+            if seen.marked && untold(seen.at) && self.allowed.insert(message.message_id) {
+                allowed += 1;
+                continue;
+            }
+            let case = format!(
+                "{} of source {} came {} at {} ms and unmarked at {} ms",
+                hex::encode(message.message_id),
+                message.source,
+                if seen.marked { "marked" } else { "unmarked" },
+                seen.at,
+                message.at
+            );
+            self.tell(Broken::Unmarked, case);
+        }
+        allowed
+    }
+
     /// Compares marked copies with what happened: at no moment may there have been more of them than the incidents
     /// before it allow. How many came after each incident and before the next.
     pub fn marked(&mut self, incidents: &[Incident], blind: &[Blind]) -> Marked {
@@ -187,7 +217,8 @@ impl Checker {
         marks.sort_unstable();
         let all = marks.len();
         marks.retain(|at| !blind.iter().any(|blind| (blind.from..=blind.to).contains(at)));
-        let mut marked = Marked { blind: all - marks.len(), ..Marked::default() };
+        let unmarked = self.unmarked(blind);
+        let mut marked = Marked { blind: all - marks.len(), unmarked, ..Marked::default() };
         let mut after = vec![0_u32; incidents.len()];
         let mut allowed = 0_u64;
         let mut next = 0;
@@ -215,4 +246,6 @@ pub struct Marked {
     pub after: Vec<u32>,
     /// While Redis was away.
     pub blind: usize,
+    /// Copies without a mark of what went out marked while Redis was away.
+    pub unmarked: usize,
 }

@@ -34,7 +34,9 @@ pub fn run(site: &Site<'_>) {
             break;
         }
         site.tally.fault(&step.fault);
+        site.trace(|| format!("{:?} of gateway {} for {:?}", step.fault, step.gateway, step.hold));
         happen(site, step);
+        site.trace(|| "that is over".to_owned());
     }
     site.lanes.fetch_sub(1, Ordering::SeqCst);
 }

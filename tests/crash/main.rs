@@ -8,20 +8,27 @@
 
 use std::process::ExitCode;
 
-/// Fixtures of the integration tests.
+// Fixtures of the integration tests, of which only some parts are needed here.
 #[path = "../it/chaos.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod chaos;
 #[path = "../it/gateway.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod gateway;
 #[path = "../it/http.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod http;
 #[path = "../it/load.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod load;
 #[path = "../it/scrape.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod scrape;
 #[path = "../it/senders.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod senders;
 #[path = "../it/services.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
 mod services;
 
 mod check;

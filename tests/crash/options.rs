@@ -20,6 +20,7 @@ with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1:
   --senders N        connections of the sender (12)
   --seed N           repeat a run: same faults, same events in the same order by each sender
   --stage N          only that stage of the plan, counted from 0
+  --trace            tell each fault and kill as it happens, in milliseconds of the stage
   --report FILE      write the result as Markdown too
   --long             1000000 events at 1000/s, 440 gateway kills, 30 + 30 of RabbitMQ and Redis, 200 network faults
                      (release build; about 30 minutes)
@@ -49,6 +50,8 @@ pub struct Options {
     /// Only this stage.
     pub stage: Option<u32>,
     pub report: Option<PathBuf>,
+    /// Tells what happens.
+    pub trace: bool,
     /// As typed, for the report.
     pub line: String,
 }
@@ -68,7 +71,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Command, String> 
     }
     let long = has("--long");
     let (mut named, mut report) = (std::collections::BTreeMap::<String, u64>::new(), None);
-    let mut rest = words.iter().filter(|word| *word != "--long");
+    let mut rest = words.iter().filter(|word| !["--long", "--trace"].contains(&word.as_str()));
     while let Some(word) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("«{word}» needs a value"))?;
         match word.as_str() {
@@ -98,6 +101,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Command, String> 
         senders: of("--senders", 12, 16)?.clamp(1, 64),
         stage: named.contains_key("--stage").then(|| of("--stage", 0, 0)).transpose()?,
         report,
+        trace: has("--trace"),
         line: words.join(" "),
     };
     if options.events < 400 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::check::Broken;
 use crate::gateway::{Client, Gateway};
 use crate::plan::Kill;
-use crate::stage::{COPIES, Site};
+use crate::stage::{ANYWHERE, COPIES, Site};
 use crate::topology::Unit;
 
 const LOOK: Duration = Duration::from_millis(5);
@@ -86,6 +86,7 @@ impl Reaper<'_> {
         let Some(kill) = self.kills.pop_front() else { return };
         self.armed = false;
         self.site.incident(COPIES);
+        self.site.trace(|| format!("gateway {} killed at {}", kill.gateway, point.unwrap_or(ANYWHERE)));
         self.site.tally.killed(point, kill.point.map(|(point, _)| point.name()));
         sleep(kill.pause);
     }

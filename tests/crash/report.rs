@@ -75,12 +75,12 @@ fn middle<T: Copy + Default>(sorted: &[T]) -> T {
 }
 
 fn table(text: &mut String, rows: &[Row]) {
-    text.push_str("\n| stage | topology | sent | 2xx | messages | copies, all marked | marked | while Redis is away | again by RabbitMQ | violations | s |\n");
-    text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+    text.push_str("\n| stage | topology | sent | 2xx | messages | copies | marked | marked, Redis away | first marked, Redis away | again by RabbitMQ | violations | s |\n");
+    text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for row in rows {
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.stage,
             row.topology,
             row.sent,
@@ -89,6 +89,7 @@ fn table(text: &mut String, rows: &[Row]) {
             row.copies,
             row.marked.after.iter().sum::<u32>(),
             row.marked.blind,
+            row.marked.unmarked,
             row.again,
             row.violations,
             row.seconds

@@ -56,6 +56,17 @@ const CASES: &[(&str, Option<Broken>, Plant)] = &[
         let copies = messages[..11].to_vec();
         messages.extend(copies.into_iter().map(|copy| Message { marked: true, at: 9_500, ..copy }));
     }),
+    ("an unmarked copy of what went out marked while Redis was away", None, |messages, _| {
+        messages[199].at = 9_500;
+        messages[199].marked = true;
+        messages.push(Message { marked: false, sequence: None, ..messages[199] });
+    }),
+    ("two of them", Some(Broken::Unmarked), |messages, _| {
+        messages[199].at = 9_500;
+        messages[199].marked = true;
+        let copy = Message { marked: false, sequence: None, ..messages[199] };
+        messages.extend([copy, copy]);
+    }),
     ("an answer with another message id", Some(Broken::Answer), |messages, notes| {
         let kept = Kept { message_id: [8; 32], digest: messages[5].digest, at: 0 };
         notes.keeps(5, kept);

@@ -67,6 +67,7 @@ pub struct Site<'a> {
     pub seed: u64,
     pub stage: &'a Stage,
     pub tally: &'a Tally,
+    pub trace: bool,
     pub broker: &'a Mutex<RabbitMq>,
     pub redis: &'a Mutex<Redis>,
     pub units: Vec<Unit>,
@@ -97,6 +98,13 @@ impl Site<'_> {
     /// Milliseconds of the stage.
     pub fn now(&self) -> u64 {
         self.begun.elapsed().as_millis() as u64
+    }
+
+    /// Tells what happens, where that was asked for.
+    pub fn trace(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>8} ms  {}", self.now(), what());
+        }
     }
 
     pub fn stopped(&self) -> bool {
@@ -239,6 +247,7 @@ fn run(
         seed: options.seed,
         stage,
         tally,
+        trace: options.trace,
         broker,
         redis,
         units,

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be set up is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "tests measure real time")]
 
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod chaos;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod http;
 mod load;
 mod scrape;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;
 mod services;
 
