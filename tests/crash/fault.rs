@@ -13,7 +13,7 @@ use crate::chaos::Mode;
 use crate::check::Blind;
 use crate::events::SOURCES;
 use crate::plan::{Fault, Link, Service, Step};
-use crate::services::RabbitMq;
+use crate::services::{MESSAGE_BYTES_MAX, RabbitMq};
 use crate::stage::{COPIES, Site};
 
 /// The gateway waits that long for a confirm, then for another connection.
@@ -71,7 +71,7 @@ fn happen(site: &Site<'_>, step: &Step) {
         }),
         Fault::Pause(Service::Gateway) => pause_gateway(site, step),
         Fault::Net(link, mode) => network(site, step, link, mode),
-        // A gateway that is away holds no kill here.
+        // That is the reaper's.
         Fault::Kill(Service::Gateway) => {}
         Fault::MemoryAlarm => {
             let set = "set_vm_memory_high_watermark";
@@ -82,6 +82,7 @@ fn happen(site: &Site<'_>, step: &Step) {
         }
         Fault::Unbind | Fault::Delete => unroute(site, step),
         Fault::Full => full(site, step),
+        Fault::Small => small(site, step),
     }
 }
 
@@ -104,7 +105,7 @@ fn pause_gateway(site: &Site<'_>, step: &Step) {
     let pause = || {
         // Not while it is started anew.
         let gateway = unit.gateway.lock().unwrap();
-        if !gateway.is_running() {
+        if !unit.lives.load(Ordering::SeqCst) {
             return None;
         }
         let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap())?;
@@ -114,7 +115,8 @@ fn pause_gateway(site: &Site<'_>, step: &Step) {
     let Some(pid) = pause() else { return };
     sleep(step.hold);
     let gateway = unit.gateway.lock().unwrap();
-    if gateway.is_running() && Pid::from_raw(i32::try_from(gateway.pid()).unwrap()) == Some(pid) {
+    if unit.lives.load(Ordering::SeqCst) && Pid::from_raw(i32::try_from(gateway.pid()).unwrap()) == Some(pid)
+    {
         // It may have been killed meanwhile.
         kill_process(pid, Signal::CONT).unwrap_or_default();
     }
@@ -167,6 +169,21 @@ fn full(site: &Site<'_>, step: &Step) {
     ]);
     sleep(step.hold);
     broker.rabbitmqctl(&["clear_policy", "-p", &site.vhost, "full"]);
+}
+
+/// Larger messages than that are poison for a while, and are offered again at the end.
+fn small(site: &Site<'_>, step: &Step) {
+    const BYTES: usize = 12_000;
+    // What was in flight beside a refused one is published again, after each of the refusals.
+    site.incident(COPIES * site.units.len() as u32 * 20);
+    (0..SOURCES.len()).for_each(|source| site.unordered(source));
+    let broker = site.broker.lock().unwrap();
+    let limit = |bytes: usize| {
+        broker.rabbitmqctl(&["eval", &format!("application:set_env(rabbit, max_message_size, {bytes}).")]);
+    };
+    limit(BYTES);
+    sleep(step.hold);
+    limit(MESSAGE_BYTES_MAX);
 }
 
 /// Takes a queue's binding away, and the queue itself once it is drained: messages are returned until a gateway

@@ -84,6 +84,8 @@ pub enum Fault {
     Delete,
     /// The source's queue refuses what is published.
     Full,
+    /// RabbitMQ takes small messages only, and closes the channel of who publishes a larger one.
+    Small,
 }
 
 impl Fault {
@@ -297,6 +299,7 @@ fn other(topology: Topology, random: &mut Random) -> Fault {
         Fault::Unbind,
         Fault::Delete,
         Fault::Full,
+        Fault::Small,
     ];
     if topology.has_services() { random.one_of(SERVED) } else { Fault::Pause(Service::Gateway) }
 }

@@ -94,6 +94,7 @@ impl Reaper<'_> {
     /// Starts the gateway, with the next failpoint if that is what comes next, until it answers. It may reach that
     /// point while it starts.
     fn launch(&mut self, gateway: &mut Gateway) {
+        self.unit.lives.store(false, Ordering::SeqCst);
         loop {
             let text = match self.kills.front().and_then(|kill| kill.point) {
                 Some((point, 0)) => format!("{}=return", point.name()),
@@ -106,7 +107,10 @@ impl Reaper<'_> {
             self.unit.reborn.store(reborn, Ordering::SeqCst);
             gateway.launch();
             match self.is_up(gateway) {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.unit.lives.store(true, Ordering::SeqCst);
+                    return;
+                }
                 Err(Some(SIGKILL)) if self.armed => {
                     let point = self.kills.front().and_then(|kill| kill.point).map(|(point, _)| point.name());
                     self.note(point);

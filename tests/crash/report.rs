@@ -39,10 +39,13 @@ pub fn text(plan: &Plan, options: &Options, total: &Total) -> String {
     count(&mut text, "Answers", list);
     writeln!(
         text,
-        "\nDeliberate copies sent: {}. Leases that ran out on purpose: {}. Scrapes whose account was added up: {}.",
+        "\nDeliberate copies sent: {}. Leases that ran out on purpose: {}. Scrapes whose account was added up: {}. \
+         Poison that was offered again: {}. Unbindings that came to nothing: {}.",
         tally.copies_sent.load(Ordering::Relaxed),
         tally.leases.load(Ordering::Relaxed),
-        tally.scrapes.load(Ordering::Relaxed)
+        tally.scrapes.load(Ordering::Relaxed),
+        tally.requeued.load(Ordering::Relaxed),
+        tally.undone.load(Ordering::Relaxed)
     )
     .unwrap();
     let mut after: Vec<u32> = total.rows.iter().flat_map(|row| row.marked.after.clone()).collect();

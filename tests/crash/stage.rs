@@ -35,6 +35,9 @@ pub struct Tally {
     pub copies_sent: AtomicU64,
     pub leases: AtomicU64,
     pub scrapes: AtomicU64,
+    /// Poison that was offered again.
+    pub requeued: AtomicU64,
+    /// Bindings and queues that could not be taken away, for other faults.
     pub undone: AtomicU32,
     /// Milliseconds from a start of a gateway to its first 2xx.
     pub first_2xx: Mutex<Vec<u64>>,
@@ -316,6 +319,8 @@ fn at_work<'s>(site: &'s Site<'s>, options: &Options, scope: &'s Scope<'s, '_>) 
         sleep(Duration::from_millis(20));
     }
     site.until("all that was answered 2xx comes out", DRAIN, || {
+        let requeued: u64 = site.units.iter().filter_map(|unit| watch::requeue(unit.admin)).sum();
+        site.tally.requeued.fetch_add(requeued, Ordering::Relaxed);
         let notes = site.ledger.lock().unwrap();
         let missing = site.checker.lock().unwrap().missing(&notes);
         missing <= site.deleted.load(Ordering::SeqCst) as usize
@@ -344,7 +349,7 @@ fn finish(site: &Site<'_>) -> (Row, Vec<Violation>) {
         let mut gateway = unit.gateway.lock().unwrap();
         if let Some(status) = gateway.has_ended() {
             site.tell(Broken::Ended, format!("a gateway had ended by itself, {status}"));
-        } else if gateway.is_running() {
+        } else if unit.lives.load(Ordering::SeqCst) {
             let (code, _) = gateway.terminate();
             if code != Some(0) {
                 site.tell(Broken::Ended, format!("a gateway ended with {code:?} after SIGTERM"));

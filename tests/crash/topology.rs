@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +17,8 @@ use crate::services::{RabbitMq, Redis};
 /// A gateway and what stands around it.
 pub struct Unit {
     pub gateway: Mutex<Gateway>,
+    /// It was started and has answered, and has not ended since as far as the reaper knows. Read under its lock.
+    pub lives: AtomicBool,
     /// Where senders call: the proxy in front of the ingress.
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -57,6 +59,7 @@ impl Unit {
             address: sender.address(),
             admin: gateway.admin(),
             gateway: Mutex::new(gateway),
+            lives: AtomicBool::new(false),
             reborn: AtomicU64::new(0),
             sender,
             broker,

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::check::Broken;
 use crate::gateway::{Client, sum};
 use crate::scrape::Scrape;
@@ -25,6 +27,18 @@ pub fn waiting(scrape: &str) -> f64 {
         .iter()
         .map(|term| sum(scrape, &format!("hookgate_relay_{term}"), &[]))
         .sum()
+}
+
+/// Offers again what is poison, by the operator's command; how many events that were.
+pub fn requeue(admin: std::net::SocketAddr) -> Option<u64> {
+    let scrape = scrape(admin)?;
+    if sum(&scrape, "hookgate_relay_poison", &[]) == 0.0 {
+        return Some(0);
+    }
+    let order = json!({ "selection": { "state": "poison" } }).to_string();
+    let mut client = Client::new(admin).within(PATIENCE);
+    let answer = client.request("POST", "/v1/events/requeue", &[], order.as_bytes())?;
+    answer.json()["outcomes"]["requeued"].as_u64()
 }
 
 /// Whether a gateway is connected to RabbitMQ.

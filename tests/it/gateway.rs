@@ -311,11 +311,6 @@ impl Gateway {
         Some(status)
     }
 
-    /// Whether it was started and not ended since, as far as we know.
-    pub fn is_running(&self) -> bool {
-        self.child.is_some()
-    }
-
     /// Waits until it has ended by itself: exit code (none after a signal) and how long that took.
     pub fn ended(&mut self) -> (Option<i32>, Duration) {
         let mut child = self.child.take().unwrap();
