@@ -16,7 +16,7 @@ with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1:
   --redis-kills N    SIGKILLs of Redis (a tenth of the kills, at least 1)
   --network N        faults of the links between sender, gateway, RabbitMQ and Redis (half of the kills)
   --others N         pauses, alarms, lost bindings, deleted queues, full queues (a fifth of the kills)
-  --rate N           new events a second (400)
+  --rate N           new events a second (500)
   --senders N        connections of the sender (12)
   --seed N           repeat a run: same faults, same events in the same order by each sender
   --stage N          only that stage of the plan, counted from 0
@@ -97,7 +97,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Command, String> 
         redis_kills: of("--redis-kills", (kills / 10).max(1), 30)?,
         network: of("--network", kills / 2, 200)?,
         others: of("--others", kills / 5, 60)?,
-        rate: of("--rate", 400, 1_000)?.max(1),
+        rate: of("--rate", 500, 1_000)?.max(1),
         senders: of("--senders", 12, 16)?.clamp(1, 64),
         stage: named.contains_key("--stage").then(|| of("--stage", 0, 0)).transpose()?,
         report,
