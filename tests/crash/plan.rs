@@ -259,6 +259,8 @@ impl Stage {
             let (gateway, source) = (random.index(self.topology.gateways()), random.index(SOURCES.len()));
             let hold = match fault {
                 Fault::Pause(_) | Fault::MemoryAlarm | Fault::DiskAlarm => millis(random, 500, 4_000),
+                // A message is poison after three refusals, between which its source waits.
+                Fault::Small => millis(random, 6_000, 9_000),
                 _ => millis(random, 200, 2_500),
             };
             self.steps.push(Step { at, fault, gateway, source, hold });
