@@ -219,7 +219,7 @@ impl Checker {
         marks.retain(|at| !blind.iter().any(|blind| (blind.from..=blind.to).contains(at)));
         let unmarked = self.unmarked(blind);
         let mut marked = Marked { blind: all - marks.len(), unmarked, ..Marked::default() };
-        let mut after = vec![0_u32; incidents.len()];
+        let mut after: Vec<_> = incidents.iter().map(|incident| (0, incident.copies)).collect();
         let mut allowed = 0_u64;
         let mut next = 0;
         for (number, at) in marks.iter().enumerate() {
@@ -227,7 +227,7 @@ impl Checker {
                 allowed += u64::from(incident.copies);
                 next += 1;
             }
-            after.get_mut(next.wrapping_sub(1)).into_iter().for_each(|count| *count += 1);
+            after.get_mut(next.wrapping_sub(1)).into_iter().for_each(|(count, _)| *count += 1);
             if number as u64 + 1 > allowed {
                 let case = format!("{} marked copies at {at} ms, {allowed} can be accounted for", number + 1);
                 self.tell(Broken::Beyond, case);
@@ -242,8 +242,8 @@ impl Checker {
 /// Marked copies of a stage.
 #[derive(Clone, Debug, Default)]
 pub struct Marked {
-    /// After each incident and before the next.
-    pub after: Vec<u32>,
+    /// After each incident and before the next, and how many that incident allows.
+    pub after: Vec<(u32, u32)>,
     /// While Redis was away.
     pub blind: usize,
     /// Copies without a mark of what went out marked while Redis was away.

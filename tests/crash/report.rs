@@ -48,15 +48,17 @@ pub fn text(plan: &Plan, options: &Options, total: &Total) -> String {
         tally.undone.load(Ordering::Relaxed)
     )
     .unwrap();
-    let mut after: Vec<u32> = total.rows.iter().flat_map(|row| row.marked.after.clone()).collect();
+    let mut after: Vec<(u32, u32)> = total.rows.iter().flat_map(|row| row.marked.after.clone()).collect();
     let mut first = tally.first_2xx.lock().unwrap().clone();
     after.sort_unstable();
     first.sort_unstable();
     writeln!(
         text,
-        "Marked copies after a crash or a lost connection: median {}, most {}, of at most 512 for each gateway.",
-        middle(&after),
-        after.last().copied().unwrap_or_default()
+        "Marked copies between a crash or lost connection and the next, {} of these: median {}, most {} where {} are allowed.",
+        after.len(),
+        middle(&after).0,
+        after.last().map_or(0, |most| most.0),
+        after.last().map_or(0, |most| most.1)
     )
     .unwrap();
     writeln!(
@@ -90,7 +92,7 @@ fn table(text: &mut String, rows: &[Row]) {
             row.kept,
             row.messages,
             row.copies,
-            row.marked.after.iter().sum::<u32>(),
+            row.marked.after.iter().map(|(marked, _)| marked).sum::<u32>(),
             row.marked.blind,
             row.marked.unmarked,
             row.again,
