@@ -325,7 +325,14 @@ fn at_work<'s>(site: &'s Site<'s>, options: &Options, scope: &'s Scope<'s, '_>) 
         let missing = site.checker.lock().unwrap().missing(&notes);
         missing <= site.deleted.load(Ordering::SeqCst) as usize
     });
-    site.until("nothing waits in a gateway", DRAIN, || site.waiting() == 0.0);
+    if !site.until("nothing waits in a gateway", DRAIN, || site.waiting() == 0.0) {
+        for (number, unit) in site.units.iter().enumerate() {
+            site.stuck(format!(
+                "gateway {number}: {:?}",
+                watch::scrape(unit.admin).map(|text| watch::standing(&text))
+            ));
+        }
+    }
     let quiet = || u128::from(site.now() - site.last.load(Ordering::SeqCst)) >= QUIET.as_millis();
     site.until("nothing more comes out", DRAIN, quiet);
 }

@@ -29,6 +29,12 @@ pub fn waiting(scrape: &str) -> f64 {
         .sum()
 }
 
+/// What stands in a gateway, term by term and source by source, as a scrape writes it.
+pub fn standing(scrape: &str) -> Vec<String> {
+    let stands = |line: &&str| line.starts_with("hookgate_relay_") && !line.ends_with(" 0");
+    scrape.lines().filter(stands).map(str::to_owned).collect()
+}
+
 /// Offers again what is poison, by the operator's command; how many events that were.
 pub fn requeue(admin: std::net::SocketAddr) -> Option<u64> {
     let scrape = scrape(admin)?;
