@@ -1,3 +1,85 @@
-//! The crash harness.
+//! The crash harness: a sender with a ledger, a drain, faults between them, and a checker that compares.
+//!
+//! It drives the real binary from outside, with a RabbitMQ and a Redis of its own. All that happens is planned from
+//! one seed. `run` beside this file builds and starts it; the last line says what was found, and so does the exit
+//! code: 0 nothing, 1 a broken promise, 2 wrong usage.
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be set up ends the run")]
+#![expect(clippy::disallowed_methods, reason = "the harness measures real time")]
 
-fn main() {}
+use std::process::ExitCode;
+
+// Fixtures of the integration tests, of which only some parts are needed here.
+#[path = "../it/chaos.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod chaos;
+#[path = "../it/gateway.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod gateway;
+#[path = "../it/http.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod http;
+#[path = "../it/load.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod load;
+#[path = "../it/scrape.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod scrape;
+#[path = "../it/senders.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod senders;
+#[path = "../it/services.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod services;
+
+mod check;
+mod drain;
+mod events;
+mod fault;
+mod ledger;
+mod options;
+mod plan;
+mod random;
+mod reaper;
+mod report;
+mod selftest;
+mod sender;
+mod stage;
+mod topology;
+mod watch;
+mod workers;
+
+use options::Command;
+
+fn main() -> ExitCode {
+    match options::read(std::env::args().skip(1)) {
+        Ok(Command::Help) => {
+            print!("{}", options::HELP);
+            ExitCode::SUCCESS
+        }
+        Ok(Command::SelfTest) => selftest::run(),
+        Ok(Command::Run(options)) => run(&options),
+        Err(wrong) => {
+            eprintln!("crash: {wrong}; --help shows what there is");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The whole run: services, stage after stage, the report.
+fn run(options: &options::Options) -> ExitCode {
+    let plan = plan::Plan::new(options);
+    println!("seed {}: {}", plan.seed, plan.summary());
+    let total = stage::run_all(&plan, options);
+    let text = report::text(&plan, options, &total);
+    print!("{text}");
+    if let Some(path) = &options.report {
+        report::write(path, &plan, options, &total);
+    }
+    let verdict = if total.violations.is_empty() { "nothing lost" } else { "PROMISES BROKEN" };
+    println!("seed {}: {verdict}", plan.seed);
+    if total.violations.is_empty() && report::missed(options, &total).is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,4 +1,4 @@
-//! A TCP proxy that does what networks do: forward, cut, stall, reset, half close, delay.
+//! A TCP proxy that does what networks do: forward, cut, stall, reset, half close, delay, lose, throttle.
 //!
 //! Each connection is two threads that look at the mode before each piece of data. At most
 //! [`CONNECTIONS_MAX`] connections; everything ends when the proxy is dropped.
@@ -8,12 +8,15 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More connections than that at a time are closed at once.
 pub const CONNECTIONS_MAX: usize = 256;
 /// How soon a change of mode is noticed on an idle connection.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Pieces a second of a throttled connection.
+const THROTTLED_PIECES: u64 = 50;
 
 /// What happens to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,19 @@ pub enum Mode {
     Delay(Duration),
     /// That many bytes of the client's still pass on each connection, then it ends.
     CutAfter(u64),
+    /// The client's bytes pass; what the server says is lost.
+    LostReplies,
+    /// So many bytes a second pass each way on each connection.
+    Throttle(u64),
+    /// They pass and connections are cut in turn, each for that long.
+    Flap(Duration),
 }
 
 struct Shared {
     /// Where new connections go, and how often that was changed.
     upstream: Mutex<(SocketAddr, u64)>,
-    mode: Mutex<Mode>,
+    /// And since when it is so.
+    mode: Mutex<(Mode, Instant)>,
     stop: AtomicBool,
     open: AtomicUsize,
     accepted: AtomicU64,
@@ -59,7 +69,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             upstream: Mutex::new((upstream, 0)),
-            mode: Mutex::new(Mode::Forward),
+            mode: Mutex::new((Mode::Forward, Instant::now())),
             stop: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -76,7 +86,7 @@ impl Proxy {
 
     /// Changes what happens to bytes, of open connections too.
     pub fn set(&self, mode: Mode) {
-        *self.shared.mode.lock().unwrap() = mode;
+        *self.shared.mode.lock().unwrap() = (mode, Instant::now());
     }
 
     /// Forwards again. Connections that ended stay ended.
@@ -108,8 +118,15 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    /// What happens at this moment.
     fn mode(&self) -> Mode {
-        *self.mode.lock().unwrap()
+        match *self.mode.lock().unwrap() {
+            (Mode::Flap(phase), since) => {
+                let turns = since.elapsed().as_nanos() / phase.as_nanos();
+                if turns % 2 == 0 { Mode::Cut } else { Mode::Forward }
+            }
+            (mode, _) => mode,
+        }
     }
 
     fn upstream(&self) -> (SocketAddr, u64) {
@@ -198,6 +215,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, (from_client,
         }
         let room = match mode {
             Mode::CutAfter(limit) if from_client => usize::try_from(limit - passed).unwrap_or(usize::MAX),
+            Mode::Throttle(rate) => usize::try_from(rate / THROTTLED_PIECES).unwrap_or(usize::MAX).max(1),
             _ => usize::MAX,
         };
         let space = piece.len().min(room);
@@ -207,8 +225,11 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, (from_client,
                 return;
             }
             Ok(read) => {
-                if let Mode::Delay(delay) = mode {
-                    thread::sleep(delay);
+                match mode {
+                    Mode::Delay(delay) => thread::sleep(delay),
+                    Mode::Throttle(_) => thread::sleep(Duration::from_secs(1) / THROTTLED_PIECES as u32),
+                    Mode::LostReplies if !from_client => continue,
+                    _ => {}
                 }
                 // The mode may have changed while this thread waited for the piece.
                 let holds = |mode| mode == Mode::BlackHole || (mode == Mode::Mute && !from_client);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -172,7 +172,8 @@ pub struct Handed {
 }
 
 impl Handed {
-    fn of(json: Value) -> Self {
+    /// One of a claim's `events`.
+    pub fn of(json: Value) -> Self {
         let text = |key: &str| json[key].as_str().unwrap().to_owned();
         let body = match json["body"].as_str() {
             Some(text) => text.as_bytes().to_vec(),
@@ -309,6 +310,13 @@ impl Gateway {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// How it ended, if it did so by itself; then it can be started again.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
     }
 
     /// Waits until it has ended by itself: exit code (none after a signal) and how long that took.

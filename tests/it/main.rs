@@ -3,11 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "tests measure real time")]
 #![cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "some fixtures serve `promises` alone"))]
 
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod chaos;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod http;
 mod load;
 mod scrape;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;
 mod services;
 

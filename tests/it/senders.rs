@@ -46,6 +46,11 @@ impl Signed {
         self
     }
 
+    /// All headers, as a client takes them.
+    pub fn pairs(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
     /// The value of a header.
     pub fn header(&self, name: &str) -> String {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -136,6 +141,15 @@ pub fn twilio(source: &str, (public_url, query): (&str, &str), signed: &str, bod
     let form = "application/x-www-form-urlencoded; charset=UTF-8";
     let sent = Signed::new(source, &[("X-Twilio-Signature", &signature)], body).with("content-type", form);
     Signed { path, ..sent }
+}
+
+/// What a sender of Standard Webhooks sends, signed in this second with the bytes of `key`.
+pub fn standard_webhooks(source: &str, key: &str, id: &str, body: &[u8]) -> Signed {
+    let time = now().to_string();
+    let signature = base64_of(&mac(key, &[id.as_bytes(), b".", time.as_bytes(), b".", body]));
+    let headers =
+        [("webhook-id", id), ("webhook-timestamp", &time), ("webhook-signature", &format!("v1,{signature}"))];
+    Signed::new(source, &headers, body)
 }
 
 /// What a sender with a plain HMAC of the body sends (`provider = "generic"`).
