@@ -168,6 +168,11 @@ impl<D: Disk> Core<D> {
         Ok(Decision::Staged(self.journal.append(&event), outcome))
     }
 
+    /// Tells the index both clocks, read at one moment; before each batch of claims.
+    pub fn observe(&mut self, wall: Timestamp, monotonic: Duration) {
+        self.index.observe(wall, monotonic);
+    }
+
     /// Looks after segments and key files; cheap when there is nothing to do. `wall` and `monotonic` are read
     /// at one moment.
     ///
