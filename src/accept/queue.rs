@@ -225,6 +225,7 @@ impl Acceptor {
         clock: &dyn Clock,
         commit: &Histogram,
     ) -> Result<(), Fault> {
+        core.observe(clock.now(), clock.monotonic());
         let mut answered = 0;
         while let Some(work) = self.next(answered) {
             answered = work.offers.len();

@@ -157,6 +157,7 @@ impl Life {
         });
         let mut core = Core::new(journal, index, Arc::clone(&lanes));
         acceptor.show(&mut core);
+        core.observe(clock.now(), clock.monotonic());
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let (commit, clock) = (Histogram::new([1.0]), Arc::clone(clock));
         let life = Self {

@@ -1,11 +1,18 @@
 //! Seeds by the thousand, and those that once found something.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::ledger::Ledger;
+use super::life::Terms;
+use super::random::Random;
 use super::schedule::{self, Outcome};
+use super::sender::Fact;
 use super::tally::Tally;
+use super::world::{Death, World};
+use crate::accept::Policy;
 use crate::clock::{Clock, System};
 
 /// Seeds of a normal run.
@@ -105,6 +112,61 @@ fn run(seeds: impl Iterator<Item = u64>) -> (Tally, u64, u64) {
         (schedules, steps) = (schedules + 1, steps + outcome.steps);
     }
     (tally, schedules, steps)
+}
+
+/// A world in which nothing happens but what a test does.
+fn scripted(runtime: &Runtime) -> World<'_> {
+    let mut world = World::new(1, runtime, false);
+    world.terms = Terms {
+        bytes_max: 1 << 20,
+        retention: Duration::from_secs(3600),
+        window: Duration::from_secs(7200),
+        budget: 8 << 20,
+        max_in_flight: 4,
+        policies: [Policy::default(); 3],
+        inbox: false,
+        large: false,
+    };
+    world.ledger = Ledger::new(world.terms.window, 4, false);
+    world
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again_before_anybody_is_answered_for_it() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    for source in 0..3 {
+        let mut world = scripted(&runtime);
+        world.start().unwrap();
+        let fact = Fact { source, retries: true, ..Fact::fresh(0, false, &mut Random::new(7)) };
+        world.fact(fact).unwrap();
+        // The write holds, its sync does not: the sender gets a 503, and the gateway ends.
+        world.disk.fail_in(2);
+        world.turn().unwrap();
+        assert!(world.life.is_none() && !world.ledger.facts[0].answered);
+        // The next one reads the record from the system's cache, and answers for it.
+        world.start().unwrap();
+        world.tell(0).unwrap();
+        world.turn().unwrap();
+        assert!(world.ledger.facts[0].answered);
+        world.die(Death::Power(0)).unwrap();
+        world.start().unwrap();
+        assert_eq!(world.ledger.open().len(), 1, "promised, and still there");
+    }
+}
+
+#[test]
+fn a_forward_step_of_the_clock_makes_no_known_event_new() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let mut world = scripted(&runtime);
+    world.start().unwrap();
+    world.fact(Fact::fresh(0, false, &mut Random::new(7))).unwrap();
+    world.turn().unwrap();
+    world.clock.jump(200_000_000);
+    world.tell(0).unwrap();
+    world.turn().unwrap();
+    assert_eq!((world.tally.of("accepted"), world.tally.of("duplicates")), (1, 1));
 }
 
 #[test]
