@@ -4,8 +4,8 @@
 //! Bytes that are no whole frame and have none behind them, at the end of the last segment that was written,
 //! are a write that was never synced: they are cut off. Any others lie before synced data: they are copied to
 //! `<segment>.<offset>.damaged`, reported, and covered by a gap frame, so that the next start finds a whole
-//! segment. The newest commit is written once more and synced: where its own sync failed, the system reads it from
-//! its cache and never writes it, and a sender must not be answered for that. A record whose mark is lost in a damaged range is live again: at least once, never lost.
+//! segment. The last segment is first written once more and synced: where a sync failed, the system reads it from
+//! its cache and never writes it, and neither a sender nor a key file may hear of that. A record whose mark is lost in a damaged range is live again: at least once, never lost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -234,6 +234,11 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let disk = self.disk;
         let seal = Seal::of(&self.id, number);
         let mut walk = Walk::new(disk, &file, seal, len);
+        if last {
+            // Before its keys are handed out: key files must not outlive their events.
+            let written = walk.written(0).context("read", &path)?;
+            segment::write_again(disk, &file, 0..written.min(len)).context("write", &path)?;
+        }
         if let Some(header) = header {
             self.next = self.next.max(header.base.0);
         } else if !self.restore_header(&mut walk, (number, last), &file)? {
@@ -241,13 +246,12 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
         self.ledger.open_segment(Segment::new(number, Arc::clone(&file), Sequence(self.next), len));
         self.sizes.insert(number, Vec::new());
-        let (mut at, mut newest) = (HEADER, (0, HEADER));
+        let mut at = HEADER;
         loop {
             let place = Position { segment: number, offset: at };
             if let Some(frame) = walk.whole(at).context("read", &path)?
                 && self.apply(&mut walk, place, frame).context("read", &path)?
             {
-                newest = if frame.commit > newest.0 { (frame.commit, at) } else { newest };
                 at += frame.size();
                 continue;
             }
@@ -260,12 +264,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             disk.sync(&file).context("sync", &path)?;
             at = end;
         }
-        self.cut(&mut walk, (Position { segment: number, offset: at }, len), last, &file)?;
-        if last {
-            let from = if newest.1 == HEADER { 0 } else { newest.1 };
-            segment::write_again(disk, &file, from..at.min(len)).context("write", &path)?;
-        }
-        Ok(())
+        self.cut(&mut walk, (Position { segment: number, offset: at }, len), last, &file)
     }
 
     /// Handles a header that is not whole; false where nothing in the file is.

@@ -58,7 +58,12 @@ fn play(world: &mut World<'_>, count: usize) -> Result<(), Broken> {
 
 fn step(world: &mut World<'_>) -> Result<(), Broken> {
     if world.life.is_none() && world.random.chance(60) {
-        return world.start();
+        world.start()?;
+        // Who cannot start for lack of space makes some.
+        if world.life.is_none() && world.random.chance(50) {
+            world.disk.set_full(false);
+        }
+        return Ok(());
     }
     match world.random.below(100) {
         0..26 => deliver(world),
