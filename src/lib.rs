@@ -37,6 +37,7 @@
 //!   listener of their own.
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.
+//! - `simulation`, in tests alone: all of it in one thread, on a disk, a clock and a broker that a seed drives.
 //!
 //! # Absent on purpose
 //! No body is parsed and printed again. No 2xx without a proof that the event is safe. No key from unsigned bytes alone. No Redis and no
@@ -82,3 +83,6 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod ingress;
+
+#[cfg(test)]
+mod simulation;

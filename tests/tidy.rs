@@ -38,6 +38,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (2, &["dedup", "journal", "sink"]),
     (3, &["accept", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),
     (4, &["admin", "cli", "config", "ingress", "main"]),
+    (5, &["simulation"]),
 ];
 /// What rooms of layer 1 may import of their own layer, beside the proof types.
 const SHARED_STAGES: &[&str] = &["provider", "extract", "event"];

@@ -225,22 +225,45 @@ impl Acceptor {
         clock: &dyn Clock,
         commit: &Histogram,
     ) -> Result<(), Fault> {
+        core.observe(clock.now(), clock.monotonic());
         let mut answered = 0;
         while let Some(work) = self.next(answered) {
             answered = work.offers.len();
-            if let Err(fault) = self.turn(&mut core, work, clock, commit) {
-                let mut queue = self.queue();
-                queue.failed = true;
-                let left = mem::take(&mut queue.work).offers;
-                drop(queue);
-                left.into_iter().for_each(|offer| {
-                    offer.request.end(Ending::Refused(Reject::JournalFailed));
-                    offer.reply.send(Err(Reject::JournalFailed)).ok();
-                });
-                return Err(fault);
-            }
+            self.turn_or_end(&mut core, work, clock, commit)?;
         }
         Ok(())
+    }
+
+    /// One round of [`Acceptor::run`] in the caller's thread, with whatever waits.
+    #[cfg(test)]
+    pub(crate) fn turn_by_hand<D: Disk>(
+        &self,
+        core: &mut Core<D>,
+        clock: &dyn Clock,
+        commit: &Histogram,
+    ) -> Result<(), Fault> {
+        let work = mem::take(&mut self.queue().work);
+        self.turn_or_end(core, work, clock, commit)
+    }
+
+    /// After a fault nothing is taken any more, and everybody who waits is told.
+    fn turn_or_end<D: Disk>(
+        &self,
+        core: &mut Core<D>,
+        work: Work,
+        clock: &dyn Clock,
+        commit: &Histogram,
+    ) -> Result<(), Fault> {
+        self.turn(core, work, clock, commit).inspect_err(|_| {
+            let mut queue = self.queue();
+            queue.failed = true;
+            let left = mem::take(&mut queue.work).offers;
+            drop(queue);
+            left.into_iter().for_each(|offer| {
+                offer.request.end(Ending::Refused(Reject::JournalFailed));
+                offer.reply.send(Err(Reject::JournalFailed)).ok();
+            });
+        })
     }
 
     fn turn<D: Disk>(
@@ -252,7 +275,7 @@ impl Acceptor {
     ) -> Result<(), Fault> {
         let idle = work.is_empty();
         let started = clock.monotonic();
-        // Before anything is claimed: a clock that has stepped must not age a key.
+        // Before any claim: a forward step of the clock must not age the keys that these deliveries are looked up by.
         core.observe(clock.now(), started);
         let newest = core.step(work)?;
         let now = clock.monotonic();

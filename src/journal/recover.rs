@@ -4,7 +4,9 @@
 //! Bytes that are no whole frame and have none behind them, at the end of the last segment that was written,
 //! are a write that was never synced: they are cut off. Any others lie before synced data: they are copied to
 //! `<segment>.<offset>.damaged`, reported, and covered by a gap frame, so that the next start finds a whole
-//! segment. A record whose mark is lost in a damaged range is live again: at least once, never lost.
+//! segment. The last segment is first written once more and synced: where a sync failed, the system reads it from
+//! its cache and never writes it, and neither a sender nor a key file may hear of that. A record whose mark is lost in a
+//! damaged range is live again: at least once, never lost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -261,6 +263,11 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let disk = self.disk;
         let seal = Seal::of(&self.id, number);
         let mut walk = Walk::new(disk, &file, seal, len);
+        if last {
+            // Before its keys are handed out: key files must not outlive their events.
+            let written = walk.written(0).context("read", &path)?;
+            segment::write_again(disk, &file, 0..written.min(len)).context("write", &path)?;
+        }
         if let Some(header) = header {
             self.report_missing(&header)?;
             self.next = self.next.max(header.base.0);
@@ -271,14 +278,12 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
         self.ledger.open_segment(Segment::new(number, Arc::clone(&file), Sequence(self.next), len));
         self.sizes.insert(number, Vec::new());
-        // Where the newest commit begins; at 0 if the header came with it.
-        let (mut at, mut newest) = (HEADER, 0);
+        let mut at = HEADER;
         loop {
-            let (place, before) = (Position { segment: number, offset: at }, self.commit);
+            let place = Position { segment: number, offset: at };
             if let Some(frame) = walk.whole(at).context("read", &path)?
                 && self.apply(&mut walk, place, frame).context("read", &path)?
             {
-                newest = if self.commit > before && at > HEADER { at } else { newest };
                 at += frame.size();
                 continue;
             }
@@ -292,11 +297,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             failpoint::reach(Point::JournalRecoverGap);
             disk.sync(&file).context("sync", &path)?;
             at = end;
-        }
-        if last {
-            // Its sync may never have begun, or have failed: then the system calls pages clean that it has not written.
-            walk.renew();
-            walk.copy(newest..at, &file, 0).context("write", &path)?;
         }
         self.cut(&mut walk, (Position { segment: number, offset: at }, len), last, &file)
     }

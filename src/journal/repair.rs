@@ -79,8 +79,7 @@ impl<D: Disk> Rebuild<'_, D> {
         self.found.damaged.iter().any(|told| told.file == path && told.offset.next_multiple_of(ALIGN) == end)
     }
 
-    /// Cuts the file behind its last whole frame. What is cut from any but the last segment had been synced; of the
-    /// last nothing counts as kept before this sync.
+    /// Cuts the file behind its last whole frame. What is cut from any but the last segment had been synced.
     pub(super) fn cut(
         &mut self,
         walk: &mut Walk<'_, D>,
@@ -103,8 +102,6 @@ impl<D: Disk> Rebuild<'_, D> {
         if len > end {
             self.disk.set_len(file, end).context("cut", &path)?;
             failpoint::reach(Point::JournalRecoverCut);
-        }
-        if last || len > end {
             self.disk.sync(file).context("sync", &path)?;
         }
         self.ledger.resize(at.segment, end);

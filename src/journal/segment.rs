@@ -18,6 +18,7 @@
 //! zeroes and synced, with its folder, before its header is: until then it is no part of the journal.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -173,6 +174,18 @@ fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
     }
     failpoint::reach(Point::JournalPrepareFilled);
     Ok(())
+}
+
+/// Writes what is read there once more, and syncs it: a page whose write failed counts as clean, and only a write
+/// makes the system try again.
+pub(super) fn write_again<D: Disk>(disk: &D, file: &D::File, range: Range<u64>) -> io::Result<()> {
+    let mut bytes = vec![0; PIECE];
+    for at in range.clone().step_by(PIECE) {
+        let bytes = &mut bytes[..(range.end - at).min(PIECE as u64) as usize];
+        disk.read_at(file, bytes, at)?;
+        disk.write_at(file, bytes, at)?;
+    }
+    disk.sync(file)
 }
 
 /// True where an error says that the system has no more of something, be it space, quota, memory or file

@@ -111,6 +111,18 @@ impl Standing {
         self.of(Stand::Pending) + self.of(Stand::Unroutable) + self.of(Stand::Parked)
     }
 
+    /// How far each equation is from closing.
+    #[cfg(test)]
+    pub(crate) fn gaps(&self) -> (i128, i128) {
+        let ended: u64 = End::ALL.iter().map(|(end, _)| self.ended(*end)).sum();
+        let stands: u64 = Stand::ALL.iter().map(|stand| self.of(*stand)).sum();
+        let kept = self.recovered + self.replayed + self.ended(End::Accepted);
+        (
+            i128::from(self.received) - i128::from(ended + self.in_progress),
+            i128::from(kept) - i128::from(stands),
+        )
+    }
+
     fn shift(&mut self, from: Stand, to: Stand, most: u64) {
         let moved = self.of(from).min(most);
         self.stands[from as usize] -= moved;
@@ -214,17 +226,6 @@ impl Account {
 mod tests {
     use super::*;
 
-    /// How far each equation is from closing.
-    fn gaps(standing: &Standing) -> (i128, i128) {
-        let ended: u64 = End::ALL.iter().map(|(end, _)| standing.ended(*end)).sum();
-        let stands: u64 = Stand::ALL.iter().map(|stand| standing.of(*stand)).sum();
-        let kept = standing.recovered + standing.replayed + standing.ended(End::Accepted);
-        (
-            i128::from(standing.received) - i128::from(ended + standing.in_progress),
-            i128::from(kept) - i128::from(stands),
-        )
-    }
-
     #[test]
     fn enums_index_their_counts() {
         for (index, stand) in Stand::ALL.into_iter().enumerate() {
@@ -260,7 +261,7 @@ mod tests {
                 scope.spawn(move || events(row));
             }
             for (source, standing) in (0..2_000).flat_map(|_| account.snapshot()) {
-                assert_eq!(gaps(&standing), (0, 0), "{source}: {standing:?}");
+                assert_eq!(standing.gaps(), (0, 0), "{source}: {standing:?}");
             }
         });
         let received: u64 = account.snapshot().iter().map(|(_, standing)| standing.received).sum();

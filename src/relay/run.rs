@@ -131,9 +131,11 @@ impl<D: Disk> Relay<D> {
             let more = (ready && self.fill().await) | self.catch_up(looked).await;
             let wait = self.wait(looked);
             tokio::select! {
+                // In a fixed order, so that a simulation repeats; each round looks at all of them again.
+                biased;
+                Some(raised) = self.raising.next(&lanes) => self.publish_raised(raised).await,
                 Some(outcome) = self.flight.next() => self.settle(outcome).await,
                 Some(marked) = self.marking.next() => self.marked(marked),
-                Some(raised) = self.raising.next(&lanes) => self.publish_raised(raised).await,
                 () = tokio::task::yield_now(), if more => {}
                 () = lanes.filled(), if ready && self.has_room() => {}
                 () = sink.ready(), if !ready => {}
@@ -149,6 +151,7 @@ impl<D: Disk> Relay<D> {
         let work = async {
             while self.in_flight > 0 {
                 tokio::select! {
+                    biased;
                     Some(outcome) = self.flight.next() => self.settle(outcome).await,
                     Some(marked) = self.marking.next() => self.marked(marked),
                     else => break,

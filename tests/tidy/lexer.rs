@@ -28,11 +28,11 @@ pub struct Function {
 }
 
 impl Source {
-    /// Reads a file's text; a file named `tests.rs` is a test part as a whole.
+    /// Reads a file's text; a file named `tests.rs`, and all of the simulation, is a test part as a whole.
     pub fn new(path: &str, raw: &str) -> Self {
         let (mut code, spans) = blank(raw);
         let mut tests = test_parts(&code);
-        if path.ends_with("/tests.rs") || path.contains("/tests/") {
+        if path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("src/simulation/") {
             tests.clear();
             tests.push(0..raw.len());
         }
