@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::broker::Seen;
 use super::disk::SimDisk;
+use super::life::WATERMARK_STEP;
 use super::sender::{Fact, SOURCES};
 use crate::accept::{Accepted, Proof};
 use crate::clock::Timestamp;
 use crate::event::{Digest, Sequence};
 use crate::journal::Reader;
 use crate::metrics::Outcome;
-use crate::relay::WATERMARK_STEP;
 
 /// A broken promise.
 pub(super) type Broken = String;

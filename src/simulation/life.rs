@@ -31,6 +31,8 @@ use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
 use crate::sink::Sink;
 use crate::source::Source;
 
+/// Few: a mark that is missing must not hide behind needless ones.
+pub(super) const WATERMARK_STEP: u64 = 8;
 /// Polls that a relay may need until it has nothing to do.
 const POLLS_MAX: usize = 500;
 
@@ -155,6 +157,7 @@ impl Life {
                 max_in_flight: terms.max_in_flight,
                 redis_wait: Duration::ZERO,
                 takeover_after: Duration::ZERO,
+                watermark_step: WATERMARK_STEP,
             };
             Relay::new(parts, settings).run(stopping).boxed()
         });
