@@ -32,7 +32,7 @@ use crate::limit::Limit;
 use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
-use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
+use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
 use crate::sink::rabbitmq::{self, RabbitMq};
 use crate::sink::stdout::Stdout;
@@ -253,6 +253,7 @@ impl Shared {
             max_in_flight: loaded.settings.sink.max_in_flight.get() as usize,
             redis_wait: loaded.settings.dedup.redis_wait.duration(),
             takeover_after: loaded.settings.dedup.takeover_after.duration(),
+            watermark_step: WATERMARK_STEP,
         };
         let parts = RelayParts {
             lanes: Arc::clone(&self.lanes),

@@ -20,6 +20,9 @@ const WAIT: Duration = Duration::from_secs(2);
 /// This part of a segment is kept free for the watermarks of one batch.
 const RAISES: u64 = 32;
 
+/// Bytes of a segment, at least. Where journals are simulated by the thousand, small ones are soon full.
+const SEGMENT_MIN: u64 = if cfg!(test) { 8 << 10 } else { 64 << 10 };
+
 /// Whether one more record may be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -78,7 +81,7 @@ impl Settings {
 
     pub(super) fn check(&self) -> Result<(), JournalError> {
         let (segment, all) = (self.segment_bytes, self.bytes_max);
-        if !(64 << 10..=segment::LONGEST).contains(&segment) || !segment.is_multiple_of(8) {
+        if !(SEGMENT_MIN..=segment::LONGEST).contains(&segment) || !segment.is_multiple_of(8) {
             let text = format!("segment_bytes is {segment}; use 64 KiB to 1 GiB, a multiple of 8");
             return Err(JournalError::Settings(text));
         }

@@ -179,7 +179,7 @@ fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
 /// Writes what is read there once more, and syncs it: a page whose write failed counts as clean, and only a write
 /// makes the system try again.
 pub(super) fn write_again<D: Disk>(disk: &D, file: &D::File, range: Range<u64>) -> io::Result<()> {
-    let mut bytes = vec![0; PIECE];
+    let mut bytes = vec![0; PIECE.min((range.end - range.start) as usize)];
     for at in range.clone().step_by(PIECE) {
         let bytes = &mut bytes[..(range.end - at).min(PIECE as u64) as usize];
         disk.read_at(file, bytes, at)?;

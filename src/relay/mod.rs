@@ -16,5 +16,5 @@ mod tests;
 mod waiting;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};
-pub use run::{Relay, RelayParts, RelaySettings};
+pub use run::{Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 pub(crate) use step::published;

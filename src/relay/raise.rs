@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::run::{Loaded, WATERMARK_STEP};
+use super::run::Loaded;
 use crate::accept::Acceptor;
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
@@ -25,6 +25,7 @@ type Raise = BoxFuture<'static, (Raised, Vec<(Arc<str>, Sequence)>)>;
 /// What is being raised.
 #[derive(Default)]
 pub(super) struct Raising {
+    step: u64,
     raises: FuturesUnordered<Raise>,
     sources: HashSet<Arc<str>>,
     events: usize,
@@ -32,6 +33,11 @@ pub(super) struct Raising {
 }
 
 impl Raising {
+    /// Raises each watermark so far beyond what is needed.
+    pub(super) fn by(step: u64) -> Self {
+        Self { step, ..Self::default() }
+    }
+
     /// Events that wait here; they take their room of the window.
     pub(super) fn events(&self) -> usize {
         self.events
@@ -51,7 +57,7 @@ impl Raising {
     pub(super) fn sort(&mut self, loaded: Vec<Loaded>, lanes: &Lanes, acceptor: &Acceptor) -> Vec<Loaded> {
         let mut needed: HashMap<Arc<str>, Sequence> = HashMap::new();
         for Loaded { taken, .. } in &loaded {
-            if let Some(through) = lanes.watermark_needed(taken, WATERMARK_STEP) {
+            if let Some(through) = lanes.watermark_needed(taken, self.step) {
                 let highest = needed.entry(Arc::clone(&taken.source)).or_default();
                 *highest = through.max(*highest);
             }

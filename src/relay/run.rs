@@ -29,7 +29,7 @@ use crate::sink::{Attempt, Confirmation, Message, Sink};
 
 /// How far beyond what it needs a watermark is raised, in sequence numbers: at most so many events carry a
 /// needless duplicate mark after a crash.
-pub(super) const WATERMARK_STEP: u64 = 256;
+pub const WATERMARK_STEP: u64 = 256;
 /// Bytes of bodies in flight, beyond which no further event is read.
 const BYTES_MAX: u64 = 32 << 20;
 /// Pause after the journal could not be read or Redis not be reached.
@@ -48,6 +48,8 @@ pub struct RelaySettings {
     pub redis_wait: Duration,
     /// How long another replica must have been silent before its claims are taken over.
     pub takeover_after: Duration,
+    /// How far beyond what it needs a watermark is raised: [`WATERMARK_STEP`] but where every needless mark counts.
+    pub watermark_step: u64,
 }
 
 /// What the relay works with.
@@ -110,7 +112,7 @@ impl<D: Disk> Relay<D> {
             settings,
             flight: Flight::new(),
             marking: Marking::new(),
-            raising: Raising::default(),
+            raising: Raising::by(settings.watermark_step),
             in_flight: 0,
             bytes_in_flight: 0,
             suspects: Suspects::default(),

@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::{Relay, RelayParts, RelaySettings};
+use super::{Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::accept::{Acceptor, Action, Core, Fate, Policy, Target};
 use crate::clock::{Clock, System, Timestamp};
 use crate::dedup::{self, Index, RedisClaims, RedisSettings};
@@ -207,6 +207,7 @@ impl Rig {
             max_in_flight,
             redis_wait: Duration::from_millis(300),
             takeover_after: Duration::from_secs(600),
+            watermark_step: WATERMARK_STEP,
         };
         let (stop, stopping) = watch::channel(false);
         (tasks::task(Relay::new(parts, settings).run(stopping)), stop)

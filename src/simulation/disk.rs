@@ -17,6 +17,15 @@ use crate::disk::Disk;
 /// The unit that a power loss keeps or loses.
 const SECTOR: usize = 512;
 
+/// Makes it so long, with zeroes: by copying, which is quick where nothing is optimized.
+fn set_len(bytes: &mut Vec<u8>, len: usize) {
+    const ZEROES: [u8; 4096] = [0; 4096];
+    bytes.truncate(len);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&ZEROES[..ZEROES.len().min(len - bytes.len())]);
+    }
+}
+
 /// A file.
 #[derive(Clone, Default)]
 pub(super) struct Pages {
@@ -48,7 +57,7 @@ impl Pages {
             let length = keep();
             (kept, lost) = (length, !length);
             if length {
-                self.platter.resize(self.seen.len(), 0);
+                set_len(&mut self.platter, self.seen.len());
             }
         }
         for sectors in std::mem::take(&mut self.dirty) {
@@ -67,7 +76,7 @@ impl Pages {
     }
 
     fn sync(&mut self) {
-        self.platter.resize(self.seen.len(), 0);
+        set_len(&mut self.platter, self.seen.len());
         for sectors in self.dirty.drain(..) {
             let end = (sectors.end * SECTOR).min(self.seen.len());
             let from = (sectors.start * SECTOR).min(end);
@@ -321,7 +330,7 @@ impl Disk for SimDisk {
         drop(inner);
         let end = offset + len;
         if end > pages.seen.len() {
-            pages.seen.resize(end, 0);
+            set_len(&mut pages.seen, end);
         }
         pages.seen[offset..end].copy_from_slice(&bytes[..len]);
         pages.touch(offset, end);
@@ -334,7 +343,7 @@ impl Disk for SimDisk {
         }
         let mut file = file.lock().unwrap();
         let (old, len) = (file.seen.len(), len as usize);
-        file.seen.resize(len, 0);
+        set_len(&mut file.seen, len);
         file.touch(old.min(len), old.max(len));
         Ok(())
     }

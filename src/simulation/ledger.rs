@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::broker::Seen;
 use super::disk::SimDisk;
+use super::life::WATERMARK_STEP;
 use super::sender::{Fact, SOURCES};
 use crate::accept::{Accepted, Proof};
 use crate::clock::Timestamp;
@@ -28,8 +29,6 @@ pub(super) struct Moment {
 pub(super) struct Ledger {
     pub facts: Vec<Fact>,
     window: Duration,
-    /// Events without a durable mark that may be on their way.
-    in_flight_max: usize,
     /// A record could not be read at some time: it was put aside, and newer ones passed it.
     pub unreadable: bool,
     ids: BTreeMap<Digest, usize>,
@@ -48,8 +47,10 @@ pub(super) struct Ledger {
     /// Touched by an operator: their order is not the senders'.
     ordered: BTreeSet<Sequence>,
     attempts: BTreeMap<Sequence, u32>,
-    attempted_here: BTreeSet<Sequence>,
-    inherited: usize,
+    /// Events that may be on their way at once; of as many a watermark tells that a crash then kept from it.
+    in_flight_max: u64,
+    /// By source: marked in this life, and never attempted before.
+    needless: BTreeMap<String, u64>,
     kept: BTreeMap<usize, Vec<Seen>>,
     last: BTreeMap<String, Sequence>,
 }
@@ -60,7 +61,7 @@ fn name(fact: &Fact) -> String {
 
 impl Ledger {
     /// Nothing told. `unordered` where nobody promises an order.
-    pub(super) fn new(window: Duration, in_flight_max: usize, unordered: bool) -> Self {
+    pub(super) fn new(window: Duration, in_flight_max: u64, unordered: bool) -> Self {
         Self { window, in_flight_max, unreadable: unordered, ..Self::default() }
     }
 
@@ -142,17 +143,26 @@ impl Ledger {
     /// A message leaves for the broker, or for a worker.
     pub(super) fn published(&mut self, seen: &Seen) -> Result<(), Broken> {
         let sequence = seen.sequence;
-        *self.attempts.entry(sequence).or_default() += 1;
-        let first = self.attempted_here.insert(sequence);
+        let attempts = self.attempts.entry(sequence).or_default();
+        *attempts += 1;
+        let first = *attempts == 1;
         if self.held.contains(&sequence) && !self.ordered.contains(&sequence) {
             return Err(format!("event {sequence} is held, and was published"));
         }
-        self.inherited +=
-            usize::from(first && seen.marked && !seen.replay && !self.ordered.contains(&sequence));
-        if self.inherited > self.in_flight_max + 256 {
-            return Err(format!("{} duplicate marks after one crash", self.inherited));
+        if first && seen.marked && !seen.replay && !self.ordered.contains(&sequence) {
+            return self.needless(seen);
         }
         Ok(())
+    }
+
+    /// A mark on what was never attempted: a watermark tells more than was, by one step beyond what was about to be.
+    fn needless(&mut self, seen: &Seen) -> Result<(), Broken> {
+        let marks = self.needless.entry(seen.source.clone()).or_default();
+        *marks += 1;
+        match *marks > self.in_flight_max + WATERMARK_STEP {
+            true => Err(format!("{}: {marks} needless duplicate marks after one crash", seen.source)),
+            false => Ok(()),
+        }
     }
 
     /// The broker keeps a message, or a worker has done its work.
@@ -214,8 +224,7 @@ impl Ledger {
 
     /// A process has ended.
     pub(super) fn crashed(&mut self) {
-        self.attempted_here.clear();
-        self.inherited = 0;
+        self.needless.clear();
     }
 
     /// Everything promised lives in the journal until it is confirmed or given up.

@@ -31,12 +31,15 @@ use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings};
 use crate::sink::Sink;
 use crate::source::Source;
 
+/// Few: a mark that is missing must not hide behind needless ones.
+pub(super) const WATERMARK_STEP: u64 = 8;
 /// Polls that a relay may need until it has nothing to do.
 const POLLS_MAX: usize = 500;
 
 /// What the seed has configured.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
+    pub segment_bytes: u64,
     pub bytes_max: u64,
     pub retention: Duration,
     pub window: Duration,
@@ -47,25 +50,27 @@ pub(super) struct Terms {
     pub large: bool,
 }
 
-const SEGMENT: u64 = 64 << 10;
-
 impl Terms {
     pub(super) fn choose(random: &mut Random) -> Self {
         let policy =
             |forward, hold| Policy { forward_duplicates: forward, hold_twins: hold, ..Policy::default() };
+        // The journal of a few dozen events fills some segments; the longest of them fits into one.
+        let large = random.chance(20);
+        let segment_bytes = if large { 32 << 10 } else { 8 << 10 };
         Self {
-            bytes_max: SEGMENT * *random.pick(&[4, 6, 16]),
+            segment_bytes,
+            bytes_max: segment_bytes * *random.pick(&[4, 6, 16]),
             retention: Duration::from_secs(*random.pick(&[60, 480, 3600])),
             window: Duration::from_secs(*random.pick(&[400, 7200, 604_800])),
             budget: *random.pick(&[64, 400, 8 << 20]),
-            max_in_flight: *random.pick(&[1, 3, 256]),
+            max_in_flight: *random.pick(&[1, 4, 256]),
             policies: [
                 policy(random.chance(10), false),
                 policy(random.chance(10), random.chance(20)),
                 policy(random.chance(40), random.chance(20)),
             ],
             inbox: random.chance(20),
-            large: random.chance(20),
+            large,
         }
     }
 }
@@ -152,6 +157,7 @@ impl Life {
                 max_in_flight: terms.max_in_flight,
                 redis_wait: Duration::ZERO,
                 takeover_after: Duration::ZERO,
+                watermark_step: WATERMARK_STEP,
             };
             Relay::new(parts, settings).run(stopping).boxed()
         });
@@ -255,7 +261,7 @@ fn stores(
     let mut index = Index::open(disk.clone(), keys, now).map_err(|error| error.to_string())?;
     let settings = journal::Settings {
         dir: "/journal".into(),
-        segment_bytes: SEGMENT,
+        segment_bytes: terms.segment_bytes,
         bytes_max: terms.bytes_max,
         retention: terms.retention,
         upkeep: Upkeep::Inline,

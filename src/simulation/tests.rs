@@ -1,6 +1,7 @@
 //! Seeds by the thousand, and those that once found something.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -76,19 +77,31 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Says which seed it was, where the product itself panics.
-struct Guard(u64);
+/// The seeds that nobody has taken yet.
+struct Seeds {
+    next: AtomicU64,
+    end: u64,
+}
 
-impl Drop for Guard {
+impl Seeds {
+    fn take(&self) -> Option<u64> {
+        Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < self.end)
+    }
+}
+
+/// Says which seed it was, where the product itself panics; there is no other then.
+struct Guard<'s>(u64, &'s Seeds);
+
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.1.next.store(self.1.end, Ordering::Relaxed);
             eprintln!("HOOKGATE_SIM_SEED={} repeats it", self.0);
         }
     }
 }
 
 fn simulate(seed: u64, runtime: &Runtime) -> Outcome {
-    let _guard = Guard(seed);
     let outcome = schedule::run(seed, runtime, false);
     if let Some(broken) = &outcome.broken {
         let again = schedule::run(seed, runtime, true);
@@ -102,22 +115,49 @@ fn simulate(seed: u64, runtime: &Runtime) -> Outcome {
     outcome
 }
 
-fn run(seeds: impl Iterator<Item = u64>) -> (Tally, u64, u64) {
+/// What came of seeds.
+#[derive(Default)]
+struct Sum {
+    tally: Tally,
+    schedules: u64,
+    steps: u64,
+}
+
+impl Sum {
+    fn add(mut self, other: &Self) -> Self {
+        self.tally.add_all(&other.tally);
+        (self.schedules, self.steps) = (self.schedules + other.schedules, self.steps + other.steps);
+        self
+    }
+}
+
+fn run(seeds: &Seeds) -> Sum {
     let runtime = runtime();
     let _entered = runtime.enter();
-    let (mut tally, mut schedules, mut steps) = (Tally::default(), 0, 0);
-    for seed in seeds {
-        let outcome = simulate(seed, &runtime);
-        tally.add_all(&outcome.tally);
-        (schedules, steps) = (schedules + 1, steps + outcome.steps);
+    let mut sum = Sum::default();
+    while let Some(seed) = seeds.take() {
+        let _guard = Guard(seed, seeds);
+        let Outcome { tally, steps, .. } = simulate(seed, &runtime);
+        sum = sum.add(&Sum { tally, schedules: 1, steps });
     }
-    (tally, schedules, steps)
+    sum
+}
+
+/// Each schedule in one thread, and as many schedules at once as there are cores.
+fn run_on_all_cores(seeds: &Seeds) -> Sum {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| run(seeds))).collect();
+        let sums = threads.into_iter().map(|thread| thread.join().expect("a seed found something"));
+        sums.fold(Sum::default(), |all, one| all.add(&one))
+    })
 }
 
 /// A world in which nothing happens but what a test does.
 fn scripted(runtime: &Runtime) -> World<'_> {
     let mut world = World::new(1, runtime, false);
     world.terms = Terms {
+        segment_bytes: 64 << 10,
         bytes_max: 1 << 20,
         retention: Duration::from_secs(3600),
         window: Duration::from_secs(7200),
@@ -182,7 +222,8 @@ fn no_schedule_of_crashes_and_faults_breaks_the_promise() {
     let seeds = number("HOOKGATE_SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("HOOKGATE_SIM_FROM").unwrap_or(1);
     let clock = System::new();
-    let (tally, schedules, steps) = run(first..first + seeds);
+    let Sum { tally, schedules, steps } =
+        run_on_all_cores(&Seeds { next: AtomicU64::new(first), end: first + seeds });
     let took = clock.monotonic().as_secs_f64();
     println!("{schedules} schedules, {steps} steps, {took:.1} s: {:.0} schedules/s", schedules as f64 / took);
     println!("{}", tally.lines());

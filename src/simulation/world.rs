@@ -78,7 +78,7 @@ impl<'r> World<'r> {
     pub(super) fn new(seed: u64, runtime: &'r Runtime, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let terms = Terms::choose(&mut random);
-        let in_flight_max = if terms.inbox { 10_000 } else { terms.max_in_flight };
+        let in_flight_max = if terms.inbox { 10_000 } else { terms.max_in_flight as u64 };
         let ledger = Ledger::new(terms.window, in_flight_max, terms.inbox);
         let mut world = Self {
             disk: SimDisk::new(Random::new(random.next())),
@@ -430,6 +430,10 @@ impl<'r> World<'r> {
         if self.disk.is_dark() && self.life.is_some() {
             let keep = *self.random.pick(&[0, 50, 90]);
             return self.die(Death::Power(keep));
+        }
+        let flying = self.broker.flying();
+        if flying > self.terms.max_in_flight {
+            return Err(format!("{flying} events on their way at once"));
         }
         let Some(life) = &self.life else { return Ok(()) };
         self.ledger.check_kept(&life.reader)?;
