@@ -15,7 +15,7 @@ use crate::events::SOURCES;
 use crate::plan::{Fault, Link, Service, Step};
 use crate::services::{MESSAGE_BYTES_MAX, RabbitMq};
 use crate::stage::{COPIES, Site};
-use crate::topology::{SMALL, WIDE};
+use crate::topology::WIDE;
 
 /// The gateway waits that long for a confirm, then for another connection.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -189,12 +189,12 @@ fn small(site: &Site<'_>, step: &Step) {
     limit(MESSAGE_BYTES_MAX);
 }
 
-/// What is kept meanwhile fills the disk, and workers make room.
+/// Nothing is left but the segments there are, and what workers and leases that run out make free.
 fn small_disk(site: &Site<'_>, step: &Step) {
     let Some(disk) = &site.units[step.gateway].disk else { return };
     site.tally.while_lasts(&step.fault, || {
         // What is written between the look at it and the change is in the way.
-        if !(0..10).any(|_| disk.resize(SMALL).is_ok()) {
+        if !(0..10).any(|_| disk.resize(0).is_ok()) {
             site.stuck("the disk could not be made small".to_owned());
         }
         sleep(step.hold);

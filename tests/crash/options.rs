@@ -17,7 +17,7 @@ with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1:
   --network N        faults of the links between sender, gateway, RabbitMQ and Redis (half of the kills)
   --others N         pauses, alarms, lost bindings, deleted queues, full queues (a fifth of the kills)
   --calls N          starts at which a system call on files fails later on (three tenths of the kills, at least 2)
-  --disks N          times in which the journal's disk has 8 MiB (a tenth of the kills, at least 2)
+  --disks N          times in which the journal's disk is full (a tenth of the kills, at least 2)
   --clocks N         steps of a gateway's clock and back (three tenths of the kills, at least 2)
   --rate N           new events a second (500)
   --senders N        connections of the sender (12)

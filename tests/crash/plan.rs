@@ -94,7 +94,7 @@ pub enum Fault {
     Full,
     /// RabbitMQ takes small messages only, and closes the channel of who publishes a larger one.
     Small,
-    /// The journal's disk has 8 MiB, or hardly more than what is on it.
+    /// The journal's disk is hardly larger than what is on it.
     Disk,
     /// The gateway's wall clock is so many seconds ahead of all others.
     Clock(i32),
@@ -303,7 +303,7 @@ impl Stage {
                 // A message is poison after three refusals, between which its source waits.
                 Fault::Small => millis(random, 6_000, 9_000),
                 // Long enough to be filled.
-                Fault::Disk => millis(random, 1_000, 3_000),
+                Fault::Disk => millis(random, 2_000, 4_000),
                 Fault::Clock(_) => millis(random, 300, 1_500),
                 _ => millis(random, 200, 2_500),
             };

@@ -17,8 +17,6 @@ use crate::services::{RabbitMq, Redis};
 
 /// More than a journal may take; memory is used for what is written only.
 pub const WIDE: u64 = 256 << 20;
-/// The same for a while.
-pub const SMALL: u64 = 8 << 20;
 
 /// A gateway and what stands around it.
 pub struct Unit {
