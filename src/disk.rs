@@ -45,6 +45,17 @@ pub trait Disk: Clone + Send + Sync + 'static {
     }
 }
 
+/// True where an error says that the system has no more of something, be it space, quota, memory or file
+/// descriptors: that ends, and is no damage.
+pub fn is_full(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+    ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;

@@ -152,7 +152,7 @@ impl<D: Disk> Index<D> {
         self.steady.observe(wall, monotonic, self.settings.window);
     }
 
-    /// Moves on the work that is due: call it after each commit and at least each minute. `synced` is the
+    /// Moves on the work that is due, and tries again each second what there was no space for: call it after each commit and at least each minute. `synced` is the
     /// last event that the journal has synced; no key of a later one is written to a file, for a file must
     /// not know an event that a power cut unwrites. Returns at once, except where the disk has fallen so far
     /// behind that [`Settings::budget`] is exceeded four times: then it waits for one file to be written.
@@ -161,10 +161,11 @@ impl<D: Disk> Index<D> {
     /// Where background work failed or found damage.
     pub fn maintain(&mut self, now: Timestamp, synced: Sequence) -> Result<(), IndexError> {
         self.guarded(|index| {
-            let now = index.steady.judge(now);
+            let (wall, now) = (now, index.steady.judge(now));
             index.collect(false)?;
             index.seal_if_due(day_of(now));
             while !index.worker.is_busy()
+                && !index.worker.rests(wall)
                 && let Some(task) = index.next_task(now, synced)
             {
                 index.start(task)?;
@@ -189,7 +190,10 @@ impl<D: Disk> Index<D> {
     /// # Errors
     /// As for [`Index::maintain`].
     pub fn flush(&mut self, synced: Sequence) -> Result<(), IndexError> {
-        self.guarded(|index| index.write_out(synced, true))
+        self.guarded(|index| {
+            index.write_out(synced, true)?;
+            index.worker.shortage().map_or(Ok(()), Err)
+        })
     }
 
     /// How big the index is.
@@ -327,13 +331,16 @@ impl<D: Disk> Index<D> {
         }
     }
 
-    /// Seals the active table where `all`, and waits until every table up to `synced` is in a file.
+    /// Seals the active table where `all`, and waits until every table up to `synced` is in a file, or for one of
+    /// them there is no space.
     fn write_out(&mut self, synced: Sequence, all: bool) -> Result<(), IndexError> {
         if all && self.active.as_ref().is_some_and(|table| table.through() <= synced) {
             self.seal();
         }
         self.collect(true)?;
-        while let Some(task) = self.flush_task(synced) {
+        while !self.worker.is_short()
+            && let Some(task) = self.flush_task(synced)
+        {
             self.start(task)?;
             self.collect(true)?;
         }
@@ -427,7 +434,7 @@ impl<D: Disk> Index<D> {
 
     fn apply(&mut self, done: Option<Done<D>>) -> Result<(), IndexError> {
         match done {
-            None | Some(Done::Removed) => Ok(()),
+            None | Some(Done::Removed | Done::Short(_)) => Ok(()),
             Some(Done::Flushed(run)) => {
                 let through = run.name().through;
                 self.sealed.pop_front();

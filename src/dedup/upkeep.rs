@@ -6,6 +6,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::keyfile::{Name, SPAN_MAX};
 use super::memtable::Memtable;
@@ -13,7 +14,8 @@ use super::merge;
 use super::run::{Broken, Run};
 use super::terms::IndexError;
 use super::writer::{self, Plan};
-use crate::disk::Disk;
+use crate::clock::Timestamp;
+use crate::disk::{Disk, is_full};
 use crate::failpoint::{self, Point};
 use crate::tasks;
 
@@ -23,6 +25,9 @@ pub(super) const RUNS_PER_DAY: usize = 8;
 const MERGED_MAX: u64 = 1 << 24;
 /// As many files are merged at once at least, where the day is not over.
 const MERGED_AT_LEAST: usize = 4;
+
+/// A task for which there was no space is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A piece of work.
 pub(super) enum Task<D: Disk> {
@@ -43,6 +48,8 @@ pub(super) enum Done<D: Disk> {
     Removed,
     /// A file turned out to be damaged.
     Damaged(Name, &'static str),
+    /// There was no space: nothing has changed, and it can be tried again.
+    Short(IndexError),
 }
 
 /// The background thread, where there is one.
@@ -50,11 +57,15 @@ pub(super) struct Worker<D: Disk> {
     disk: D,
     inline: bool,
     job: Option<JoinHandle<Result<Done<D>, IndexError>>>,
+    /// What the last task lacked space for.
+    shortage: Option<IndexError>,
+    /// After a shortage no task is begun before this.
+    retry_at: Option<Timestamp>,
 }
 
 impl<D: Disk> Worker<D> {
     pub(super) fn new(disk: D, inline: bool) -> Self {
-        Self { disk, inline, job: None }
+        Self { disk, inline, job: None, shortage: None, retry_at: None }
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -65,7 +76,7 @@ impl<D: Disk> Worker<D> {
     pub(super) fn start(&mut self, task: Task<D>) -> Result<Option<Done<D>>, IndexError> {
         let disk = self.disk.clone();
         if self.inline {
-            return execute(&disk, task).map(Some);
+            return execute(&disk, task).map(|done| self.noted(done));
         }
         let job = tasks::thread("dedup-upkeep", move || execute(&disk, task));
         self.job = Some(job.map_err(|error| IndexError::Worker(error.to_string()))?);
@@ -76,7 +87,34 @@ impl<D: Disk> Worker<D> {
     pub(super) fn collect(&mut self, wait: bool) -> Result<Option<Done<D>>, IndexError> {
         let Some(job) = self.job.take_if(|job| wait || job.is_finished()) else { return Ok(None) };
         let result = job.join().unwrap_or_else(|_| Err(IndexError::Worker("it panicked".to_owned())));
-        result.map(Some)
+        result.map(|done| self.noted(done))
+    }
+
+    fn noted(&mut self, done: Done<D>) -> Option<Done<D>> {
+        let Done::Short(error) = done else { return Some(done) };
+        tracing::warn!(%error, "keys stay in memory and their records in the journal until there is space");
+        self.shortage = Some(error);
+        None
+    }
+
+    /// What there was no space for since this was last asked.
+    pub(super) fn shortage(&mut self) -> Option<IndexError> {
+        self.shortage.take()
+    }
+
+    /// True where there was no space since [`Self::shortage`] was last asked.
+    pub(super) fn is_short(&self) -> bool {
+        self.shortage.is_some()
+    }
+
+    /// True for a while after a shortage.
+    pub(super) fn rests(&mut self, wall: Timestamp) -> bool {
+        if self.shortage().is_some() {
+            self.retry_at = Some(wall.plus(RETRY));
+        }
+        // A clock that was set back must not stop the tries.
+        self.retry_at = self.retry_at.filter(|at| wall < *at && *at <= wall.plus(RETRY));
+        self.retry_at.is_some()
     }
 }
 
@@ -93,13 +131,17 @@ fn execute<D: Disk>(disk: &D, task: Task<D>) -> Result<Done<D>, IndexError> {
         Task::Flush(table, plan) => {
             let dir = plan.dir.clone();
             let (messages, contents) = (table.messages().map(Ok), table.contents().map(Ok));
-            let run = writer::write(disk, plan, messages, contents).map_err(|broken| fault(&dir, broken))?;
-            Ok(Done::Flushed(run))
+            match writer::write(disk, plan, messages, contents) {
+                Ok(run) => Ok(Done::Flushed(run)),
+                Err(broken) => fault(&dir, broken),
+            }
         }
         Task::Empty(old, plan) => {
             let dir = plan.dir.clone();
-            let run = writer::write(disk, plan, iter::empty(), iter::empty());
-            merged(disk, run.map_err(|broken| fault(&dir, broken))?, &[old])
+            match writer::write(disk, plan, iter::empty(), iter::empty()) {
+                Ok(run) => merged(disk, run, &[old]),
+                Err(broken) => fault(&dir, broken),
+            }
         }
         Task::Merge(runs, plan) => merge(disk, &runs, plan),
         Task::Remove(paths) => {
@@ -118,9 +160,9 @@ fn merge<D: Disk>(disk: &D, runs: &[Arc<Run<D>>], plan: Plan) -> Result<Done<D>,
         Ok(run) => merged(disk, run, &runs.iter().map(|run| run.path.clone()).collect::<Vec<_>>()),
         Err(Broken::Damaged(reason)) => match all().find(|run| !is_whole(run)) {
             Some(bad) => Ok(Done::Damaged(bad.name(), reason)),
-            None => Err(fault(&dir, Broken::Damaged(reason))),
+            None => fault(&dir, Broken::Damaged(reason)),
         },
-        Err(broken) => Err(fault(&dir, broken)),
+        Err(broken) => fault(&dir, broken),
     }
 }
 
@@ -139,10 +181,14 @@ fn merged<D: Disk>(disk: &D, run: Run<D>, old: &[PathBuf]) -> Result<Done<D>, In
     Ok(Done::Merged(run))
 }
 
-fn fault(dir: &Path, broken: Broken) -> IndexError {
+/// What a file that could not be written means: a shortage passes, all else is final.
+fn fault<D: Disk>(dir: &Path, broken: Broken) -> Result<Done<D>, IndexError> {
     match broken {
-        Broken::Io(error) => IndexError::io("write a key file in", dir)(error),
-        Broken::Damaged(reason) => IndexError::Worker(reason.to_owned()),
+        Broken::Io(error) if is_full(&error) => {
+            Ok(Done::Short(IndexError::io("write a key file in", dir)(error)))
+        }
+        Broken::Io(error) => Err(IndexError::io("write a key file in", dir)(error)),
+        Broken::Damaged(reason) => Err(IndexError::Worker(reason.to_owned())),
     }
 }
 

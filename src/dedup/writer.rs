@@ -1,13 +1,14 @@
 //! Writes a key file from sorted entries, in one pass, and leaves it open as a [`Run`]. Runs on the
 //! background thread. A file gets its final name only when all of it is on disk.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::filter::Filter;
 use super::keyfile::{self, Base, Content, Ending, Header, Message, Name, PAGE, Record, Shape};
 use super::run::{Broken, Run, Section};
 use crate::clock::Timestamp;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_full};
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 
@@ -27,7 +28,8 @@ pub(super) struct Plan {
     pub(super) replaced: Vec<u64>,
 }
 
-/// Writes the file of `plan` with `messages` and `contents`, both ascending by key, no key twice.
+/// Writes the file of `plan` with `messages` and `contents`, both ascending by key, no key twice. Where space or
+/// anything else runs out before it counts ([`is_full`]), nothing is left of it: it can be written again.
 pub(super) fn write<D: Disk>(
     disk: &D,
     plan: Plan,
@@ -35,7 +37,22 @@ pub(super) fn write<D: Disk>(
     contents: impl Iterator<Item = Result<Content, Broken>>,
 ) -> Result<Run<D>, Broken> {
     let temporary = plan.dir.join(plan.name.with(Ending::Temporary));
-    let file = disk.create(&temporary)?;
+    let made = make(disk, plan, &temporary, messages, contents);
+    if matches!(&made, Err(Broken::Io(error)) if is_full(error)) {
+        // Where it cannot be removed the next start does that.
+        disk.remove(&temporary).unwrap_or_default();
+    }
+    made
+}
+
+fn make<D: Disk>(
+    disk: &D,
+    plan: Plan,
+    temporary: &Path,
+    messages: impl Iterator<Item = Result<Message, Broken>>,
+    contents: impl Iterator<Item = Result<Content, Broken>>,
+) -> Result<Run<D>, Broken> {
+    let file = disk.create(temporary)?;
     failpoint::reach(Point::DedupFileCreated);
     let base = Base { sequence: plan.base, start: keyfile::day_start(plan.name.day) };
     let newest = Timestamp::from_millis(i64::MIN);
@@ -58,7 +75,7 @@ pub(super) fn write<D: Disk>(
     failpoint::reach(Point::DedupFileWritten);
     disk.sync(&file)?;
     failpoint::reach(Point::DedupFileSynced);
-    let path = publish(disk, &plan.dir, &temporary, plan.name)?;
+    let path = publish(disk, &plan.dir, temporary, plan.name)?;
     Ok(Run { disk: disk.clone(), path, header, file, messages, contents })
 }
 
@@ -66,7 +83,8 @@ fn publish<D: Disk>(disk: &D, dir: &Path, temporary: &Path, name: Name) -> Resul
     let path = dir.join(name.with(Ending::Live));
     disk.rename(temporary, &path)?;
     failpoint::reach(Point::DedupFileRenamed);
-    disk.sync_dir(dir)?;
+    // It counts already: a shortage here is none that another file would mend.
+    disk.sync_dir(dir).map_err(io::Error::other)?;
     failpoint::reach(Point::DedupFileAfter);
     Ok(path)
 }

@@ -24,7 +24,7 @@ use super::room::Next;
 use super::segment::{self, HEADER, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::event::{KeyEntry, Sequence};
 use crate::failpoint::{self, Point};
 
@@ -173,7 +173,7 @@ fn first_segment<D: Disk>(
     let mut bytes = settings.segment_bytes;
     loop {
         match segment::prepare(disk, &settings.dir, number, bytes) {
-            Err(error) if segment::is_full(&error) && bytes / 4 >= 16 << 10 => bytes = (bytes / 4) & !7,
+            Err(error) if disk::is_full(&error) && bytes / 4 >= 16 << 10 => bytes = (bytes / 4) & !7,
             made => return Ok((made.context("prepare", &segment::path(&settings.dir, number))?, bytes)),
         }
     }

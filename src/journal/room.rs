@@ -11,7 +11,7 @@ use super::ledger::Segment;
 use super::record::Seal;
 use super::segment::{self, HEADER, Header};
 use crate::clock::Timestamp;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 
@@ -226,5 +226,5 @@ impl<D: Disk> Journal<D> {
 }
 
 fn lacks_space(fault: &JournalError) -> bool {
-    matches!(fault, JournalError::Io { source, .. } if segment::is_full(source))
+    matches!(fault, JournalError::Io { source, .. } if disk::is_full(source))
 }

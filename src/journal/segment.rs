@@ -187,14 +187,3 @@ pub(super) fn write_again<D: Disk>(disk: &D, file: &D::File, range: Range<u64>) 
     }
     disk.sync(file)
 }
-
-/// True where an error says that the system has no more of something, be it space, quota, memory or file
-/// descriptors: that ends, and is no damage.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
-    ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
-}

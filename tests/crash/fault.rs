@@ -15,6 +15,7 @@ use crate::events::SOURCES;
 use crate::plan::{Fault, Link, Service, Step};
 use crate::services::{MESSAGE_BYTES_MAX, RabbitMq};
 use crate::stage::{COPIES, Site};
+use crate::topology::WIDE;
 
 /// The gateway waits that long for a confirm, then for another connection.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -83,6 +84,8 @@ fn happen(site: &Site<'_>, step: &Step) {
         Fault::Unbind | Fault::Delete => unroute(site, step),
         Fault::Full => full(site, step),
         Fault::Small => small(site, step),
+        Fault::Disk => small_disk(site, step),
+        Fault::Clock(ahead) => step_clock(site, step, ahead),
     }
 }
 
@@ -184,6 +187,31 @@ fn small(site: &Site<'_>, step: &Step) {
     limit(BYTES);
     sleep(step.hold);
     limit(MESSAGE_BYTES_MAX);
+}
+
+/// Nothing is left but the segments there are, and what workers and leases that run out make free.
+fn small_disk(site: &Site<'_>, step: &Step) {
+    let Some(disk) = &site.units[step.gateway].disk else { return };
+    site.tally.while_lasts(&step.fault, || {
+        // What is written between the look at it and the change is in the way.
+        if !(0..10).any(|_| disk.resize(0).is_ok()) {
+            site.stuck("the disk could not be made small".to_owned());
+        }
+        sleep(step.hold);
+    });
+    disk.resize(WIDE).unwrap();
+}
+
+/// Senders sign by true time, and are refused while the clock is wrong: never as if they were.
+fn step_clock(site: &Site<'_>, step: &Step, ahead: i32) {
+    let step_to = |ahead: i32| {
+        site.units[step.gateway].clock.lock().unwrap().iter().for_each(|clock| clock.step(ahead.into()));
+    };
+    site.tally.while_lasts(&step.fault, || {
+        step_to(ahead);
+        sleep(step.hold);
+    });
+    step_to(0);
 }
 
 /// Takes a queue's binding away, and the queue itself once it is drained: messages are returned until a gateway

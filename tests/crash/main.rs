@@ -21,6 +21,9 @@ mod http;
 #[path = "../it/load.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod load;
+#[path = "../it/machine.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod machine;
 #[path = "../it/scrape.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod scrape;
@@ -31,10 +34,12 @@ mod senders;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod services;
 
+mod calls;
 mod check;
 mod drain;
 mod events;
 mod fault;
+mod lacking;
 mod ledger;
 mod options;
 mod plan;
@@ -44,6 +49,7 @@ mod report;
 mod selftest;
 mod sender;
 mod stage;
+mod tally;
 mod topology;
 mod watch;
 mod workers;
@@ -67,9 +73,11 @@ fn main() -> ExitCode {
 
 /// The whole run: services, stage after stage, the report.
 fn run(options: &options::Options) -> ExitCode {
-    let plan = plan::Plan::new(options);
+    let mut plan = plan::Plan::new(options);
+    let not_run = lacking::take_out(&mut plan);
     println!("seed {}: {}", plan.seed, plan.summary());
-    let total = stage::run_all(&plan, options);
+    let mut total = stage::run_all(&plan, options);
+    total.not_run = not_run;
     let text = report::text(&plan, options, &total);
     print!("{text}");
     if let Some(path) = &options.report {
@@ -77,7 +85,7 @@ fn run(options: &options::Options) -> ExitCode {
     }
     let verdict = if total.violations.is_empty() { "nothing lost" } else { "PROMISES BROKEN" };
     println!("seed {}: {verdict}", plan.seed);
-    if total.violations.is_empty() && report::missed(options, &total).is_empty() {
+    if total.violations.is_empty() && report::missed(&plan, options, &total).is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -16,14 +16,17 @@ with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1:
   --redis-kills N    SIGKILLs of Redis (a tenth of the kills, at least 1)
   --network N        faults of the links between sender, gateway, RabbitMQ and Redis (half of the kills)
   --others N         pauses, alarms, lost bindings, deleted queues, full queues (a fifth of the kills)
+  --calls N          starts at which a system call on files fails later on (three tenths of the kills, at least 2)
+  --disks N          times in which the journal's disk is full (a tenth of the kills, at least 2)
+  --clocks N         steps of a gateway's clock and back (three tenths of the kills, at least 2)
   --rate N           new events a second (500)
   --senders N        connections of the sender (12)
   --seed N           repeat a run: same faults, same events in the same order by each sender
   --stage N          only that stage of the plan, counted from 0
   --trace            tell each fault and kill as it happens, in milliseconds of the stage
   --report FILE      write the result as Markdown too
-  --long             1000000 events at 1000/s, 440 gateway kills, 30 + 30 of RabbitMQ and Redis, 200 network faults
-                     (release build; about 30 minutes)
+  --long             1000000 events at 1000/s, 440 gateway kills, 30 + 30 of RabbitMQ and Redis, 200 network faults,
+                     60 failing calls, 14 small disks, 42 steps of a clock (release build; about 30 minutes)
   --self-test        only the tests of the checker
 ";
 
@@ -44,6 +47,9 @@ pub struct Options {
     pub redis_kills: u32,
     pub network: u32,
     pub others: u32,
+    pub calls: u32,
+    pub disks: u32,
+    pub clocks: u32,
     /// New events a second, over all senders.
     pub rate: u32,
     pub senders: u32,
@@ -77,7 +83,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Command, String> 
         match word.as_str() {
             "--report" => report = Some(PathBuf::from(value)),
             "--events" | "--kills" | "--broker-kills" | "--redis-kills" | "--network" | "--others"
-            | "--rate" | "--senders" | "--seed" | "--stage" => {
+            | "--calls" | "--disks" | "--clocks" | "--rate" | "--senders" | "--seed" | "--stage" => {
                 let number = value.parse().map_err(|_| format!("{word} is a number, not «{value}»"))?;
                 named.insert(word.clone(), number);
             }
@@ -97,6 +103,9 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Command, String> 
         redis_kills: of("--redis-kills", (kills / 10).max(1), 30)?,
         network: of("--network", kills / 2, 200)?,
         others: of("--others", kills / 5, 60)?,
+        calls: of("--calls", (kills * 3 / 10).max(2), 60)?,
+        disks: of("--disks", (kills / 10).max(2), 14)?,
+        clocks: of("--clocks", (kills * 3 / 10).max(2), 42)?,
         rate: of("--rate", 500, 1_000)?.max(1),
         senders: of("--senders", 12, 16)?.clamp(1, 64),
         stage: named.contains_key("--stage").then(|| of("--stage", 0, 0)).transpose()?,

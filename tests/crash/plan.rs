@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hookgate::failpoint::Point;
 
+use crate::calls::{Call, Calls};
 use crate::chaos::Mode;
 use crate::events::SOURCES;
 use crate::options::Options;
@@ -32,6 +33,11 @@ impl Topology {
         if matches!(self, Self::Inbox | Self::Single) { 1 } else { 2 }
     }
 
+    /// Whether its one gateway, with its journal, meets faults of its machine: calls that fail, a clock that steps.
+    fn meets_its_machine(self) -> bool {
+        self.gateways() == 1
+    }
+
     /// Whether RabbitMQ and Redis belong to it.
     pub fn has_services(self) -> bool {
         self != Self::Inbox
@@ -46,6 +52,8 @@ pub struct Kill {
     pub gateway: usize,
     /// There, when it is reached that often; else at that moment, wherever the gateway is.
     pub point: Option<(Point, u32)>,
+    /// From its start on that call fails, of which it ends; else by SIGKILL at that moment.
+    pub call: Option<Call>,
     /// How long it stays away.
     pub pause: Duration,
 }
@@ -86,6 +94,10 @@ pub enum Fault {
     Full,
     /// RabbitMQ takes small messages only, and closes the channel of who publishes a larger one.
     Small,
+    /// The journal's disk is hardly larger than what is on it.
+    Disk,
+    /// The gateway's wall clock is so many seconds ahead of all others.
+    Clock(i32),
 }
 
 impl Fault {
@@ -98,6 +110,7 @@ impl Fault {
                 let mode = format!("{mode:?}");
                 format!("{link:?} {}", mode.split('(').next().unwrap_or_default())
             }
+            Self::Clock(ahead) => format!("clock {}", if ahead < 0 { "back" } else { "ahead" }),
             other => format!("{other:?}"),
         }
     }
@@ -152,7 +165,11 @@ impl Plan {
         let redis = shares(options.redis_kills, &kinds, served);
         let network = shares(options.network, &kinds, |_| true);
         let others = shares(options.others, &kinds, |_| true);
+        let calls = shares(options.calls, &kinds, Topology::meets_its_machine);
+        let clocks = shares(options.clocks, &kinds, Topology::meets_its_machine);
+        let disks = shares(options.disks, &kinds, |topology| topology == Topology::Inbox);
         let mut points = Points::new(options.seed);
+        let mut failing = Calls::new(options.seed);
         let stage = |(number, (topology, _)): (usize, &(Topology, u32))| {
             let mut random = Random::of(&[options.seed, 1, number as u64]);
             let mut stage = Stage {
@@ -162,11 +179,13 @@ impl Plan {
                 kills: Vec::new(),
                 steps: Vec::new(),
             };
-            stage.plan_kills(kills[number], &mut random, &mut points);
+            stage.plan_kills((kills[number], calls[number]), &mut random, (&mut points, &mut failing));
             let mut faults = vec![Fault::Kill(Service::Broker); broker[number] as usize];
             faults.extend(vec![Fault::Kill(Service::Redis); redis[number] as usize]);
             faults.extend((0..network[number]).map(|_| net(*topology, &mut random)));
             faults.extend((0..others[number]).map(|_| other(*topology, &mut random)));
+            faults.extend(vec![Fault::Disk; disks[number] as usize]);
+            faults.extend((0..clocks[number]).map(|turn| clock(turn, &mut random)));
             stage.plan_steps(faults, &mut random);
             stage
         };
@@ -178,13 +197,26 @@ impl Plan {
     pub fn summary(&self) -> String {
         let sum = |of: fn(&Stage) -> usize| self.stages.iter().map(of).sum::<usize>();
         format!(
-            "{} events, {} kills of gateways ({} at failpoints), {} other faults, {} stages",
+            "{} events, {} kills of gateways ({} at failpoints), {} failing calls, {} other faults, {} stages",
             sum(|stage| stage.events as usize),
-            sum(|stage| stage.kills.len()),
+            sum(|stage| stage.kills.iter().filter(|kill| kill.call.is_none()).count()),
             sum(|stage| stage.kills.iter().filter(|kill| kill.point.is_some()).count()),
+            self.calls(),
             sum(|stage| stage.steps.len()),
             self.stages.len()
         )
+    }
+}
+
+impl Plan {
+    /// How many calls fail.
+    pub fn calls(&self) -> usize {
+        self.stages.iter().flat_map(|stage| &stage.kills).filter(|kill| kill.call.is_some()).count()
+    }
+
+    /// How many such faults there are.
+    pub fn count(&self, which: impl Fn(&Fault) -> bool) -> usize {
+        self.stages.iter().flat_map(|stage| &stage.steps).filter(|step| which(&step.fault)).count()
     }
 }
 
@@ -213,7 +245,7 @@ struct Points {
 impl Points {
     fn new(seed: u64) -> Self {
         let mut order = Point::ALL.to_vec();
-        shuffle(&mut order, &mut Random::of(&[seed, 2]));
+        Random::of(&[seed, 2]).shuffle(&mut order);
         Self { order, next: 0 }
     }
 
@@ -230,10 +262,6 @@ impl Points {
     }
 }
 
-fn shuffle<T>(list: &mut [T], random: &mut Random) {
-    (1..list.len()).rev().for_each(|last| list.swap(last, random.index(last + 1)));
-}
-
 fn millis(random: &mut Random, from: u32, to: u32) -> Duration {
     Duration::from_millis(random.between(from, to).into())
 }
@@ -245,20 +273,28 @@ impl Stage {
         (0..count as u32).map(|number| self.events / 20 + number * room + random.between(0, room)).collect()
     }
 
-    fn plan_kills(&mut self, count: u32, random: &mut Random, points: &mut Points) {
-        for at in self.moments(count as usize, random) {
+    fn plan_kills(
+        &mut self,
+        (kills, calls): (u32, u32),
+        random: &mut Random,
+        (points, failing): (&mut Points, &mut Calls),
+    ) {
+        let mut fails: Vec<bool> = (0..kills + calls).map(|number| number < calls).collect();
+        random.shuffle(&mut fails);
+        for (at, fails) in self.moments(fails.len(), random).into_iter().zip(fails) {
             let gateway = random.index(self.topology.gateways());
-            let named = random.percent(50);
+            let call = fails.then(|| failing.take(random));
+            let named = !fails && random.percent(50);
             let point = named.then(|| points.take(self.topology, random)).flatten();
             // Most supervisors restart at once, some wait.
             let longest = if random.percent(20) { 1_500 } else { 100 };
             let pause = millis(random, 0, longest);
-            self.kills.push(Kill { at, gateway, point, pause });
+            self.kills.push(Kill { at, gateway, point, call, pause });
         }
     }
 
     fn plan_steps(&mut self, mut faults: Vec<Fault>, random: &mut Random) {
-        shuffle(&mut faults, random);
+        random.shuffle(&mut faults);
         let moments = self.moments(faults.len(), random);
         for (at, fault) in moments.into_iter().zip(faults) {
             let (gateway, source) = (random.index(self.topology.gateways()), random.index(SOURCES.len()));
@@ -266,6 +302,9 @@ impl Stage {
                 Fault::Pause(_) | Fault::MemoryAlarm | Fault::DiskAlarm => millis(random, 500, 4_000),
                 // A message is poison after three refusals, between which its source waits.
                 Fault::Small => millis(random, 6_000, 9_000),
+                // Long enough to be filled.
+                Fault::Disk => millis(random, 2_000, 4_000),
+                Fault::Clock(_) => millis(random, 300, 1_500),
                 _ => millis(random, 200, 2_500),
             };
             self.steps.push(Step { at, fault, gateway, source, hold });
@@ -293,6 +332,14 @@ fn net(topology: Topology, random: &mut Random) -> Fault {
         _ => Mode::Flap(millis(random, 30, 400)),
     };
     Fault::Net(link, mode)
+}
+
+/// A step of the clock, mostly back by an hour. Ahead it stays within the minute by which the newest record may lead the
+/// clock: beyond that a gateway rightly refuses all until true time has come there, and nothing more would be tried.
+fn clock(turn: u32, random: &mut Random) -> Fault {
+    const BACK: i32 = -3_600;
+    let ahead = random.between(10, 50);
+    Fault::Clock(if turn % 3 == 1 { ahead.cast_signed() } else { BACK })
 }
 
 /// A fault that is neither a kill nor the network's.

@@ -44,6 +44,11 @@ impl Random {
         all[self.index(all.len())]
     }
 
+    /// Another order.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        (1..list.len()).rev().for_each(|last| list.swap(last, self.index(last + 1)));
+    }
+
     /// Letters and digits.
     pub fn text(&mut self, length: usize) -> String {
         const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";

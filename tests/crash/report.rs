@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
+use crate::calls::Outcomes;
 use crate::check::Broken;
 use crate::options::Options;
-use crate::plan::Plan;
-use crate::stage::{ANYWHERE, Row, Total};
+use crate::plan::{Fault, Plan};
+use crate::stage::{Row, Total};
+use crate::tally::ANYWHERE;
 
 /// So many cases of each kind are shown.
 const SHOWN: usize = 5;
@@ -33,10 +35,14 @@ pub fn text(plan: &Plan, options: &Options, total: &Total) -> String {
     count(&mut text, "Planned there and not reached in time", pairs(&tally.unreached.lock().unwrap()));
     let others = faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
     count(&mut text, &format!("Other faults, {}", faults.values().sum::<u32>()), others);
+    calls(&mut text, total);
     let answers = tally.answers.lock().unwrap();
     let name = |status: &u16| if *status == 0 { "none".to_owned() } else { status.to_string() };
     let list = answers.iter().map(|(status, n)| format!("{} {n}", name(status))).collect();
     count(&mut text, "Answers", list);
+    let refused = tally.refused.lock().unwrap();
+    let list = refused.iter().map(|(fault, n)| format!("{fault} {n}")).collect();
+    count(&mut text, "Answered 503 while such a fault lasted", list);
     writeln!(
         text,
         "\nDeliberate copies sent: {}. Leases that ran out on purpose: {}. Scrapes whose account was added up: {}. \
@@ -70,7 +76,8 @@ pub fn text(plan: &Plan, options: &Options, total: &Total) -> String {
     )
     .unwrap();
     violations(&mut text, total);
-    missed(options, total).iter().for_each(|missed| writeln!(text, "Missed: {missed}").unwrap());
+    total.not_run.iter().for_each(|what| writeln!(text, "Not run: {what}").unwrap());
+    missed(plan, options, total).iter().for_each(|missed| writeln!(text, "Missed: {missed}").unwrap());
     writeln!(text, "Took {} s; planned: {}.", total.took.as_secs(), plan.summary()).unwrap();
     text
 }
@@ -103,6 +110,22 @@ fn table(text: &mut String, rows: &[Row]) {
     }
 }
 
+/// Failing calls by call and error.
+fn calls(text: &mut String, total: &Total) {
+    let calls = total.tally.calls.lock().unwrap();
+    if calls.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\n| failing call | starts | ended by it | did not start | went on, killed | not reached, killed |\n",
+    );
+    text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for (call, of) in calls.iter() {
+        let Outcomes { ended, refused, went_on, unreached } = of;
+        writeln!(text, "| {call} | {} | {ended} | {refused} | {went_on} | {unreached} |", of.all()).unwrap();
+    }
+}
+
 fn violations(text: &mut String, total: &Total) {
     let mut kinds: BTreeMap<Broken, Vec<String>> = BTreeMap::new();
     for (stage, violation) in &total.violations {
@@ -131,7 +154,7 @@ fn violations(text: &mut String, total: &Total) {
 }
 
 /// Targets of the options that were not met. A single stage has none.
-pub fn missed(options: &Options, total: &Total) -> Vec<String> {
+pub fn missed(plan: &Plan, options: &Options, total: &Total) -> Vec<String> {
     if options.stage.is_some() {
         return Vec::new();
     }
@@ -145,6 +168,13 @@ pub fn missed(options: &Options, total: &Total) -> Vec<String> {
         ("kills of gateways", options.kills, kills),
         ("kills of RabbitMQ", options.broker_kills, of("kill Broker")),
         ("kills of Redis", options.redis_kills, of("kill Redis")),
+        ("failing calls", plan.calls() as u32, tally.calls.lock().unwrap().values().map(Outcomes::all).sum()),
+        ("small disks", plan.count(|fault| *fault == Fault::Disk) as u32, of("Disk")),
+        (
+            "steps of a clock",
+            plan.count(|fault| matches!(fault, Fault::Clock(_))) as u32,
+            of("clock back") + of("clock ahead"),
+        ),
         ("network faults", options.network, tally.network.load(Ordering::Relaxed)),
     ];
     let missed = targets.iter().filter(|(_, wanted, found)| found < wanted);

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use crate::calls;
 use crate::check::{Blind, Broken, Checker, Incident, Message};
 use crate::ledger::{Hash, Kept, Notes, digest};
 
@@ -113,6 +114,13 @@ pub fn run() -> ExitCode {
             failed += 1;
         }
     }
-    println!("checker: {} planted cases, {failed} wrong", CASES.len());
+    let ends = calls::planted();
+    for (name, expected, told) in &ends {
+        if expected != told {
+            eprintln!("{name}: told {told}, expected {expected}");
+            failed += 1;
+        }
+    }
+    println!("checker: {} planted cases, {failed} wrong", CASES.len() + ends.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

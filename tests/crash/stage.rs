@@ -1,6 +1,5 @@
 //! A stage: gateways, senders, drain, watch, reapers and faults at work together, then the comparison.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::thread::{Scope, scope, sleep};
@@ -10,8 +9,9 @@ use crate::check::{Blind, Broken, Checker, Incident, Marked, Message, Violation}
 use crate::events::SOURCES;
 use crate::ledger::Ledger;
 use crate::options::{Options, PROGRESS};
-use crate::plan::{Fault, Plan, Stage};
+use crate::plan::{Plan, Stage};
 use crate::services::{RabbitMq, Redis};
+use crate::tally::Tally;
 use crate::topology::Unit;
 use crate::{drain, fault, reaper, sender, watch, workers};
 
@@ -21,49 +21,6 @@ pub const COPIES: u32 = 256 + 256;
 const DRAIN: Duration = Duration::from_secs(120);
 /// Nothing came for so long: nothing comes.
 const QUIET: Duration = Duration::from_millis(1_500);
-
-/// Counts of a run.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub kills: Mutex<BTreeMap<&'static str, u32>>,
-    /// Kills planned at a failpoint that was not reached in time.
-    pub unreached: Mutex<BTreeMap<&'static str, u32>>,
-    pub faults: Mutex<BTreeMap<String, u32>>,
-    pub network: AtomicU32,
-    /// Answers by status; 0 is none.
-    pub answers: Mutex<BTreeMap<u16, u64>>,
-    pub copies_sent: AtomicU64,
-    pub leases: AtomicU64,
-    pub scrapes: AtomicU64,
-    /// Poison that was offered again.
-    pub requeued: AtomicU64,
-    /// Bindings and queues that could not be taken away, for other faults.
-    pub undone: AtomicU32,
-    /// Milliseconds from a start of a gateway to its first 2xx.
-    pub first_2xx: Mutex<Vec<u64>>,
-}
-
-/// How a kill anywhere is counted.
-pub const ANYWHERE: &str = "anywhere";
-
-impl Tally {
-    pub fn killed(&self, point: Option<&'static str>, planned: Option<&'static str>) {
-        *self.kills.lock().unwrap().entry(point.unwrap_or(ANYWHERE)).or_default() += 1;
-        if let (None, Some(planned)) = (point, planned) {
-            *self.unreached.lock().unwrap().entry(planned).or_default() += 1;
-        }
-    }
-
-    pub fn fault(&self, fault: &Fault) {
-        *self.faults.lock().unwrap().entry(fault.name()).or_default() += 1;
-        self.network.fetch_add(u32::from(fault.is_network()), Ordering::Relaxed);
-    }
-
-    pub fn answered(&self, status: Option<u16>, copy: bool) {
-        *self.answers.lock().unwrap().entry(status.unwrap_or(0)).or_default() += 1;
-        self.copies_sent.fetch_add(u64::from(copy), Ordering::Relaxed);
-    }
-}
 
 /// What all threads of a stage share.
 pub struct Site<'a> {
@@ -184,6 +141,8 @@ pub struct Total {
     pub tally: Tally,
     pub rows: Vec<Row>,
     pub violations: Vec<(u32, Violation)>,
+    /// What this machine cannot lend.
+    pub not_run: Vec<String>,
     pub took: Duration,
 }
 
@@ -236,7 +195,7 @@ fn run(
     let (vhost, url, units) = {
         let (broker, redis) = (broker.lock().unwrap(), redis.lock().unwrap());
         let vhost = if stage.topology.has_services() { broker.vhost() } else { String::new() };
-        let unit = |_| Unit::new(stage.topology, stage.events, (&broker, &redis, &vhost));
+        let unit = |_| Unit::new(stage, (&broker, &redis, &vhost));
         let units = (0..stage.topology.gateways()).map(unit).collect::<Vec<_>>();
         let url = broker.url(&vhost);
         (vhost, url, units)

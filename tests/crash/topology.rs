@@ -11,11 +11,19 @@ use crate::chaos::Proxy;
 use crate::events::{Kind, SOURCES, STANDARD_KEY};
 use crate::gateway::{Gateway, Setup};
 use crate::load::with_rabbitmq;
-use crate::plan::{Link, Topology};
+use crate::machine::{Clock, SmallDisk};
+use crate::plan::{Fault, Link, Stage, Topology};
 use crate::services::{RabbitMq, Redis};
+
+/// More than a journal may take; memory is used for what is written only.
+pub const WIDE: u64 = 256 << 20;
 
 /// A gateway and what stands around it.
 pub struct Unit {
+    /// Where its journal is, if that disk shrinks in the stage. Goes first: a folder that is mounted cannot be removed.
+    pub disk: Option<SmallDisk>,
+    /// Its wall clock, if that steps in the stage.
+    pub clock: Mutex<Option<Clock>>,
     pub gateway: Mutex<Gateway>,
     /// It was started and has answered, and has not ended since as far as the reaper knows. Read under its lock.
     pub lives: AtomicBool,
@@ -31,7 +39,8 @@ pub struct Unit {
 
 impl Unit {
     /// Configures a gateway; it does not run yet.
-    pub fn new(topology: Topology, events: u32, services: (&RabbitMq, &Redis, &str)) -> Self {
+    pub fn new(stage: &Stage, services: (&RabbitMq, &Redis, &str)) -> Self {
+        let topology = stage.topology;
         let (node, cache, vhost) = services;
         let proxies = topology.has_services().then(|| [node.address(), cache.address()].map(Proxy::start));
         let mut setup = match &proxies {
@@ -44,7 +53,7 @@ impl Unit {
             setup = setup.set("journal", "ack = \"confirm\"");
         }
         // Small enough to be pruned in a short run, large enough for what waits while RabbitMQ starts again.
-        let bytes = if events < 20_000 { "24MiB" } else { "96MiB" };
+        let bytes = if stage.events < 20_000 { "24MiB" } else { "96MiB" };
         setup = setup.set("journal", &format!("bytes_max = \"{bytes}\"")).set("dedup", "window = \"7d\"");
         for source in SOURCES {
             setup = setup.source(source.name, source.provider, "");
@@ -52,10 +61,19 @@ impl Unit {
                 setup = setup.env("SECRET_STD", &format!("whsec_{}", STANDARD.encode(STANDARD_KEY)));
             }
         }
+        let shrinks = stage.steps.iter().any(|step| step.fault == Fault::Disk);
+        if shrinks {
+            setup = setup.set("journal", "dir = \"disk/journal\"");
+        }
         let gateway = setup.prepare();
+        let disk = shrinks.then(|| SmallDisk::mount(gateway.path("disk"), WIDE).unwrap());
+        let steps = stage.steps.iter().any(|step| matches!(step.fault, Fault::Clock(_)));
+        let clock = steps.then(|| Clock::at(gateway.path("clock"))).flatten();
         let sender = Proxy::start(gateway.ingress());
         let [broker, redis] = proxies.map_or([None, None], |proxies| proxies.map(Some));
         Self {
+            disk,
+            clock: Mutex::new(clock),
             address: sender.address(),
             admin: gateway.admin(),
             gateway: Mutex::new(gateway),

@@ -10,6 +10,8 @@ mod gateway;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod http;
 mod load;
+#[expect(dead_code, reason = "the crash harness uses the rest")]
+mod machine;
 mod scrape;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;

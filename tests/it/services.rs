@@ -22,8 +22,6 @@ use lapin::{Connection, ConnectionProperties};
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const RABBITMQCTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const REDIS: &str = "/usr/bin/redis-server";
-/// Gives a process a clock of its own.
-pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// A server that is not up by then never will be; the slowest CI machine takes a third of it.
 const START: Duration = Duration::from_secs(120);
 

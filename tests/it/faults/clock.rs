@@ -2,57 +2,38 @@
 //! within the window stays a copy, and nothing leaves early. The monotonic clock goes on, as it does on real machines.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::fixture::*;
 use crate::gateway::{Answer, Client, Gateway, Setup, now, secret, stripe_at, stripe_event, until};
+use crate::machine::Clock;
 
-const LIBRARIES: [&str; 4] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib64/faketime/libfaketime.so.1",
-    "/usr/lib/faketime/libfaketime.so.1",
-];
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 
 /// A gateway with a clock of its own; none, with a word about it, where the library is missing.
 struct Stepped {
     gateway: Gateway,
+    clock: Clock,
     /// Seconds that its clock is ahead of ours.
     ahead: i64,
 }
 
 impl Stepped {
     fn start() -> Option<Self> {
-        let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-        let Some(library) = library else {
+        let mut gateway = sources(Setup::new(), "").prepare();
+        let Some(clock) = Clock::at(gateway.path("time")) else {
             println!("skipped: libfaketime is missing; install it with: apt-get install libfaketime");
             return None;
         };
-        let gateway = sources(Setup::new(), "").prepare();
-        let file = gateway.path("time").display().to_string();
-        let mut stepped = Self { gateway, ahead: 0 };
-        stepped.step(0);
-        stepped.gateway.change(|setup| {
-            setup
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME_TIMESTAMP_FILE", &file)
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-                .env("NO_FAKE_STAT", "1")
-        });
-        stepped.gateway.start();
-        Some(stepped)
+        gateway.change(|setup| clock.lend(setup));
+        gateway.start();
+        Some(Self { gateway, clock, ahead: 0 })
     }
 
     /// Sets the clock so many seconds ahead of ours, at once.
     fn step(&mut self, ahead: i64) {
-        let fresh = self.gateway.path("time.new");
-        fs::write(&fresh, format!("{ahead:+}\n")).unwrap();
-        // In one step: half a file is no time.
-        fs::rename(fresh, self.gateway.path("time")).unwrap();
+        self.clock.step(ahead);
         self.ahead = ahead;
     }
 

@@ -1,53 +1,13 @@
 //! A disk of 8 MiB that fills: the gateway sees it before a write fails, answers 503, and serves again once there is room.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
 use std::time::Duration;
 
 use super::fixture::*;
 use crate::gateway::{Answer, Client, Gateway, Setup, generic, until};
+use crate::machine::SmallDisk;
 
 const DISK: u64 = 8 << 20;
-
-/// A memory file system of [`DISK`] bytes, gone with its value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None, with a word about it, where this user may not mount.
-    fn mount(dir: PathBuf) -> Option<Self> {
-        fs::create_dir(&dir).unwrap();
-        let options = format!("size={DISK},mode=700");
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "hookgate-test"]).arg(&dir).output();
-        if mount.as_ref().is_ok_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        println!("skipped: a tmpfs cannot be mounted here, which takes root: {mount:?}");
-        None
-    }
-
-    /// Fills it with a file until so many bytes are left.
-    fn ballast(&self, left: u64) -> PathBuf {
-        let path = self.0.join("ballast");
-        let bytes = free(&self.0).saturating_sub(left);
-        rustix::fs::fallocate(File::create(&path).unwrap(), rustix::fs::FallocateFlags::empty(), 0, bytes)
-            .unwrap();
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a gateway that outlives a failed test still has files there.
-        drop(Command::new("umount").arg("-l").arg(&self.0).stderr(Stdio::null()).status());
-    }
-}
-
-fn free(dir: &Path) -> u64 {
-    let found = rustix::fs::statvfs(dir).unwrap();
-    found.f_bavail * found.f_frsize
-}
 
 /// A gateway whose journal may be larger than its disk.
 fn gateway() -> Option<(Gateway, SmallDisk)> {
@@ -55,8 +15,13 @@ fn gateway() -> Option<(Gateway, SmallDisk)> {
         .source("plain", "generic", "")
         .set("journal", "dir = \"small/journal\"\nsegment_bytes = \"1MiB\"\nbytes_max = \"1GiB\"")
         .prepare();
-    let disk = SmallDisk::mount(gateway.path("small"))?;
-    Some((gateway, disk))
+    match SmallDisk::mount(gateway.path("small"), DISK) {
+        Ok(disk) => Some((gateway, disk)),
+        Err(error) => {
+            println!("skipped: a tmpfs cannot be mounted here, which takes root: {error}");
+            None
+        }
+    }
 }
 
 fn large(n: usize) -> crate::gateway::Signed {

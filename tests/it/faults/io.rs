@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::fixture::*;
 use crate::gateway::{Client, Gateway, Setup};
 use crate::load::number;
+use crate::machine::{CLEAR_ENDS, INJECTED, can_trace, failing, synced_again};
 
 /// The calls that change files or names, and how they fail. Everything is written by `pwrite64`; `write` goes to
 /// sockets and wakers only.
@@ -31,9 +31,6 @@ const UNREACHED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A gateway that has not ended so long after its start goes on.
 const GOES_ON: Duration = Duration::from_millis(900);
-/// Clear ends: failure told, dependency unreachable, journal poisoned, configuration; and what the system's loader ends
-/// with where a library cannot be read.
-const CODES: [i32; 5] = [1, 69, 70, 78, 127];
 
 /// A system call, its errors, and at which times at most it fails in a short run: once early, once later.
 struct Kind {
@@ -62,36 +59,12 @@ impl Kind {
     }
 }
 
-/// Whether this machine lets us trace our children.
-fn can_trace() -> bool {
-    let tried =
-        Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let can = tried.is_ok_and(|status| status.success());
-    if !can {
-        println!("skipped: strace is missing or may not trace (ptrace)");
-    }
-    can
-}
-
 /// A fault: the `nth` call of that kind in each thread fails so.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     call: &'static str,
     error: &'static str,
     nth: u64,
-}
-
-impl Fault {
-    /// The command before the gateway's; what was called goes to `log`.
-    fn wrapper(self, log: &str) -> Vec<String> {
-        let Self { call, error, nth } = self;
-        let inject = format!("inject={call}:error={error}:when={nth}");
-        let traced = format!("trace={call},fdatasync,pwrite64,openat");
-        // `-D` leaves the gateway our child: its signals and its exit code are its own.
-        let words =
-            ["strace", "-D", "-f", "--seccomp-bpf", "-y", "-s", "0", "-o", log, "-e", &traced, "-e", &inject];
-        words.map(str::to_owned).into()
-    }
 }
 
 struct Bench {
@@ -114,7 +87,7 @@ impl Bench {
     /// Runs under load with that fault until it ends or shows that it goes on; its exit code.
     fn suffer(&mut self, fault: Fault) -> Option<i32> {
         let log = self.log().display().to_string();
-        let words = fault.wrapper(&log);
+        let words = failing((fault.call, fault.error, fault.nth), &log);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.gateway.change(|setup| setup.wrapper(&words));
         let load = senders(self.gateway.ingress(), &self.name, &SOURCES);
@@ -154,24 +127,6 @@ impl Bench {
     }
 }
 
-/// True where a file of the journal was synced or written again after its sync had failed.
-fn synced_again(log: &str) -> Option<String> {
-    let mut failed: Vec<&str> = Vec::new();
-    for line in log.lines() {
-        let Some((call, rest)) = line.split_once('(') else { continue };
-        let name = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path);
-        let Some(path) = name.filter(|path| path.ends_with(".segment")) else { continue };
-        let kind = call.rsplit(' ').next().unwrap_or_default();
-        if matches!(kind, "fdatasync" | "pwrite64") && failed.contains(&path) {
-            return Some(line.to_owned());
-        }
-        if kind == "fdatasync" && line.contains("(INJECTED)") {
-            failed.push(path);
-        }
-    }
-    None
-}
-
 /// Runs a gateway with that fault and the next one without; whether the fault was reached.
 fn run(fault: Fault, number: u64) -> bool {
     let mut bench = Bench::new(number);
@@ -179,11 +134,11 @@ fn run(fault: Fault, number: u64) -> bool {
     let code = bench.suffer(fault);
     let told = bench.gateway.stderr();
     let calls = fs::read_to_string(bench.log()).unwrap_or_default();
-    let hit = calls.contains("(INJECTED)");
+    let hit = calls.contains(INJECTED);
     let refused: usize = bench.book.refused.values().sum();
     println!("{fault:?}: hit {hit}, exit {code:?}, {} kept, {refused} refused", bench.book.kept.len());
     let code = code.unwrap_or_else(|| panic!("{fault:?}: ended by a signal\n{told}"));
-    assert!(code == 0 || CODES.contains(&code), "{fault:?}: exit {code}\n{told}");
+    assert!(code == 0 || CLEAR_ENDS.contains(&code), "{fault:?}: exit {code}\n{told}");
     assert!(code == 0 || hit, "{fault:?}: exit {code} without a fault\n{told}");
     assert!(code == 0 || told.lines().count() > 0, "{fault:?}: exit {code} in silence");
     if fault.call == "fdatasync" && fault.error == "EIO" {
@@ -198,6 +153,7 @@ fn run(fault: Fault, number: u64) -> bool {
 #[test]
 fn whatever_call_on_a_file_fails_nothing_answered_is_lost() {
     if !can_trace() {
+        println!("skipped: strace is missing or may not trace (ptrace)");
         return;
     }
     let (seed, times) = (seed(), u64::from(number("HOOKGATE_IT_IO", 0)));

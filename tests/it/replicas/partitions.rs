@@ -8,7 +8,8 @@ use super::{NOTICE, ask, copies as by_event};
 use crate::chaos::Mode;
 use crate::gateway::{Client, Signed, github, until};
 use crate::load::drained;
-use crate::services::{FAKETIME, Redis, installed};
+use crate::machine::faketime;
+use crate::services::Redis;
 
 /// The second replica does not see Redis: what it publishes is marked, what the first publishes is not.
 fn one_without_redis(ack: Ack) {
@@ -68,11 +69,12 @@ fn rabbitmq_cut_from_one_replica_costs_at_most_what_was_in_flight() {
 /// A replica whose clock is an hour off, and events whose scheme has no time in it: claims go by Redis's clock and
 /// by spans, so the other notices nothing.
 fn one_in_another_hour(ack: Ack, offset: &str) {
-    installed(FAKETIME, "libfaketime");
+    let library = faketime().expect("libfaketime is missing; install it with: apt-get install libfaketime");
+    let library = library.display().to_string();
     let redis = Redis::start();
     let pair = Pair::with(ack, &redis, |number, setup| match number {
         0 => {
-            setup.env("LD_PRELOAD", FAKETIME).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            setup.env("LD_PRELOAD", &library).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         }
         _ => setup,
     });

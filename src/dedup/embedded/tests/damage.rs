@@ -1,5 +1,7 @@
 //! What damage, crashes in the middle and failing disks do to the key files: found, reported, nothing lost.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 /// Fills `dir` with one key file of ids and twins, and returns its path.
@@ -110,13 +112,16 @@ fn a_bad_page_found_by_a_merge_is_set_aside() {
     assert_eq!(index.stats().keys, 3);
 }
 
-/// A disk that refuses everything that writes once its allowance is used up.
+/// A disk that refuses everything that writes once its allowance is used up, and what makes it fuller while it is full.
 #[derive(Clone)]
-struct Failing(Arc<AtomicI64>);
+struct Failing {
+    left: Arc<AtomicI64>,
+    full: Arc<AtomicBool>,
+}
 
 impl Failing {
     fn spend(&self) -> io::Result<()> {
-        let left = self.0.fetch_sub(1, Ordering::SeqCst);
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left > 0 { Ok(()) } else { Err(io::Error::other("injected")) }
     }
 }
@@ -143,6 +148,9 @@ impl Disk for Failing {
         RealDisk.read_at(file, buffer, offset)
     }
     fn write_at(&self, file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.spend().and_then(|()| RealDisk.write_at(file, bytes, offset))
     }
     fn set_len(&self, file: &fs::File, len: u64) -> io::Result<()> {
@@ -190,7 +198,8 @@ fn until_it_fails(dir: &Path, disk: Failing) -> (Vec<KeyEntry>, BTreeSet<u64>) {
 fn a_disk_that_fails_at_any_call_loses_no_key() {
     for allowance in 0..400 {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, forgotten) = until_it_fails(dir.path(), Failing(Arc::new(AtomicI64::new(allowance))));
+        let disk = Failing { left: Arc::new(AtomicI64::new(allowance)), full: Arc::default() };
+        let (journal, forgotten) = until_it_fails(dir.path(), disk);
         let now = journal.len() as i64 * HOUR;
         let mut index = open(dir.path(), now);
         assert_eq!(index.damage(), [], "allowance {allowance}");
@@ -204,4 +213,28 @@ fn a_disk_that_fails_at_any_call_loses_no_key() {
             assert_eq!(index.claim(&entry(*n, None, gone, now)).unwrap(), NEW, "allowance {allowance}");
         }
     }
+}
+
+#[test]
+fn a_full_disk_is_waited_out_and_nothing_is_forgotten_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Failing { left: Arc::new(AtomicI64::new(i64::MAX)), full: Arc::default() };
+    let mut index = Index::open(disk.clone(), settings(dir.path()), at(0)).unwrap();
+    (1..=50).for_each(|n| assert_eq!(index.claim(&entry(n, None, n, 0)).unwrap(), NEW));
+    disk.full.store(true, Ordering::SeqCst);
+    let files = || fs::read_dir(dir.path()).unwrap().count();
+    let before = files();
+    for second in 0..5 {
+        index.flush_soon();
+        index.maintain(at(second * 1_000), Sequence(50)).unwrap();
+        assert_eq!((files(), index.durable_through()), (before, Sequence(0)), "nothing is left of a try");
+    }
+    assert_eq!(index.claim(&entry(7, None, 51, 5_000)).unwrap(), known(7));
+    assert_eq!(index.claim(&entry(60, None, 51, 5_000)).unwrap(), NEW, "it goes on");
+    disk.full.store(false, Ordering::SeqCst);
+    index.maintain(at(4_500), Sequence(51)).unwrap();
+    assert_eq!(index.durable_through(), Sequence(0), "it rests for a second");
+    index.maintain(at(5_000), Sequence(51)).unwrap();
+    assert_eq!(index.durable_through(), Sequence(50));
+    assert_eq!(index.claim(&entry(7, None, 52, 6_000)).unwrap(), known(7));
 }
