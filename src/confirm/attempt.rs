@@ -14,7 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::confirmer::{ConfirmParts, ConfirmSettings};
 use super::untold::Untold;
 use crate::accept::{Accepted, Policy, Proof, TWINS_MAX};
-use crate::dedup::{Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Owner, RedisClaims, Silence};
+use crate::dedup::{
+    Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Life, Owner, RedisClaims, Silence,
+};
 use crate::event::{Digest, Event, Keys, Sequence};
 use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
@@ -173,10 +175,10 @@ impl Desk {
             return Ok(false);
         }
         let living = self.parts.redis.living(std::slice::from_ref(owner)).await?;
-        let lives = living.first().copied().unwrap_or(true);
+        let life = living.first().copied().unwrap_or(Life::Lives);
         let now = self.now();
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        silence.heard(owner, lives, now);
+        silence.heard(owner, life, now);
         Ok(silence.is_over(owner, now))
     }
 
