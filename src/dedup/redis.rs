@@ -20,7 +20,7 @@
 //! lease, certainly nothing published  (none)           the release script              -
 //! lease, unknown whether published    lease run out    the release script              what is left
 //! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
-//!   away, and never confirmed
+//!   away, not known as confirmed
 //! any                                 done             SET                             the window, anew
 //! claimed, done                       (none)           the window passes, or Redis loses it
 //! claimed, done                       (none)           an operator forgets it: DEL     -
