@@ -14,7 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::confirmer::{ConfirmParts, ConfirmSettings};
 use super::untold::Untold;
 use crate::accept::{Accepted, Policy, Proof, TWINS_MAX};
-use crate::dedup::{Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Owner, RedisClaims, Silence};
+use crate::dedup::{
+    Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Life, Owner, RedisClaims, Silence,
+};
 use crate::event::{Digest, Event, Keys, Sequence};
 use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
@@ -156,6 +158,9 @@ impl Desk {
 
     /// Claims with a lease; from a replica with a journal only after it has been silent for long.
     async fn claim(&self, keys: &Keys) -> Result<LeaseAnswer, ClaimsError> {
+        if self.redis_away.load(Ordering::Relaxed) {
+            self.untold.tell_first(&self.parts.redis).await?;
+        }
         let answer = self.lease(keys, None).await?;
         let Leased::Theirs(claimant) = &answer.leased else { return Ok(answer) };
         if self.is_silent(claimant).await? { self.lease(keys, Some(claimant)).await } else { Ok(answer) }
@@ -173,10 +178,10 @@ impl Desk {
             return Ok(false);
         }
         let living = self.parts.redis.living(std::slice::from_ref(owner)).await?;
-        let lives = living.first().copied().unwrap_or(true);
+        let life = living.first().copied().unwrap_or(Life::Lives);
         let now = self.now();
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        silence.heard(owner, lives, now);
+        silence.heard(owner, life, now);
         Ok(silence.is_over(owner, now))
     }
 
@@ -189,15 +194,17 @@ impl Desk {
         deadline: Duration,
     ) -> Result<Accepted, Refused> {
         let marked = lease.is_none_or(Lease::is_over);
-        let confirmation = self.send(event, marked, deadline).await;
-        let (envelope, nothing_sent) = (event.envelope(), left_nothing(&confirmation));
+        let envelope = event.envelope();
         let id = envelope.keys.message_id;
+        if lease.is_none() {
+            // Redis may answer others before this attempt has ended.
+            self.untold.doubt(id);
+        }
+        let confirmation = self.send(event, marked, deadline).await;
         let Some(proof) = confirmation.proof() else {
-            match lease {
+            if let Some(lease) = lease {
                 // Where Redis does not answer, the lease runs out by itself.
-                Some(lease) => drop(self.parts.redis.release(lease, nothing_sent).await),
-                None if !nothing_sent => self.untold.doubt(id),
-                None => {}
+                drop(self.parts.redis.release(lease, left_nothing(&confirmation)).await);
             }
             return Err(refusal(&confirmation));
         };

@@ -21,7 +21,8 @@ mod writer;
 
 pub use embedded::Index;
 pub use redis::{
-    Ask, Claimant, ClaimsError, Done, Lease, LeaseAnswer, Leased, Owner, RedisClaims, RedisSettings, Shared,
+    Ask, Claimant, ClaimsError, Done, Lease, LeaseAnswer, Leased, Life, Owner, RedisClaims, RedisSettings,
+    Shared,
 };
 pub use silence::Silence;
 pub use terms::{Claim, Damage, Forgot, IndexError, Settings, Stats, Twin};

@@ -20,7 +20,7 @@
 //! lease, certainly nothing published  (none)           the release script              -
 //! lease, unknown whether published    lease run out    the release script              what is left
 //! (none), published though Redis was  lease run out    SET NX, once Redis answers      the window
-//!   away, and never confirmed
+//!   away, not known as confirmed
 //! any                                 done             SET                             the window, anew
 //! claimed, done                       (none)           the window passes, or Redis loses it
 //! claimed, done                       (none)           an operator forgets it: DEL     -
@@ -41,7 +41,20 @@
 //! A relay's replica renews `<prefix>alive:<replica>` = run, which lasts 30 s. A claim of a run that is not the one
 //! written there, or of a replica without such a key, belongs to a process that is gone: once that has been so for long
 //! enough (see [`super::Silence`]), it is taken over. A replica that starts again makes its own claims its new run's
-//! as soon as it asks for them; so what it will never ask for again holds up nobody.
+//! as soon as it asks for them.
+//!
+//! # What ends the wait of a copy for another replica's claim
+//! ```text
+//! the claim's replica                                       the copy is                  after
+//! has lost the reply to its claim, and lives                dropped: done                its publish, with the claim or without it
+//! could not say done, and lives                             dropped: done                 Redis answers
+//! said done, and Redis lost that with its last writes       dropped: done, said again    its next connection to Redis
+//! ended before it said done, its record marked or not       taken over, marked           30 s with a later run of it alive
+//! is gone                                                   taken over, marked           takeover_after
+//! holds the event unroutable or poison, and lives           dropped: done                an operator's order there
+//! dropped the event by an operator's order, and lives       published                    an operator forgets its key, or the window
+//! ```
+//! Said again are the newest 16,384; what Redis lost beyond those waits for the end of the replica's run, or the window.
 //!
 //! # When Redis's clock steps
 //! Forward: leases and signs of life end early. Whoever follows is marked, and who lives says so again within 10 s.
@@ -66,10 +79,11 @@ mod link;
 mod script;
 mod value;
 
+pub use alive::Life;
 pub use lease::{Answer as LeaseAnswer, Ask, Lease, Leased};
 
 use link::Line;
-use script::{Call, SWAP};
+use script::{Call, FINISH_OWN, SWAP};
 use value::{Held, Term, Words, is_replica};
 
 /// Commands of one round trip; a bigger batch takes several.
@@ -349,6 +363,22 @@ impl RedisClaims {
         Ok(())
     }
 
+    /// Notes the same, of those events whose claim Redis still holds as this replica's; the others stay as they are.
+    ///
+    /// # Errors
+    /// Then any of them may still be only claimed; to call again is safe.
+    pub async fn finish_own(&self, batch: &[Digest]) -> Result<(), ClaimsError> {
+        let replica = &self.inner.settings.replica;
+        let arguments = vec![format!("claimed {replica} "), value::done(replica), self.life().to_string()];
+        let call = |id| Call { keys: vec![self.key(id)], arguments: arguments.clone() };
+        for part in batch.chunks(PIPELINE_MAX) {
+            for reply in FINISH_OWN.run(&self.inner.line, &part.iter().map(call).collect::<Vec<_>>()).await? {
+                reply.map_err(|error| refused(&error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks Redis for its version, e.g. `7.0.15`; `unknown` where the user may not run `INFO`.
     ///
     /// # Errors
@@ -367,6 +397,11 @@ impl RedisClaims {
     /// Whether the last command had a connection that answered.
     pub fn connected(&self) -> bool {
         self.inner.line.connected()
+    }
+
+    /// Changes with every connection that is opened: what Redis acknowledged on an older one may be lost.
+    pub fn connection(&self) -> u64 {
+        self.inner.line.generation()
     }
 
     fn key(&self, message_id: &Digest) -> String {

@@ -5,18 +5,29 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Owner;
+use super::{Life, Owner};
 
 /// Silent owners that are watched, at most; there are as many as ever shared this Redis.
 const SILENT_MAX: usize = 1_024;
+
+/// How long a replica that has started again has to make its earlier run's claims its own. What it has not asked
+/// for by then, it may never ask for: its record can be marked, though Redis was not told.
+const FOLLOWED_FOR: Duration = Duration::from_secs(30);
+
+/// Since when (monotonic) an owner gives no sign, and since when a later run of that replica does.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    silent: Duration,
+    followed: Option<Duration>,
+}
 
 /// Since when which owners have been silent.
 #[derive(Debug)]
 pub struct Silence {
     /// How long an owner must have been silent.
     takeover_after: Duration,
-    /// By replica and run (monotonic).
-    since: HashMap<(String, Option<String>), Duration>,
+    /// By replica and run.
+    since: HashMap<(String, Option<String>), Since>,
 }
 
 impl Silence {
@@ -25,14 +36,17 @@ impl Silence {
         Self { takeover_after, since: HashMap::new() }
     }
 
-    /// Notes at `now` (monotonic) whether an owner lives.
-    pub fn heard(&mut self, owner: &Owner, lives: bool, now: Duration) {
+    /// Notes at `now` (monotonic) how an owner is.
+    pub fn heard(&mut self, owner: &Owner, life: Life, now: Duration) {
         let Owner::Replica { id, run } = owner else { return };
         let known = (id.clone(), run.clone());
-        if lives {
+        if life == Life::Lives {
             self.since.remove(&known);
         } else if self.since.contains_key(&known) || self.has_room(now) {
-            self.since.entry(known).or_insert(now);
+            let since = self.since.entry(known).or_insert(Since { silent: now, followed: None });
+            if life == Life::Followed {
+                since.followed.get_or_insert(now);
+            }
         }
     }
 
@@ -40,9 +54,15 @@ impl Silence {
     fn has_room(&mut self, now: Duration) -> bool {
         if self.since.len() >= SILENT_MAX {
             let old = self.takeover_after.saturating_mul(2);
-            self.since.retain(|_, since| now.saturating_sub(*since) < old);
+            self.since.retain(|_, since| now.saturating_sub(since.silent) < old);
         }
         self.since.len() < SILENT_MAX
+    }
+
+    fn is_long(&self, since: &Since, now: Duration) -> bool {
+        let for_long = |since: Duration, enough| now.saturating_sub(since) >= enough;
+        for_long(since.silent, self.takeover_after)
+            || since.followed.is_some_and(|since| for_long(since, FOLLOWED_FOR))
     }
 
     /// Whether claims of this owner are to be taken over at `now` (monotonic).
@@ -50,10 +70,9 @@ impl Silence {
         match owner {
             Owner::Lease(left) => left.is_zero(),
             Owner::Unknown => false,
-            Owner::Replica { id, run } => self
-                .since
-                .get(&(id.clone(), run.clone()))
-                .is_some_and(|since| now.saturating_sub(*since) >= self.takeover_after),
+            Owner::Replica { id, run } => {
+                self.since.get(&(id.clone(), run.clone())).is_some_and(|since| self.is_long(since, now))
+            }
         }
     }
 }
@@ -75,14 +94,29 @@ mod tests {
     #[test]
     fn silence_counts_from_its_first_moment_and_a_word_ends_it() {
         let mut silence = Silence::new(AFTER);
-        silence.heard(&replica("a"), false, at(10));
-        silence.heard(&replica("a"), false, at(500));
+        silence.heard(&replica("a"), Life::Silent, at(10));
+        silence.heard(&replica("a"), Life::Silent, at(500));
         assert!(!silence.is_over(&replica("a"), at(609)));
         assert!(silence.is_over(&replica("a"), at(610)));
         assert!(!silence.is_over(&replica("b"), at(610)), "another run is another owner");
-        silence.heard(&replica("a"), true, at(611));
-        silence.heard(&replica("a"), false, at(612));
+        silence.heard(&replica("a"), Life::Lives, at(611));
+        silence.heard(&replica("a"), Life::Silent, at(612));
         assert!(!silence.is_over(&replica("a"), at(1211)));
+    }
+
+    #[test]
+    fn a_run_that_another_follows_is_over_sooner() {
+        let mut silence = Silence::new(AFTER);
+        silence.heard(&replica("a"), Life::Silent, at(10));
+        silence.heard(&replica("a"), Life::Followed, at(100));
+        silence.heard(&replica("a"), Life::Followed, at(129));
+        assert!(!silence.is_over(&replica("a"), at(129)), "the later run has its time to ask for them");
+        assert!(silence.is_over(&replica("a"), at(130)));
+        silence.heard(&replica("a"), Life::Silent, at(131));
+        assert!(silence.is_over(&replica("a"), at(131)), "the later run's own end brings it not back");
+        let mut hasty = Silence::new(at(1));
+        hasty.heard(&replica("a"), Life::Followed, at(10));
+        assert!(hasty.is_over(&replica("a"), at(11)), "never later than a silent one");
     }
 
     #[test]
@@ -97,10 +131,10 @@ mod tests {
     fn what_is_watched_is_bounded() {
         let mut silence = Silence::new(AFTER);
         for run in 0..3_000 {
-            silence.heard(&replica(&run.to_string()), false, at(0));
+            silence.heard(&replica(&run.to_string()), Life::Silent, at(0));
         }
         assert_eq!(silence.since.len(), SILENT_MAX);
-        silence.heard(&replica("late"), false, at(1_200));
+        silence.heard(&replica("late"), Life::Silent, at(1_200));
         assert_eq!(silence.since.len(), 1);
     }
 }

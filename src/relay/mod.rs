@@ -13,6 +13,7 @@ mod step;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod told;
 mod waiting;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};

@@ -4,6 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use super::told::Told;
 use crate::dedup::{ClaimsError, Owner, RedisClaims, Shared, Silence};
 use crate::event::Digest;
 use crate::failpoint::{self, Point};
@@ -71,6 +72,7 @@ pub(super) struct Claims {
     /// Confirmed, and not noted in Redis: other replicas hold their copies until it is.
     untold: VecDeque<Digest>,
     tell_at: Duration,
+    told: Told,
     /// Which replicas have been silent.
     silence: Silence,
     renew_at: Duration,
@@ -85,6 +87,7 @@ impl Claims {
             away_since: None,
             untold: VecDeque::new(),
             tell_at: Duration::ZERO,
+            told: Told::default(),
             silence: Silence::new(takeover_after),
             renew_at: Duration::ZERO,
         }
@@ -101,6 +104,8 @@ impl Claims {
 
     /// Asks for a batch at `now` (monotonic).
     pub(super) async fn ask(&mut self, ids: &[Digest], now: Duration) -> Verdict {
+        // Whatever becomes of the question, it may make this replica's claims.
+        ids.iter().for_each(|id| self.told.claimed(id));
         let asked = match self.redis.claim(ids).await {
             Ok(answers) => self.judge(ids, answers, now).await,
             Err(error) => Err(error),
@@ -132,8 +137,8 @@ impl Claims {
         let owners: HashSet<Owner> = answers.iter().filter_map(owner).cloned().collect();
         let owners: Vec<Owner> = owners.into_iter().collect();
         if !owners.is_empty() {
-            for (owner, lives) in owners.iter().zip(self.redis.living(&owners).await?) {
-                self.silence.heard(owner, lives, now);
+            for (owner, life) in owners.iter().zip(self.redis.living(&owners).await?) {
+                self.silence.heard(owner, life, now);
             }
         }
         let (mut places, mut gone) = (Vec::new(), Vec::new());
@@ -162,7 +167,11 @@ impl Claims {
         let room = UNTOLD_MAX.saturating_sub(self.untold.len());
         // Without room it is worth another try: while this replica lives, others would wait for what it never says.
         let now_or_never = self.untold.is_empty() || done.len() > room;
-        if done.is_empty() || (now_or_never && self.redis.finish(done).await.is_ok()) {
+        if done.is_empty() {
+            return;
+        }
+        if now_or_never && self.redis.finish(done).await.is_ok() {
+            self.told.add(done);
             return;
         }
         if self.untold.is_empty() {
@@ -179,8 +188,15 @@ impl Claims {
 
     /// Tells what could not be told before, a part at a time; true where more is left.
     pub(super) async fn catch_up(&mut self, now: Duration) -> bool {
-        if self.untold.is_empty() || now < self.tell_at {
+        if now < self.tell_at {
             return false;
+        }
+        let Ok(more) = self.told.say_again(&self.redis, TOLD_AT_ONCE).await else {
+            self.tell_at = now + PAUSE;
+            return false;
+        };
+        if self.untold.is_empty() {
+            return more;
         }
         let part: Vec<Digest> = self.untold.iter().take(TOLD_AT_ONCE).copied().collect();
         if self.redis.finish(&part).await.is_err() {
@@ -188,21 +204,23 @@ impl Claims {
             return false;
         }
         self.untold.drain(..part.len());
+        self.told.add(&part);
         if self.untold.is_empty() {
             tracing::info!("all confirmed events are noted in Redis");
         }
-        !self.untold.is_empty()
+        more || !self.untold.is_empty()
     }
 
     /// When there is something to catch up on (monotonic).
     pub(super) fn due(&self) -> Option<Duration> {
-        (!self.untold.is_empty()).then_some(self.tell_at)
+        (self.told.is_left() || !self.untold.is_empty()).then_some(self.tell_at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -241,6 +259,113 @@ mod tests {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
         Digest(bytes)
+    }
+
+    /// A replica's claims, taken over from others after ten minutes.
+    fn claims(port: u16, replica: char) -> Claims {
+        let settings = RedisSettings::new(
+            format!("redis://127.0.0.1:{port}"),
+            replica.to_string().repeat(32),
+            Duration::from_secs(3_600),
+        );
+        Claims::new(RedisClaims::new(settings).unwrap(), Duration::ZERO, Duration::from_secs(600))
+    }
+
+    async fn started() -> (Server, u16) {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Server::start_on(port);
+        answers(&claims(port, '0').redis).await;
+        (server, port)
+    }
+
+    async fn answers(redis: &RedisClaims) {
+        for _ in 0..500 {
+            if redis.ping().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("Redis does not answer");
+    }
+
+    async fn asked(claims: &mut Claims, id: Digest, seconds: u64) -> Answer {
+        match claims.ask(&[id], Duration::from_secs(seconds)).await {
+            Verdict::Answers(answers) => answers[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Says a command over a connection of its own; gives the answer's first bytes.
+    fn say(port: u16, command: &str) -> String {
+        let mut way = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        way.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 512];
+        let length = way.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_reply_was_lost_ends_with_its_event() {
+        let (_server, port) = started().await;
+        let (mut one, mut two) = (claims(port, '1'), claims(port, '2'));
+        one.renew(Duration::ZERO).await;
+        drop(one.redis.claim(&[id(1), id(2)]).await);
+        assert_eq!(asked(&mut two, id(1), 0).await, Answer::Theirs);
+        assert_eq!(asked(&mut one, id(1), 0).await, Answer::Mine, "who asks again learns of it");
+        one.finish(&[id(1), id(2)]).await;
+        assert_eq!(asked(&mut two, id(1), 1).await, Answer::Done);
+        assert_eq!(asked(&mut two, id(2), 1).await, Answer::Done, "published without Redis, too");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_never_ended_is_taken_over_while_its_replica_lives() {
+        let (_server, port) = started().await;
+        let (mut before, mut two) = (claims(port, '1'), claims(port, '2'));
+        before.renew(Duration::ZERO).await;
+        assert_eq!(asked(&mut before, id(1), 0).await, Answer::Mine);
+        assert_eq!(asked(&mut before, id(2), 0).await, Answer::Mine);
+        assert_eq!(asked(&mut two, id(1), 0).await, Answer::Theirs);
+        // It was killed after its mark, before Redis could be told: nothing will ask for the first one again.
+        let mut after = claims(port, '1');
+        after.renew(Duration::ZERO).await;
+        assert_eq!(asked(&mut after, id(2), 1).await, Answer::Mine);
+        for seconds in [1, 30] {
+            assert_eq!(asked(&mut two, id(1), seconds).await, Answer::Theirs);
+        }
+        assert_eq!(asked(&mut two, id(1), 31).await, Answer::TakenOver);
+        assert_eq!(asked(&mut two, id(2), 31).await, Answer::Theirs, "the later run holds that one");
+    }
+
+    #[tokio::test]
+    async fn what_redis_lost_with_its_newest_writes_is_said_again() {
+        let (_server, port) = started().await;
+        let (mut one, mut two) = (claims(port, '1'), claims(port, '2'));
+        one.renew(Duration::ZERO).await;
+        for n in 1..=3 {
+            assert_eq!(asked(&mut one, id(n), 0).await, Answer::Mine);
+        }
+        let held = say(port, &format!("GET hookgate:{}", id(1)));
+        let held = held.lines().nth(1).unwrap();
+        one.finish(&[id(1), id(2), id(3)]).await;
+        assert!(!one.catch_up(Duration::ZERO).await);
+        // As after a failover: the first is as it was before the end, the second is gone; and an operator forgot the
+        // third, which came again.
+        say(port, &format!("SET hookgate:{} \"{held}\"", id(1)));
+        say(port, &format!("DEL hookgate:{} hookgate:{}", id(2), id(3)));
+        assert_eq!(asked(&mut one, id(3), 0).await, Answer::Mine);
+        assert_eq!(asked(&mut two, id(1), 0).await, Answer::Theirs);
+        assert!(say(port, "CLIENT KILL TYPE normal").starts_with(':'));
+        answers(&one.redis).await;
+        answers(&two.redis).await;
+        while one.catch_up(Duration::from_secs(1)).await {}
+        assert_eq!(one.due(), None);
+        assert_eq!(asked(&mut two, id(1), 1).await, Answer::Done);
+        assert_eq!(
+            asked(&mut two, id(2), 1).await,
+            Answer::Mine,
+            "what nobody claims any more is not made up"
+        );
+        assert_eq!(asked(&mut two, id(3), 1).await, Answer::Theirs, "claimed again, and not published yet");
     }
 
     #[tokio::test]

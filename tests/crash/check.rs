@@ -186,13 +186,12 @@ impl Checker {
         told.into_iter().for_each(|(broken, case)| self.tell(broken, case));
     }
 
-    /// Tells of copies without a mark, and counts those that stand for an event's one unmarked message: the first
-    /// went out marked while Redis could not be asked, and nothing told the claim that came after it.
-    fn unmarked(&mut self, blind: &[Blind]) -> usize {
+    /// Tells of copies without a mark, and counts those that stand for an event's one unmarked message: a mark says
+    /// that another message may exist, and not which of them comes first.
+    fn unmarked(&mut self) -> usize {
         let mut allowed = 0;
         for (message, seen) in std::mem::take(&mut self.unmarked) {
-            let untold = |at: u64| blind.iter().any(|blind| (blind.from..=blind.to).contains(&at));
-            if seen.marked && untold(seen.at) && self.allowed.insert(message.message_id) {
+            if seen.marked && self.allowed.insert(message.message_id) {
                 allowed += 1;
                 continue;
             }
@@ -217,7 +216,7 @@ impl Checker {
         marks.sort_unstable();
         let all = marks.len();
         marks.retain(|at| !blind.iter().any(|blind| (blind.from..=blind.to).contains(at)));
-        let unmarked = self.unmarked(blind);
+        let unmarked = self.unmarked();
         let mut marked = Marked { blind: all - marks.len(), unmarked, ..Marked::default() };
         let mut after: Vec<_> = incidents.iter().map(|incident| (0, incident.copies)).collect();
         let mut allowed = 0_u64;
@@ -246,6 +245,6 @@ pub struct Marked {
     pub after: Vec<(u32, u32)>,
     /// While Redis was away.
     pub blind: usize,
-    /// Copies without a mark of what went out marked while Redis was away.
+    /// Copies without a mark of what went out marked before.
     pub unmarked: usize,
 }

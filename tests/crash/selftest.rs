@@ -62,6 +62,11 @@ const CASES: &[(&str, Option<Broken>, Plant)] = &[
         messages[199].marked = true;
         messages.push(Message { marked: false, sequence: None, ..messages[199] });
     }),
+    ("an unmarked copy of what a crash let go out marked", None, |messages, _| {
+        messages[199].at = 1_500;
+        messages[199].marked = true;
+        messages.push(Message { marked: false, sequence: None, ..messages[199] });
+    }),
     ("two of them", Some(Broken::Unmarked), |messages, _| {
         messages[199].at = 9_500;
         messages[199].marked = true;

@@ -9,6 +9,17 @@ use super::{ClaimsError, Inner, Owner, PIPELINE_MAX, RedisClaims, refused, text}
 /// How long a replica counts as living after [`RedisClaims::renew`].
 const ALIVE_MILLIS: u64 = 30_000;
 
+/// What is known of an owner at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It lives, or may.
+    Lives,
+    /// It gives no sign.
+    Silent,
+    /// Another run of that replica lives: this one has ended.
+    Followed,
+}
+
 impl RedisClaims {
     /// Says that this replica lives, in this run: for 30 s, in a key of its own, `<prefix>alive:<replica>`.
     ///
@@ -22,12 +33,12 @@ impl RedisClaims {
         replies[0].as_ref().map(|_| ()).map_err(refused)
     }
 
-    /// Which of these owners live, in order: a replica in that very run, a lease that has not run out. An unknown
-    /// one counts as living.
+    /// How these owners are, in order. Living are a replica in that very run, a lease that has not run out, and
+    /// an unknown one.
     ///
     /// # Errors
     /// Then nothing is known about any of them.
-    pub async fn living(&self, owners: &[Owner]) -> Result<Vec<bool>, ClaimsError> {
+    pub async fn living(&self, owners: &[Owner]) -> Result<Vec<Life>, ClaimsError> {
         let mut living = Vec::with_capacity(owners.len());
         for part in owners.chunks(PIPELINE_MAX) {
             let mut pipe = Pipeline::with_capacity(2 * part.len());
@@ -39,12 +50,14 @@ impl RedisClaims {
             for (pair, owner) in replies.chunks_exact(2).zip(part) {
                 let (alive, left) = (pair[0].as_ref().map_err(refused)?, pair[1].as_ref().map_err(refused)?);
                 living.push(match (owner, text(alive)) {
-                    (Owner::Unknown, _) => true,
-                    (Owner::Lease(left), _) => !left.is_zero(),
-                    (Owner::Replica { .. }, None) => false,
+                    (Owner::Unknown, _) => Life::Lives,
+                    (Owner::Lease(left), _) if left.is_zero() => Life::Silent,
+                    (Owner::Lease(_), _) => Life::Lives,
+                    (Owner::Replica { .. }, None) => Life::Silent,
                     // It was given before Redis's clock stepped back; who lives gives another soon.
-                    (Owner::Replica { .. }, Some(_)) if outlasts_a_sign(left) => false,
-                    (Owner::Replica { run, .. }, Some(now)) => run.as_deref().is_none_or(|run| run == now),
+                    (Owner::Replica { .. }, Some(_)) if outlasts_a_sign(left) => Life::Silent,
+                    (Owner::Replica { run: Some(run), .. }, Some(now)) if run != now => Life::Followed,
+                    (Owner::Replica { .. }, Some(_)) => Life::Lives,
                 });
             }
         }

@@ -72,6 +72,11 @@ impl Line {
         self.connected.load(Ordering::Relaxed)
     }
 
+    /// The number of the newest connection, or attempt at one.
+    pub(super) fn generation(&self) -> u64 {
+        self.link().generation
+    }
+
     /// Sends a pipeline and waits for its `count` replies, all within the deadline.
     pub(super) async fn send(
         &self,

@@ -330,7 +330,7 @@ async fn of_all_who_see_a_silent_owner_one_takes_over() {
     let by_two = seen(two.claim(&[id(1)]).await.unwrap());
     let by_three = seen(three.claim(&[id(1)]).await.unwrap());
     let owners = [by_two.owner.clone(), Owner::Unknown];
-    assert_eq!(two.living(&owners).await.unwrap(), [true, true]);
+    assert_eq!(two.living(&owners).await.unwrap(), [Life::Lives, Life::Lives]);
     let (of_two, of_three) = ([(id(1), by_two.clone())], [(id(1), by_three)]);
     let (a, b) = tokio::join!(two.take_over(&of_two), three.take_over(&of_three));
     let mut both = [words(&a.unwrap()), words(&b.unwrap())].concat();
@@ -382,7 +382,11 @@ async fn claims_of_an_earlier_run_are_nobodys_until_they_are_asked_for() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(two.living(&owners).await.unwrap(), [false, true], "only the second was asked for again");
+    assert_eq!(
+        two.living(&owners).await.unwrap(),
+        [Life::Followed, Life::Lives],
+        "only the second was asked for again"
+    );
 }
 
 fn keys(n: u8, content: Option<u8>) -> Keys {
@@ -481,7 +485,7 @@ async fn a_sign_of_life_from_before_redis_clock_stepped_back_counts_for_nothing(
     one.claim(&[id(1)]).await.unwrap();
     let answers = two.claim(&[id(1)]).await.unwrap();
     let [Shared::Theirs(claimant)] = &answers[..] else { panic!("{answers:?}") };
-    let lives = async || two.living(std::slice::from_ref(&claimant.owner)).await.unwrap()[0];
+    let lives = async || two.living(std::slice::from_ref(&claimant.owner)).await.unwrap()[0] == Life::Lives;
     assert!(lives().await);
     let _: i64 = server.raw(&["PEXPIRE", &format!("hookgate:alive:{ONE}"), "3600000"]).await;
     assert!(!lives().await);
