@@ -15,6 +15,9 @@ mod chaos;
 #[path = "../it/gateway.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod gateway;
+#[path = "../it/handed.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod handed;
 #[path = "../it/http.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod http;

@@ -7,6 +7,7 @@
 mod chaos;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
+mod handed;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod http;
 mod load;
