@@ -262,7 +262,6 @@ impl RedisClaims {
             pipe.cmd("TIME");
             failpoint::reach(Point::RedisClaimBefore);
             let replies = line.send(&pipe, 2 * part.len() + 1).await?;
-            failpoint::reach(Point::RedisClaimAfter);
             let now = time(replies.last())?;
             let mut older = Vec::new();
             for (pair, message_id) in replies.chunks_exact(2).zip(part) {
@@ -271,6 +270,9 @@ impl RedisClaims {
                     older.push((answers.len(), *message_id, seen, *over));
                 }
                 answers.push(answer);
+            }
+            if answers.contains(&Shared::Mine) {
+                failpoint::reach(Point::RedisClaimAfter);
             }
             self.renew_claims(older, now, &mut answers).await?;
         }

@@ -376,7 +376,8 @@ fn a_full_quota_is_told_with_a_time_to_come_again_and_ends_with_the_outage() {
         .filter(std::fs::Metadata::is_file)
         .map(|file| file.len())
         .sum();
-    assert!(bytes <= (1 << 20) + (256 << 10), "{bytes} bytes on disk");
+    // One segment is prepared ahead, and one with nothing but confirmed events may wait for its keys.
+    assert!(bytes <= (1 << 20) + 2 * (256 << 10), "{bytes} bytes on disk");
     // There is room for the marks of all of them, and for the watermark before the first.
     proxy.restore();
     until("it takes events again", NOTICE, || book.send(&mut client, "shop", "evt_over"));
