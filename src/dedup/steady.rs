@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
+/// Where both clocks differ by less between two looks, that is rounding and no step: wall time comes in milliseconds, and
+/// what is cut off them would add up to real time itself.
+const STEP: Duration = Duration::from_millis(100);
+
 /// Counts by how much the wall clock has run ahead of the monotonic one. That much is taken off the time
 /// that keys are judged by, until one window has passed: from then on no key from before the step is left.
 #[derive(Debug, Default)]
@@ -32,7 +36,9 @@ impl Steady {
         let elapsed = monotonic.saturating_sub(last_monotonic);
         let step = wall.millis_since(last_wall.plus(elapsed));
         let size = Duration::from_millis(step.unsigned_abs());
-        if step > 0 {
+        if size < STEP {
+            // Nothing has stepped.
+        } else if step > 0 {
             self.ahead = self.ahead.saturating_add(size);
             self.until = monotonic.saturating_add(window);
         } else {
@@ -43,9 +49,9 @@ impl Steady {
         }
     }
 
-    /// The time to judge keys by at wall time `now`.
+    /// The time to judge keys by at wall time `now`, which may lie before a backward step that has been noted since.
     pub(super) fn judge(&self, now: Timestamp) -> Timestamp {
-        now.minus(self.ahead)
+        self.last.map_or(now, |(wall, _)| now.min(wall)).minus(self.ahead)
     }
 }
 
@@ -91,6 +97,28 @@ mod tests {
         steady.known(at(1_000));
         steady.observe(at(900), Duration::ZERO, WINDOW);
         assert_eq!(steady.judge(at(900)), at(900));
+    }
+
+    #[test]
+    fn looks_within_one_millisecond_add_up_to_no_step() {
+        let mut steady = Steady::default();
+        let mut looked = Duration::ZERO;
+        for look in 0..400_000_u32 {
+            looked = Duration::from_micros(300) * look;
+            steady.observe(at(1_000).plus(looked), looked, WINDOW);
+        }
+        assert_eq!(steady.judge(at(1_000).plus(looked)), at(1_000).plus(looked));
+        assert_eq!(steady.ahead, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_came_in_before_a_backward_step_is_not_judged_by_the_time_from_before_it() {
+        let mut steady = Steady::default();
+        steady.observe(at(1_000), Duration::from_secs(0), WINDOW);
+        steady.observe(at(200_000), Duration::from_secs(0), WINDOW);
+        assert_eq!(steady.judge(at(200_000)), at(1_000));
+        steady.observe(at(190_001), Duration::from_secs(1), WINDOW);
+        assert_eq!(steady.judge(at(200_001)), at(1_001), "it came in just before the step");
     }
 
     #[test]

@@ -27,8 +27,9 @@ impl Told {
     /// Redis said that it knows these as done.
     pub(super) fn add(&mut self, told: &[Digest]) {
         for id in told {
-            self.newest.push_back(*id);
-            self.ended.insert(*id);
+            if self.ended.insert(*id) {
+                self.newest.push_back(*id);
+            }
         }
         while self.newest.len() > TOLD_MAX {
             if let Some(old) = self.newest.pop_front() {

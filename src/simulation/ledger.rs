@@ -1,4 +1,4 @@
-//! What senders were promised and what the broker got, and the judge of both: every rule of the promise is a function
+//! What senders were promised and what the broker got, and the judge of both: each rule over several events is a function
 //! here that says what broke it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,8 @@ pub(super) type Broken = String;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub wall: Timestamp,
+    /// The latest that the wall clock has shown: a key may have gone then, though the clock was set back since.
+    pub latest: Timestamp,
     pub monotonic: Duration,
     pub life: u32,
 }
@@ -69,9 +71,9 @@ impl Ledger {
     pub(super) fn told(&mut self, fact: usize, now: Moment) {
         let first = self.first_told.entry(fact).or_insert(now);
         first.wall = first.wall.min(now.wall);
-        let passed = first.wall.plus(self.window) <= now.wall;
-        let steadily = now.monotonic.saturating_sub(first.monotonic) >= self.window || first.life != now.life;
-        if passed && steadily {
+        let end = first.wall.plus(self.window);
+        let truly = now.monotonic.saturating_sub(first.monotonic) >= self.window;
+        if (end <= now.wall && (truly || first.life != now.life)) || (end <= now.latest && truly) {
             self.renewable.insert(fact);
         }
     }

@@ -1,4 +1,4 @@
-//! Seeds by the thousand, and those that once found something.
+//! Seeds by the thousand, and two scripted cases.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -112,7 +112,12 @@ impl<'r> World<'r> {
     }
 
     fn moment(&self) -> Moment {
-        Moment { wall: self.clock.now(), monotonic: self.clock.monotonic(), life: self.lives }
+        Moment {
+            wall: self.clock.now(),
+            latest: self.clock.latest(),
+            monotonic: self.clock.monotonic(),
+            life: self.lives,
+        }
     }
 
     /// Failures of the disk that were meant.
@@ -140,13 +145,15 @@ impl<'r> World<'r> {
             Err(error) => {
                 self.note(|| format!("did not start: {error}"));
                 self.tally.one("starts that failed");
-                self.die(if self.disk.is_dark() { Death::Power(50) } else { Death::Kill })
+                self.die(Death::Kill)
             }
         }
     }
 
     /// The process ends here, whatever it was doing.
     pub(super) fn die(&mut self, death: Death) -> Result<(), Broken> {
+        // No process outlives the power, in whatever way it was to end.
+        let death = if self.disk.is_dark() { Death::Power(50) } else { death };
         self.note(|| format!("{death:?}"));
         let left = match death {
             Death::Kill => None,

@@ -77,6 +77,10 @@ fn main() -> ExitCode {
 /// The whole run: services, stage after stage, the report.
 fn run(options: &options::Options) -> ExitCode {
     let mut plan = plan::Plan::new(options);
+    if let Some(stage) = options.stage.filter(|stage| *stage as usize >= plan.stages.len()) {
+        eprintln!("crash: there is no stage {stage}; --stage is 0 to {}", plan.stages.len() - 1);
+        return ExitCode::from(2);
+    }
     let not_run = lacking::take_out(&mut plan);
     println!("seed {}: {}", plan.seed, plan.summary());
     let mut total = stage::run_all(&plan, options);

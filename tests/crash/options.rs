@@ -9,6 +9,7 @@ tests/crash/run [--events N] [--kills N] [--seed N] [--long] [OPTION…]
 
 Sends signed events to gateways that are killed, cut off and starved meanwhile, and compares what was answered 2xx
 with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1: one was, or a target was missed.
+What this machine cannot lend (strace, libfaketime, mounts) is listed as «Not run» and fails nothing.
 
   --events N         events to send over all stages (20000)
   --kills N          SIGKILLs of gateways, half of them at named failpoints (20)
@@ -21,7 +22,8 @@ with what came out of RabbitMQ and the inbox. Exit code 0: no promise broken; 1:
   --clocks N         steps of a gateway's clock and back (three tenths of the kills, at least 2)
   --rate N           new events a second (500)
   --senders N        connections of the sender (12)
-  --seed N           repeat a run: same faults, same events in the same order by each sender
+  --seed N           repeat a run with the same other options: same faults, same events in the
+                     same order by each sender
   --stage N          only that stage of the plan, counted from 0
   --trace            tell each fault and kill as it happens, in milliseconds of the stage
   --report FILE      write the result as Markdown too
