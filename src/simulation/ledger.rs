@@ -67,14 +67,21 @@ impl Ledger {
         Self { window, in_flight_max, unreadable: unordered, ..Self::default() }
     }
 
-    /// A fact is told; its key may be past the window.
+    /// A fact is told, for the first time or again.
     pub(super) fn told(&mut self, fact: usize, now: Moment) {
         let first = self.first_told.entry(fact).or_insert(now);
         first.wall = first.wall.min(now.wall);
-        let end = first.wall.plus(self.window);
-        let truly = now.monotonic.saturating_sub(first.monotonic) >= self.window;
-        if (end <= now.wall && (truly || first.life != now.life)) || (end <= now.latest && truly) {
-            self.renewable.insert(fact);
+        self.age(now);
+    }
+
+    /// Notes whose keys may be past the window.
+    pub(super) fn age(&mut self, now: Moment) {
+        for (fact, first) in &self.first_told {
+            let end = first.wall.plus(self.window);
+            let truly = now.monotonic.saturating_sub(first.monotonic) >= self.window;
+            if (end <= now.wall && (truly || first.life != now.life)) || (end <= now.latest && truly) {
+                self.renewable.insert(*fact);
+            }
         }
     }
 

@@ -260,9 +260,8 @@ impl<'r> World<'r> {
 
     /// One turn of the acceptance thread, and all that follows from it.
     pub(super) fn turn(&mut self) -> Result<(), Broken> {
-        // The clock may have moved on since they were told.
-        let now = self.moment();
-        self.requests.iter().for_each(|(fact, _)| self.ledger.told(*fact, now));
+        // The clock may have moved on since they were told, and who told them may have hung up.
+        self.ledger.age(self.moment());
         let Some(life) = &mut self.life else { return Ok(()) };
         let fault = life.turn().err();
         self.news()?;
