@@ -104,7 +104,7 @@ impl<D: Disk> Index<D> {
             index.rising(entry.sequence)?;
             let key = key_of(&entry.keys.message_id);
             if !index.holds(key, entry.sequence)? {
-                index.take_in(key, &entry)?;
+                index.take_in(key, &entry, entry.received_at)?;
             }
             index.last = entry.sequence;
             index.steady.known(entry.received_at);
@@ -129,7 +129,8 @@ impl<D: Disk> Index<D> {
             if let Some(found) = index.live(key, now)? {
                 return Ok(Claim::Known { sequence: found.sequence });
             }
-            let twin = index.take_in(key, entry)?;
+            let at = index.steady.claimed(entry.received_at);
+            let twin = index.take_in(key, entry, at)?;
             index.last = entry.sequence;
             Ok(Claim::New { twin })
         })
@@ -278,9 +279,8 @@ impl<D: Disk> Index<D> {
         Ok(None)
     }
 
-    /// Inserts an event that is not known, and counts it where its content is.
-    fn take_in(&mut self, key: Key, entry: &KeyEntry) -> Result<Option<Twin>, IndexError> {
-        let at = entry.received_at;
+    /// Inserts an event that is not known, its key to live from `at`, and counts it where its content is.
+    fn take_in(&mut self, key: Key, entry: &KeyEntry, at: Timestamp) -> Result<Option<Twin>, IndexError> {
         let content = entry.keys.content.as_ref().map(key_of);
         let known = match content {
             Some(content) => self

@@ -53,6 +53,12 @@ impl Steady {
     pub(super) fn judge(&self, now: Timestamp) -> Timestamp {
         self.last.map_or(now, |(wall, _)| now.min(wall)).minus(self.ahead)
     }
+
+    /// The time from which a key lives that is claimed by what was received at `at`: a step forward since then may have
+    /// been hidden from [`Steady::observe`] by one back, and must not make the key that much older.
+    pub(super) fn claimed(&self, at: Timestamp) -> Timestamp {
+        self.last.map_or(at, |(wall, _)| at.max(wall))
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +125,16 @@ mod tests {
         assert_eq!(steady.judge(at(200_000)), at(1_000));
         steady.observe(at(190_001), Duration::from_secs(1), WINDOW);
         assert_eq!(steady.judge(at(200_001)), at(1_001), "it came in just before the step");
+    }
+
+    #[test]
+    fn a_step_forward_hidden_by_one_back_makes_no_key_old_that_is_claimed_after_both() {
+        let mut steady = Steady::default();
+        steady.observe(at(9_000), Duration::from_secs(0), WINDOW);
+        // To 2,000, a delivery comes in, to 2,500: seen as one step back.
+        steady.observe(at(2_501), Duration::from_secs(1), WINDOW);
+        assert_eq!(steady.claimed(at(2_000)), at(2_501));
+        assert_eq!(steady.claimed(at(2_600)), at(2_600), "it came in before yet another step back");
     }
 
     #[test]
