@@ -71,9 +71,9 @@ impl<D: Disk> Journal<D> {
     fn retry(&mut self, now: Timestamp) {
         match &mut self.next {
             Next::Missing => self.prepare_next(),
-            Next::Failed { retry_at: at @ None } => *at = Some(now.plus(RETRY)),
+            Next::Failed { retry_at: at @ None, .. } => *at = Some(now.plus(RETRY)),
             // A clock that was set back must not stop the tries.
-            Next::Failed { retry_at: Some(at) } if *at <= now || *at > now.plus(RETRY) => {
+            Next::Failed { retry_at: Some(at), .. } if *at <= now || *at > now.plus(RETRY) => {
                 self.prepare_next();
             }
             Next::Failed { .. } | Next::Underway { .. } | Next::Ready { .. } => {}
@@ -93,7 +93,7 @@ impl<D: Disk> Journal<D> {
         }
         let aged = head.newest.is_none_or(|newest| newest.plus(self.settings.retention) <= now);
         // What bytes_max allows the disk may not have.
-        let short = matches!(self.next, Next::Failed { .. });
+        let short = matches!(self.next, Next::Failed { space: true, .. });
         aged || short || bytes >= self.settings.bytes_max / 10 * 9
     }
 
@@ -108,7 +108,7 @@ impl<D: Disk> Journal<D> {
         ledger.close_head();
         drop(ledger);
         self.helper.submit(Job::Remove { number });
-        if matches!(self.next, Next::Failed { .. }) {
+        if matches!(self.next, Next::Failed { space: true, .. }) {
             // There is space for it now, and other segments stay.
             self.next = Next::Missing;
         }

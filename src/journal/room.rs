@@ -50,9 +50,19 @@ pub enum Shortage {
 /// The segment that will be written next.
 pub(super) enum Next<F> {
     Missing,
-    Underway { bytes: u64 },
-    Ready { number: u64, file: F, bytes: u64 },
-    Failed { retry_at: Option<Timestamp> },
+    Underway {
+        bytes: u64,
+    },
+    Ready {
+        number: u64,
+        file: F,
+        bytes: u64,
+    },
+    /// The system had no more of something; `space` where removing segments would help.
+    Failed {
+        retry_at: Option<Timestamp>,
+        space: bool,
+    },
 }
 
 impl<F> Next<F> {
@@ -159,8 +169,8 @@ impl<D: Disk> Journal<D> {
                 Done::Prepared(number, Ok(file)) => {
                     self.next = Next::Ready { number, file, bytes: self.next.bytes() };
                 }
-                Done::Prepared(_, Err(fault)) if lacks_space(&fault) => {
-                    self.next = Next::Failed { retry_at: None };
+                Done::Prepared(_, Err(JournalError::Io { source, .. })) if disk::is_full(&source) => {
+                    self.next = Next::Failed { retry_at: None, space: disk::lacks_space(&source) };
                 }
                 Done::Prepared(_, Err(fault)) | Done::Failed(fault) => {
                     self.fault.get_or_insert(fault);
@@ -223,8 +233,4 @@ impl<D: Disk> Journal<D> {
         let lines: usize = self.watermarks.keys().map(|source| 12 + source.len()).sum();
         super::record::size_of(lines, 0)
     }
-}
-
-fn lacks_space(fault: &JournalError) -> bool {
-    matches!(fault, JournalError::Io { source, .. } if disk::is_full(source))
 }

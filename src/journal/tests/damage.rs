@@ -1,5 +1,6 @@
 //! Every cut and every flipped bit of a small segment; torn commits; failing changes; a full disk.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::super::{Mark, Shortage};
@@ -200,19 +201,12 @@ fn on_a_full_disk_confirmed_segments_leave_one_by_one_as_space_is_needed() {
     let (mut journal, _) = open(&disk, &settings());
     let one = event(1, "shop", 900, false);
     let bytes = Journal::<MemDisk>::record_bytes(&one);
-    let mut count = 0;
-    while journal.room(bytes) == Room::Open {
-        disk.set_full(count > 180);
-        journal.append(&one);
-        journal.commit().unwrap();
-        count += 1;
-    }
+    let count = fill_until_short(&disk, &mut journal, &one, ErrorKind::StorageFull);
     let before = journal.stats().segments;
     assert!(before >= 3, "{before} segments of eight that are allowed");
     journal.maintain(NOW, Sequence(count)).unwrap();
     assert_eq!(journal.stats().segments, before, "nothing is confirmed");
-    (1..=count).for_each(|sequence| journal.mark(Sequence(sequence), Mark::Confirmed));
-    while journal.commit().unwrap().deferred > 0 {}
+    confirm(&mut journal, count);
     journal.maintain(NOW, Sequence(0)).unwrap();
     assert_eq!(journal.stats().segments, before, "their keys are not durable");
     assert!(journal.waits_for_keys(NOW, Sequence(0)));
@@ -221,4 +215,38 @@ fn on_a_full_disk_confirmed_segments_leave_one_by_one_as_space_is_needed() {
     disk.set_full(false);
     journal.maintain(NOW, Sequence(count)).unwrap();
     assert_eq!((journal.room(bytes), journal.stats().segments), (Room::Open, before - 1), "the others stay");
+}
+
+#[test]
+fn where_memory_or_file_descriptors_are_short_no_history_is_given_up() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = open(&disk, &settings());
+    let one = event(1, "shop", 900, false);
+    let bytes = Journal::<MemDisk>::record_bytes(&one);
+    let count = fill_until_short(&disk, &mut journal, &one, ErrorKind::OutOfMemory);
+    let before = journal.stats().segments;
+    confirm(&mut journal, count);
+    journal.maintain(NOW, Sequence(count)).unwrap();
+    assert_eq!((journal.room(bytes), journal.stats().segments), (Room::Full(Shortage::Disk), before));
+    disk.set_short(None);
+    journal.maintain(NOW.plus(Duration::from_secs(1)), Sequence(count)).unwrap();
+    assert_eq!((journal.room(bytes), journal.stats().segments), (Room::Open, before));
+}
+
+/// Fills a journal, from some event on a disk that is short of something, until there is no room: so many events.
+fn fill_until_short(disk: &MemDisk, journal: &mut Journal<MemDisk>, one: &Event, of: ErrorKind) -> u64 {
+    let bytes = Journal::<MemDisk>::record_bytes(one);
+    let mut count = 0;
+    while journal.room(bytes) == Room::Open {
+        disk.set_short((count > 180).then_some(of));
+        journal.append(one);
+        journal.commit().unwrap();
+        count += 1;
+    }
+    count
+}
+
+fn confirm(journal: &mut Journal<MemDisk>, count: u64) {
+    (1..=count).for_each(|sequence| journal.mark(Sequence(sequence), Mark::Confirmed));
+    while journal.commit().unwrap().deferred > 0 {}
 }

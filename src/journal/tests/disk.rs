@@ -47,7 +47,7 @@ struct Inner {
     unreadable: BTreeSet<PathBuf>,
     changes: u64,
     fail_at: Option<u64>,
-    full: bool,
+    full: Option<ErrorKind>,
 }
 
 #[derive(Clone, Default)]
@@ -66,7 +66,12 @@ impl MemDisk {
     }
 
     pub(super) fn set_full(&self, full: bool) {
-        self.0.lock().unwrap().full = full;
+        self.set_short(full.then_some(ErrorKind::StorageFull));
+    }
+
+    /// What the system has no more of when a file grows.
+    pub(super) fn set_short(&self, of: Option<ErrorKind>) {
+        self.0.lock().unwrap().full = of;
     }
 
     /// Lets every read of this file fail.
@@ -202,8 +207,10 @@ impl Disk for MemDisk {
         let outcome = self.change();
         let mut file = file.lock().unwrap();
         let end = offset as usize + bytes.len();
-        if end > file.seen.len() && self.0.lock().unwrap().full {
-            return Err(ErrorKind::StorageFull.into());
+        if end > file.seen.len()
+            && let Some(kind) = self.0.lock().unwrap().full
+        {
+            return Err(kind.into());
         }
         let seen = Arc::make_mut(&mut file.seen);
         if end > seen.len() {

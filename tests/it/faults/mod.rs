@@ -6,4 +6,6 @@ mod fixture;
 mod full;
 mod io;
 #[cfg(feature = "failpoints")]
+mod plan;
+#[cfg(feature = "failpoints")]
 mod points;

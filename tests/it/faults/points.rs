@@ -9,6 +9,7 @@ use std::time::Duration;
 use hookgate::failpoint::Point;
 
 use super::fixture::*;
+use super::plan::{Stage, Test, Way, plan, test_of};
 use crate::gateway::{Client, Gateway, Setup, until};
 use crate::load::{number, with_rabbitmq};
 use crate::redis::ask;
@@ -16,116 +17,6 @@ use crate::services::{RabbitMq, Redis};
 
 /// A point that is not reached by then never is; it takes a second where the disk is not busy with other tests.
 const REACHED: Duration = Duration::from_secs(60);
-
-/// The gateway that reaches a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Inbox, own index, segments that end all the time.
-    Inbox,
-    /// RabbitMQ, own index.
-    Broker,
-    /// RabbitMQ and claims in Redis.
-    Claims,
-    /// The same beside a second replica.
-    Replicas,
-    /// No journal: Redis and RabbitMQ.
-    Confirm,
-}
-
-/// What makes it reach the point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Load; at one of so many first times.
-    Load(u64),
-    /// Load from which one source's events stay with the gateway, so that they pin old segments.
-    Pinned,
-    /// SIGTERM under load.
-    Stop,
-    /// The first start in an empty folder.
-    First,
-    /// A start after a SIGKILL under load.
-    Start,
-    /// A start after a SIGKILL at that other point.
-    After(Point),
-    /// A start after a byte of a record was turned.
-    Damaged,
-    /// An operator's order.
-    Order(&'static str),
-    /// The silence of a replica that holds claims.
-    Silence,
-}
-
-/// Where and how each point is reached.
-fn plan(point: Point) -> (Stage, Way) {
-    use Point as P;
-    match point {
-        P::JournalIdentitySynced | P::JournalIdentityRenamed => (Stage::Inbox, Way::First),
-        P::JournalRecoverUnused
-        | P::JournalRecoverCut
-        | P::JournalRecoverOpened
-        | P::JournalRecoverAfter
-        | P::DedupOpenAfter => (Stage::Inbox, Way::Start),
-        P::JournalRecoverCopied | P::JournalRecoverAside | P::JournalRecoverGap => {
-            (Stage::Inbox, Way::Damaged)
-        }
-        P::DedupOpenReplaced => (Stage::Inbox, Way::After(P::DedupMergeAfter)),
-        P::JournalCompactStaged | P::JournalCompactAfter => (Stage::Inbox, Way::Pinned),
-        P::JournalPrepareCreated
-        | P::JournalPrepareFilled
-        | P::JournalPrepareAfter
-        | P::JournalRollBefore
-        | P::JournalRollAfter
-        | P::JournalCutBefore
-        | P::JournalCutDone
-        | P::JournalCutAfter
-        | P::JournalRemoveBefore
-        | P::JournalRemoveDone
-        | P::JournalRemoveAfter
-        | P::DedupFileCreated
-        | P::DedupFileWritten
-        | P::DedupFileSynced
-        | P::DedupFileRenamed
-        | P::DedupFileAfter
-        | P::DedupMergeRemoved => (Stage::Inbox, Way::Load(3)),
-        P::DedupMergeAfter => (Stage::Inbox, Way::Load(1)),
-        P::JournalWriteBefore
-        | P::JournalSyncBefore
-        | P::JournalSyncAfter
-        | P::AcceptStaged
-        | P::AcceptAnswerBefore
-        | P::AcceptAnswerAfter
-        | P::RelayLeaseBefore
-        | P::RelayLeaseAfter
-        | P::RelayAckBefore
-        | P::RelayAckAfter
-        | P::IngressAnswerDecided
-        | P::IngressAnswerMade => (Stage::Inbox, Way::Load(60)),
-        P::AcceptOrderStaged | P::AcceptOrderDurable => (Stage::Inbox, Way::Order("replay")),
-        P::DedupForgottenSynced | P::DedupForgottenRenamed => (Stage::Inbox, Way::Order("forget")),
-        P::RelayRaiseBefore | P::RelayRaiseAfter => (Stage::Broker, Way::Load(3)),
-        P::RelayPublishBefore
-        | P::RelayPublishAfter
-        | P::RelayConfirmAfter
-        | P::RelayMarkBefore
-        | P::RelayMarkAfter
-        | P::SinkPublishBefore
-        | P::SinkPublishAfter
-        | P::SinkConfirmAfter => (Stage::Broker, Way::Load(60)),
-        P::StopBegun | P::StopDrained | P::StopSinkClosed | P::StopAfter => (Stage::Broker, Way::Stop),
-        P::RedisClaimBefore | P::RedisClaimAfter | P::RedisDoneBefore | P::RedisDoneAfter => {
-            (Stage::Claims, Way::Load(30))
-        }
-        P::RedisAliveAfter => (Stage::Claims, Way::Load(1)),
-        P::RedisRenewBefore | P::RedisRenewAfter => (Stage::Claims, Way::After(P::RedisClaimAfter)),
-        P::RedisTakeoverBefore | P::RedisTakeoverAfter => (Stage::Replicas, Way::Silence),
-        P::RedisLeaseBefore
-        | P::RedisLeaseAfter
-        | P::ConfirmClaimAfter
-        | P::ConfirmPublishAfter
-        | P::ConfirmDoneBefore
-        | P::ConfirmDoneAfter => (Stage::Confirm, Way::Load(60)),
-    }
-}
 
 /// What `FAILPOINTS` says to kill when `point` is reached for the `nth` time.
 fn armed(point: Point, nth: u64) -> String {
@@ -300,15 +191,15 @@ impl Bench {
     }
 }
 
-/// The points of a stage, with their ways, each so often as the environment says.
-fn rounds(stage: Stage, wanted: impl Fn(Way) -> bool) -> Vec<(Point, Way, u64)> {
+/// The points of a test, with their ways, each so often as the environment says.
+fn rounds(test: Test) -> Vec<(Point, Way, u64)> {
     let (seed, rounds) = (seed(), u64::from(number("HOOKGATE_IT_POINTS", 1)));
     let mut all = Vec::new();
     for (place, point) in Point::ALL.iter().enumerate() {
-        let (its, way) = plan(*point);
-        if its != stage || !wanted(way) {
+        if test_of(*point) != test {
             continue;
         }
+        let (_, way) = plan(*point);
         let times = if let Way::Load(times) = way { times } else { 1 };
         let nth = |round| 1 + chance(seed, place as u64 * 1_000 + round) % times;
         all.extend((0..rounds).map(|round| (*point, way, nth(round))));
@@ -320,11 +211,10 @@ fn inbox() -> Setup {
     tiny(Setup::new())
 }
 
-/// Points of the inbox's gateway; its benches are apart so that they run side by side.
-fn at_the_inbox(wanted: impl Fn(Way) -> bool) {
+fn at_the_inbox(test: Test) {
     let mut bench = Bench::new(inbox().prepare(), Stage::Inbox);
     let workers = inbox_workers(bench.gateway.admin(), &SOURCES, &bench.given);
-    for (point, way, nth) in rounds(Stage::Inbox, wanted) {
+    for (point, way, nth) in rounds(test) {
         bench.strike(point, way, nth);
     }
     workers.finish();
@@ -332,9 +222,9 @@ fn at_the_inbox(wanted: impl Fn(Way) -> bool) {
 
 #[test]
 fn every_point_has_a_way_and_none_kills_unless_it_is_armed() {
-    let mut ways: BTreeMap<String, usize> = BTreeMap::new();
-    Point::ALL.iter().for_each(|point| *ways.entry(format!("{:?}", plan(*point).0)).or_default() += 1);
-    println!("{} points: {ways:?}", Point::ALL.len());
+    let mut tests: BTreeMap<String, usize> = BTreeMap::new();
+    Point::ALL.iter().for_each(|point| *tests.entry(format!("{:?}", test_of(*point))).or_default() += 1);
+    println!("{} points: {tests:?}", Point::ALL.len());
     assert!(Point::ALL.len() >= 25);
     let gateway = inbox().env("FAILPOINTS", "no.such.point=return").start();
     assert_eq!(gateway.deliver(&event("plain", "unarmed")).status, 200);
@@ -342,22 +232,22 @@ fn every_point_has_a_way_and_none_kills_unless_it_is_armed() {
 
 #[test]
 fn a_kill_at_any_point_of_a_commit_or_an_answer_loses_nothing() {
-    at_the_inbox(|way| way == Way::Load(60));
+    at_the_inbox(Test::Commit);
 }
 
 #[test]
 fn a_kill_at_any_point_of_the_upkeep_loses_nothing() {
-    at_the_inbox(|way| matches!(way, Way::Load(1 | 3)));
+    at_the_inbox(Test::Upkeep);
 }
 
 #[test]
 fn a_kill_at_any_point_of_a_start_or_an_order_loses_nothing() {
-    at_the_inbox(|way| matches!(way, Way::Start | Way::After(_) | Way::Damaged | Way::Order(_)));
+    at_the_inbox(Test::StartOrOrder);
 }
 
 #[test]
 fn a_kill_of_the_first_start_leaves_a_folder_that_serves() {
-    for (point, ..) in rounds(Stage::Inbox, |way| way == Way::First) {
+    for (point, ..) in rounds(Test::FirstStart) {
         let mut bench = Bench::new(inbox().prepare(), Stage::Inbox);
         let workers = inbox_workers(bench.gateway.admin(), &SOURCES, &bench.given);
         bench.die_at_starts(point);
@@ -372,7 +262,7 @@ fn a_kill_at_any_point_of_a_compaction_loses_nothing() {
         ["shop", "git", "shop", "git", "shop", "git", "shop", "git", "shop", "git", "shop", "plain"];
     let mut bench = Bench::new(inbox().prepare(), Stage::Inbox);
     let workers = inbox_workers(bench.gateway.admin(), &["shop", "git"], &bench.given);
-    for (point, ..) in rounds(Stage::Inbox, |way| way == Way::Pinned) {
+    for (point, ..) in rounds(Test::Compaction) {
         println!("{point:?}");
         let load = bench.load(&TURN);
         let load = bench.die_under(load, point, 1);
@@ -384,14 +274,14 @@ fn a_kill_at_any_point_of_a_compaction_loses_nothing() {
 }
 
 /// Points of a gateway with RabbitMQ.
-fn at_the_broker(setup: impl Fn(&str) -> Setup, stage: Stage, wanted: impl Fn(Way) -> bool) {
+fn at_the_broker(setup: impl Fn(&str) -> Setup, stage: Stage, test: Test) {
     let broker = RabbitMq::shared();
     let vhost = broker.vhost();
     let mut bench = Bench::new(sources(setup(&broker.url(&vhost)), "").start(), stage);
     until_connected(&bench.gateway);
     let workers = queue_workers(broker, &vhost, &bench.given);
     bench.gateway.kill();
-    for (point, way, nth) in rounds(stage, wanted) {
+    for (point, way, nth) in rounds(test) {
         bench.strike(point, way, nth);
     }
     workers.finish();
@@ -399,12 +289,12 @@ fn at_the_broker(setup: impl Fn(&str) -> Setup, stage: Stage, wanted: impl Fn(Wa
 
 #[test]
 fn a_kill_at_any_point_of_the_relay_loses_nothing() {
-    at_the_broker(with_rabbitmq, Stage::Broker, |way| way != Way::Stop);
+    at_the_broker(with_rabbitmq, Stage::Broker, Test::Relay);
 }
 
 #[test]
 fn a_kill_at_any_point_of_a_stop_loses_nothing() {
-    at_the_broker(with_rabbitmq, Stage::Broker, |way| way == Way::Stop);
+    at_the_broker(with_rabbitmq, Stage::Broker, Test::Stop);
 }
 
 fn with_claims(amqp: &str, redis: &Redis) -> Setup {
@@ -417,7 +307,7 @@ fn with_claims(amqp: &str, redis: &Redis) -> Setup {
 #[test]
 fn a_kill_at_any_point_of_a_claim_loses_nothing() {
     let redis = Redis::start();
-    at_the_broker(|amqp| with_claims(amqp, &redis), Stage::Claims, |_| true);
+    at_the_broker(|amqp| with_claims(amqp, &redis), Stage::Claims, Test::Claim);
 }
 
 #[test]
@@ -426,13 +316,13 @@ fn a_kill_at_any_point_of_confirm_mode_loses_nothing() {
     let setup = |amqp: &str| {
         with_claims(amqp, &redis).set("journal", "ack = \"confirm\"").set("sink", "confirm_timeout = \"1s\"")
     };
-    at_the_broker(setup, Stage::Confirm, |_| true);
+    at_the_broker(setup, Stage::Confirm, Test::Confirm);
 }
 
 #[test]
 fn a_kill_in_a_takeover_loses_nothing() {
     let broker = RabbitMq::shared();
-    for (point, ..) in rounds(Stage::Replicas, |_| true) {
+    for (point, ..) in rounds(Test::Takeover) {
         println!("{point:?}");
         let redis = Redis::start();
         let vhost = broker.vhost();
