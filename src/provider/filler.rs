@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::build::Check;
 use super::definition::{
     Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
 };
-use super::scheme::Check;
 use super::template::Template;
 
 /// Puts a source's settings in the place of `${name}`.

@@ -3,6 +3,7 @@
 //! [`Definition`] is the file's form; [`Scheme`] is one of its schemes, checked and with a source's settings
 //! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
 
+mod build;
 mod catalog;
 mod definition;
 mod event;
@@ -10,17 +11,19 @@ mod filler;
 mod handshake;
 mod origin;
 mod proof;
+mod rules;
 mod scheme;
 pub mod secret;
 mod template;
 
+pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
 pub use event::{EventPlace, EventPlaces, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};
-pub use scheme::{
-    Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, Problem, Scheme, SignatureRule, TimeSource,
-    TimeUnit, TimestampRule,
+pub use rules::{
+    Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,
 };
+pub use scheme::Scheme;
 pub use template::{Piece, Template};

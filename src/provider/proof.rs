@@ -1,8 +1,9 @@
 //! What must hold between what a scheme signs and what relies on it: ids, digests of the body, forms of keys.
 
+use super::build::Check;
 use super::definition::{BodyDigestDefinition, Places};
 use super::event::EventPlace;
-use super::scheme::{Algorithm, BodyDigestRule, Check, Digest, ENCODINGS, KeyForm};
+use super::rules::{Algorithm, BodyDigestRule, Digest, ENCODINGS, KeyForm};
 use super::template::Template;
 use crate::extract::Pick;
 

@@ -1,0 +1,221 @@
+//! From a provider file's texts to a [`super::Scheme`]: every mistake is found here, and all are collected.
+
+use std::fmt;
+
+use super::definition::{
+    Definition, ForwardDefinition, Grammar, SchemeDefinition, SignatureDefinition, TimestampDefinition,
+};
+use super::event::EventPlaces;
+use super::handshake::Handshakes;
+use super::rules::{
+    ALGORITHMS, Algorithm, ENCODINGS, KEY_FORMS, SignatureRule, TIME_UNITS, TimeSource, TimestampRule,
+};
+use super::scheme::Scheme;
+use super::template::{Piece, Template};
+use crate::extract::{Pick, Pointer};
+
+/// A mistake in a provider file, or in the settings that a source gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: a key path within the file or the source.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}; allowed: {}", self.key, self.found, self.allowed)
+    }
+}
+
+pub(super) fn select<'d>(
+    definition: &'d Definition,
+    name: Option<&str>,
+    check: &mut Check,
+) -> Option<&'d SchemeDefinition> {
+    let found = match name {
+        None => definition.schemes.first(),
+        Some(name) => definition.schemes.iter().find(|scheme| scheme.name == name),
+    };
+    if found.is_none() {
+        let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
+        check.add("scheme", &format!("{:?}", name.unwrap_or("none")), &names.join(", "));
+    }
+    found
+}
+
+/// Collects the problems while the parts are read.
+#[derive(Default)]
+pub(super) struct Check {
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Check {
+    pub(super) fn add(&mut self, key: &str, found: &str, allowed: &str) {
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            found: found.to_owned(),
+            allowed: allowed.to_owned(),
+        });
+    }
+
+    pub(super) fn one_of<T: Copy>(&mut self, key: &str, value: &str, table: &[(&str, T)]) -> Option<T> {
+        let found = table.iter().find(|(name, _)| *name == value).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+            self.add(key, &format!("{value:?}"), &names.join(", "));
+        }
+        found
+    }
+
+    fn read<T>(&mut self, key: &str, found: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|allowed| self.add(key, &format!("{found:?}"), &allowed)).ok()
+    }
+
+    pub(super) fn place(&mut self, key: &str, text: &str) -> Option<Pick> {
+        self.read(key, text, Pick::parse(text))
+    }
+
+    pub(super) fn scheme(&mut self, definition: &Definition, raw: &SchemeDefinition) -> Option<Scheme> {
+        let algorithm = self.one_of("algorithm", &raw.algorithm, &ALGORITHMS);
+        let key_form = self.one_of("secret", &raw.secret, &KEY_FORMS);
+        let signed: Vec<Template> =
+            raw.signed.iter().filter_map(|text| self.read("signed", text, Template::parse(text))).collect();
+        let require = raw.require.iter().filter_map(|text| self.place("require", text)).collect();
+        let signature = self.signature(&raw.signature);
+        let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
+        let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
+        let event = raw.event.clone().unwrap_or_default();
+        let covered = |pick: &Pick| match &raw.body_digest {
+            Some(_) if pick.is_in_body() => true,
+            _ => !signed.is_empty() && signed.iter().all(|template| template.covers(pick)),
+        };
+        let ids = self.places("event.id", &event.id, &covered);
+        self.signed_first(&ids);
+        let types = self.places("event.type", &event.event_type, &covered);
+        let volatile = event
+            .volatile
+            .iter()
+            .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
+            .collect();
+        let (algorithm, key_form) = (algorithm?, key_form?);
+        self.key_form(algorithm, key_form, &raw.secret);
+        self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
+        if algorithm == Algorithm::Token {
+            self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
+        }
+        Some(Scheme {
+            provider: definition.name.clone(),
+            name: raw.name.clone(),
+            methods: raw.methods.as_ref().unwrap_or(&definition.methods).clone(),
+            algorithm,
+            key_form,
+            signed,
+            require,
+            empty_body: raw.empty_body,
+            signature: signature?,
+            timestamp: timestamp.flatten(),
+            body_digest: body_digest.flatten(),
+            origin: None,
+            event: EventPlaces::new(ids, types),
+            volatile,
+            forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            forward_query: definition.forward.query,
+            retries: definition.sender.retries.map(|span| span.duration()),
+            handshakes: Handshakes::default(),
+        })
+    }
+
+    fn signature(&mut self, raw: &SignatureDefinition) -> Option<SignatureRule> {
+        let from = self.place("signature.from", &raw.from);
+        let encoding = self.one_of("signature.encoding", &raw.encoding, &ENCODINGS);
+        if let Grammar::Pairs { separator, assign, keys } | Grammar::Versions { separator, assign, keys } =
+            &raw.grammar
+            && (separator.is_empty() || assign.is_empty() || keys.is_empty())
+        {
+            self.add("signature.grammar", "an empty part", "a separator, an assign and at least one key");
+        }
+        Some(SignatureRule {
+            from: from?,
+            repeated: raw.repeated,
+            grammar: raw.grammar.clone(),
+            encoding: encoding?,
+        })
+    }
+
+    fn timestamp(
+        &mut self,
+        raw: &TimestampDefinition,
+        signature: &SignatureDefinition,
+    ) -> Option<TimestampRule> {
+        let unit = self.one_of("timestamp.unit", &raw.unit, &TIME_UNITS);
+        let from = match raw.from.strip_prefix("signature:") {
+            Some(name) if matches!(signature.grammar, Grammar::Pairs { .. }) => {
+                Some(TimeSource::Signature(name.to_owned()))
+            }
+            Some(_) => {
+                self.add(
+                    "timestamp.from",
+                    &format!("{:?}", raw.from),
+                    "`signature:` needs the grammar `pairs`",
+                );
+                None
+            }
+            None => self.place("timestamp.from", &raw.from).map(TimeSource::Place),
+        };
+        Some(TimestampRule {
+            from: from?,
+            unit: unit?,
+            past: raw.past.map(|span| span.duration()),
+            future: raw.future.map(|span| span.duration()),
+        })
+    }
+
+    /// A token is the secret itself: where it stands goes to no journal and to no worker.
+    fn kept_secret(&mut self, forward: &ForwardDefinition, token: Option<&Pick>) {
+        let leaks = match token {
+            Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
+            Some(Pick::Query(_)) => forward.query,
+            Some(Pick::Inside(outer, _)) => return self.kept_secret(forward, Some(outer)),
+            Some(Pick::Json(_) | Pick::Form(_)) | None => false,
+        };
+        if let (true, Some(place)) = (leaks, token) {
+            self.add("forward", &place.to_string(), "nothing that carries the secret itself");
+        }
+    }
+
+    /// A MAC needs something to cover, a token has nothing; a time that is not signed proves no freshness.
+    fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
+        match (algorithm, signed.is_empty()) {
+            (Algorithm::Token, false) => {
+                self.add("signed", "a template", "nothing, with the algorithm `token`")
+            }
+            (Algorithm::Token, true) => {}
+            (_, true) => {
+                self.add("signed", "nothing", "at least one template such as \"{timestamp}.{body}\"")
+            }
+            (_, false) => {}
+        }
+        let covered = |template: &Template| match timestamp.map(|rule| &rule.from) {
+            None => true,
+            Some(TimeSource::Signature(_)) => template.pieces.contains(&Piece::Timestamp),
+            Some(TimeSource::Place(pick)) => {
+                template.pieces.contains(&Piece::Timestamp) || template.covers(pick)
+            }
+        };
+        let dated = |template: &Template| template.pieces.contains(&Piece::Timestamp);
+        if timestamp.is_none() && signed.iter().any(dated) {
+            self.add("signed", "{timestamp}", "a table `timestamp` that says where the time is");
+        }
+        if timestamp.is_some() && !signed.iter().all(covered) {
+            self.add(
+                "timestamp.from",
+                "a time that is not signed",
+                "a time that every template of `signed` covers",
+            );
+        }
+    }
+}
