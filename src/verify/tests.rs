@@ -3,12 +3,17 @@
 //! built-in providers are in `tests/properties.rs`.
 
 mod properties;
+mod tokens;
+mod wycheproof;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
+use super::key::Material;
 use super::*;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
