@@ -26,10 +26,12 @@ impl EventKey {
     pub fn derive(source: &str, verified: &Verified) -> Self {
         let scheme = verified.scheme();
         let delivery = verified.delivery();
-        let found = scheme.event.read(delivery);
+        let found = scheme.event.read(delivery, verified.claims());
         let (event_id, event_type) = (found.id, found.event_type);
         let named = |kind: &str| Parts::new(source, &scheme.name, kind);
-        let keys = if scheme.covers_body() && !found.id_signed {
+        // Where a digest of the body may be left out, what stands in such a body swallows nothing that is proved.
+        let proved = verified.covers_body() == scheme.covers_body();
+        let keys = if verified.covers_body() && !found.id_signed {
             let covered = Covered::of(scheme, delivery);
             let unsigned = [event_id.as_bytes(), event_type.as_bytes()];
             let event =
@@ -38,9 +40,13 @@ impl EventKey {
             Keys { message_id: event.finish(), content: Some(content.finish()) }
         } else if event_id.is_empty() {
             let digest = body_digest(scheme, &delivery.body);
-            Keys { message_id: named("body").add(&digest).finish(), content: None }
+            Keys {
+                message_id: named(if proved { "body" } else { "unproved body" }).add(&digest).finish(),
+                content: None,
+            }
         } else {
-            Keys { message_id: named("id").add(event_id.as_bytes()).finish(), content: None }
+            let id = named(if proved { "id" } else { "unproved id" }).add(event_id.as_bytes());
+            Keys { message_id: id.finish(), content: None }
         };
         Self { keys, event_id: event_id.into_owned(), event_type: event_type.into_owned() }
     }

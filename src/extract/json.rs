@@ -59,6 +59,11 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// The value as it is written.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
     /// The value as text: a string's characters, a number or boolean as written. `None` for null, and for
     /// objects and arrays, which are no names.
     pub fn text(&self) -> Option<Cow<'a, str>> {

@@ -21,6 +21,12 @@ pub enum Pick {
     Form(String),
     /// `query:NAME`: the first parameter of that name, decoded.
     Query(String),
+    /// `body`: the whole body as text.
+    Body,
+    /// `jwt:/pointer`: a claim of the scheme's own token, to be read once that is proved.
+    Jwt(Pointer),
+    /// `jwt-header:/pointer`: a value of the token's header.
+    JwtHeader(Pointer),
     /// `PLACE > json:/pointer`: a value in the JSON that the text at another place is.
     Inside(Box<Self>, Pointer),
 }
@@ -37,8 +43,13 @@ impl Pick {
                 _ => Err(allowed(text)),
             };
         }
+        if text == "body" {
+            return Ok(Self::Body);
+        }
         let Some((place, name)) = text.split_once(':') else { return Err(allowed(text)) };
         match place {
+            "jwt" => Pointer::parse(name).map(Self::Jwt),
+            "jwt-header" => Pointer::parse(name).map(Self::JwtHeader),
             "header" if is_token(name) => Ok(Self::Header(name.to_ascii_lowercase())),
             "json" => Pointer::parse(name).map(Self::Json),
             "form" if !name.is_empty() => Ok(Self::Form(name.to_owned())),
@@ -54,6 +65,8 @@ impl Pick {
             Self::Json(pointer) => json::find(&delivery.body, &[pointer]).pop()??.text(),
             Self::Form(name) => form::field(&delivery.body, name),
             Self::Query(name) => form::parameter(delivery.query().as_bytes(), name),
+            Self::Body => std::str::from_utf8(&delivery.body).ok().map(Cow::Borrowed),
+            Self::Jwt(_) | Self::JwtHeader(_) => None,
             Self::Inside(outer, pointer) => {
                 let text = outer.read(delivery)?;
                 let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
@@ -62,11 +75,42 @@ impl Pick {
         }
     }
 
+    /// The value's text in a token's `claims` (or, for `jwt-header:`, its header), a JSON text.
+    pub fn read_claim<'c>(&self, claims: &'c [u8]) -> Option<Cow<'c, str>> {
+        match self {
+            Self::Jwt(pointer) | Self::JwtHeader(pointer) => json::find(claims, &[pointer]).pop()??.text(),
+            Self::Inside(outer, pointer) => {
+                let text = outer.read_claim(claims)?;
+                let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
+                Some(Cow::Owned(value))
+            }
+            Self::Header(_) | Self::Json(_) | Self::Form(_) | Self::Query(_) | Self::Body => None,
+        }
+    }
+
+    /// Whether it is a claim of the scheme's token, or lies in the text of one.
+    pub fn is_claim(&self) -> bool {
+        match self {
+            Self::Jwt(_) => true,
+            Self::Inside(outer, _) => outer.is_claim(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is in the header of the scheme's token.
+    pub fn is_token_header(&self) -> bool {
+        match self {
+            Self::JwtHeader(_) => true,
+            Self::Inside(outer, _) => outer.is_token_header(),
+            _ => false,
+        }
+    }
+
     /// Whether it lies in the body, so that a signed body proves it.
     pub fn is_in_body(&self) -> bool {
         match self {
-            Self::Json(_) | Self::Form(_) => true,
-            Self::Header(_) | Self::Query(_) => false,
+            Self::Json(_) | Self::Form(_) | Self::Body => true,
+            Self::Header(_) | Self::Query(_) | Self::Jwt(_) | Self::JwtHeader(_) => false,
             Self::Inside(outer, _) => outer.is_in_body(),
         }
     }
@@ -81,7 +125,7 @@ impl Pick {
             if pointers.is_empty() { Vec::new() } else { json::find(&delivery.body, &pointers) }.into_iter();
         let read = |pick: &Self| match pick {
             Self::Json(_) => found.next().flatten().and_then(|value| value.text()),
-            Self::Header(_) | Self::Form(_) | Self::Query(_) | Self::Inside(..) => pick.read(delivery),
+            _ => pick.read(delivery),
         };
         picks.map(read).collect()
     }
@@ -89,7 +133,7 @@ impl Pick {
     fn pointer(&self) -> Option<&Pointer> {
         match self {
             Self::Json(pointer) => Some(pointer),
-            Self::Header(_) | Self::Form(_) | Self::Query(_) | Self::Inside(..) => None,
+            _ => None,
         }
     }
 }
@@ -101,6 +145,9 @@ impl fmt::Display for Pick {
             Self::Json(pointer) => write!(f, "json:{pointer}"),
             Self::Form(name) => write!(f, "form:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
+            Self::Body => f.write_str("body"),
+            Self::Jwt(pointer) => write!(f, "jwt:{pointer}"),
+            Self::JwtHeader(pointer) => write!(f, "jwt-header:{pointer}"),
             Self::Inside(outer, pointer) => write!(f, "{outer}{INSIDE}json:{pointer}"),
         }
     }

@@ -81,15 +81,20 @@ impl Check {
 
     pub(super) fn scheme(&mut self, definition: &Definition, raw: &SchemeDefinition) -> Option<Scheme> {
         let algorithm = self.one_of("algorithm", &raw.algorithm, &ALGORITHMS);
-        let key_form = self.one_of("secret", &raw.secret, &KEY_FORMS);
+        let secret = Self::secret_form(algorithm, &raw.secret);
+        let key_form = self.one_of("secret", secret, &KEY_FORMS);
         let signed: Vec<Template> =
             raw.signed.iter().filter_map(|text| self.read("signed", text, Template::parse(text))).collect();
         let require = raw.require.iter().filter_map(|text| self.place("require", text)).collect();
-        let signature = self.signature(&raw.signature);
+        let written = algorithm.map(|algorithm| self.written(algorithm, &raw.signature));
+        let signature = self.signature(written.as_ref().unwrap_or(&raw.signature));
         let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
         let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
         let event = raw.event.clone().unwrap_or_default();
+        let token = algorithm.map(|algorithm| self.token(algorithm, &raw.jwt)).unwrap_or_default();
+        let key_id = raw.key.id.as_ref().and_then(|text| self.place("key.id", text));
         let covered = |pick: &Pick| match &raw.body_digest {
+            _ if pick.is_claim() => true,
             Some(_) if pick.is_in_body() => true,
             _ => !signed.is_empty() && signed.iter().all(|template| template.covers(pick)),
         };
@@ -102,9 +107,13 @@ impl Check {
             .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
             .collect();
         let (algorithm, key_form) = (algorithm?, key_form?);
-        self.key_form(algorithm, key_form, &raw.secret);
+        self.key_form(algorithm, key_form, secret);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
-        if algorithm == Algorithm::Token {
+        let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
+        let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
+        let named = [("key.id", key_id.as_ref()), ("body_digest.from", digest)];
+        self.token_places(algorithm, &places.chain(named).collect::<Vec<_>>());
+        if algorithm.shows_secret() {
             self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
         }
         Some(Scheme {
@@ -119,6 +128,9 @@ impl Check {
             signature: signature?,
             timestamp: timestamp.flatten(),
             body_digest: body_digest.flatten(),
+            token,
+            key_id,
+            known_secrets: raw.known_secrets.clone(),
             origin: None,
             event: EventPlaces::new(ids, types),
             volatile,
@@ -180,7 +192,9 @@ impl Check {
             Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
             Some(Pick::Query(_)) => forward.query,
             Some(Pick::Inside(outer, _)) => return self.kept_secret(forward, Some(outer)),
-            Some(Pick::Json(_) | Pick::Form(_)) | None => false,
+            Some(Pick::Json(_) | Pick::Form(_) | Pick::Body | Pick::Jwt(_) | Pick::JwtHeader(_)) | None => {
+                false
+            }
         };
         if let (true, Some(place)) = (leaks, token) {
             self.add("forward", &place.to_string(), "nothing that carries the secret itself");
@@ -189,15 +203,23 @@ impl Check {
 
     /// A MAC needs something to cover, a token has nothing; a time that is not signed proves no freshness.
     fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
-        match (algorithm, signed.is_empty()) {
-            (Algorithm::Token, false) => {
-                self.add("signed", "a template", "nothing, with the algorithm `token`")
-            }
-            (Algorithm::Token, true) => {}
-            (_, true) => {
+        match (algorithm.signs_templates(), signed.is_empty()) {
+            (false, false) => self.add("signed", "a template", "nothing, with this algorithm"),
+            (true, true) => {
                 self.add("signed", "nothing", "at least one template such as \"{timestamp}.{body}\"")
             }
-            (_, false) => {}
+            _ => {}
+        }
+        match algorithm {
+            Algorithm::Plain(_) if !signed.iter().all(Template::holds_secret) => {
+                let allowed = "{secret} in every template: without it anybody can make the digest";
+                self.add("signed", "a template without {secret}", allowed);
+            }
+            Algorithm::Plain(_) => {}
+            _ if signed.iter().any(Template::holds_secret) => {
+                self.add("signed", "{secret}", "{secret} with a plain digest alone: here it is the key");
+            }
+            _ => {}
         }
         let covered = |template: &Template| match timestamp.map(|rule| &rule.from) {
             None => true,
@@ -210,7 +232,13 @@ impl Check {
         if timestamp.is_none() && signed.iter().any(dated) {
             self.add("signed", "{timestamp}", "a table `timestamp` that says where the time is");
         }
-        if timestamp.is_some() && !signed.iter().all(covered) {
+        let claim =
+            timestamp.is_some_and(|rule| matches!(&rule.from, TimeSource::Place(pick) if pick.is_claim()));
+        let proved = match algorithm {
+            Algorithm::Jwt(_) => claim,
+            _ => !claim && signed.iter().all(covered),
+        };
+        if timestamp.is_some() && !proved {
             self.add(
                 "timestamp.from",
                 "a time that is not signed",

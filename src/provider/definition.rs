@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::handshake::HandshakeDefinition;
+use super::token::JwtDefinition;
 use crate::units::{ByteSize, Span};
 
 /// A provider file.
@@ -154,11 +155,11 @@ pub struct ForwardDefinition {
 pub struct SchemeDefinition {
     /// Its name within the provider.
     pub name: String,
-    /// `hmac-sha1`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512`, `ed25519` (the secret is a public key), or
-    /// `token` (the secret itself is sent).
+    /// How the signature is made: `hmac-…`, a plain digest, a public-key algorithm, `jwt-…`, `basic`, `token` (the
+    /// secret itself is sent) or `none`.
     pub algorithm: String,
-    /// How the key is made from the secret's text: `utf8`, `hex`, `base64`, `whsec`, `whpk`, `spki`.
-    #[serde(default = "utf8")]
+    /// How the key is made from the secret's text; default `utf8`, and `public-key` where the secrets are public keys.
+    #[serde(default)]
     pub secret: String,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
     #[serde(default)]
@@ -174,7 +175,17 @@ pub struct SchemeDefinition {
     /// Methods, where this scheme has others than the provider.
     pub methods: Option<Vec<String>>,
     /// Where the signature is and how it is written.
+    #[serde(default)]
     pub signature: SignatureDefinition,
+    /// What a token's claims must say.
+    #[serde(default)]
+    pub jwt: JwtDefinition,
+    /// Which of a source's keys a delivery names.
+    #[serde(default)]
+    pub key: KeyDefinition,
+    /// Public secrets for tests: a source that has one does not start.
+    #[serde(default)]
+    pub known_secrets: Vec<String>,
     /// Where the time of signing is.
     pub timestamp: Option<TimestampDefinition>,
     /// Where this scheme has id and type elsewhere than the provider's other schemes.
@@ -187,8 +198,12 @@ pub struct SchemeDefinition {
     pub settings: BTreeMap<String, SettingDefinition>,
 }
 
-fn utf8() -> String {
-    "utf8".to_owned()
+/// Which of a source's keys a delivery names.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDefinition {
+    /// The place of the key's id.
+    pub id: Option<String>,
 }
 
 /// Whether an empty body may be signed.
@@ -208,17 +223,21 @@ pub enum EmptyBody {
 pub struct BodyDigestDefinition {
     /// Its place, which must be signed.
     pub from: String,
-    /// `sha1`, `sha256` or `sha512`.
+    /// `sha1`, `sha256`, `sha384` or `sha512`.
     pub algorithm: String,
-    /// `hex` (lower case only), `hex-any-case` or `base64`.
+    /// `hex` (lower case only), `hex-any-case`, `base64` or `base64url`.
     pub encoding: String,
+    /// Whether a delivery may name none: then its body is not proved.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Where the signature is and how it is written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureDefinition {
-    /// A place such as `header:X-Signature`.
+    /// A place such as `header:X-Signature`; default for `basic`: `header:Authorization`.
+    #[serde(default)]
     pub from: String,
     /// What a repeated header means.
     #[serde(default)]
@@ -226,7 +245,9 @@ pub struct SignatureDefinition {
     /// How the signatures stand in the value.
     #[serde(default)]
     pub grammar: Grammar,
-    /// `hex` (lower case only), `hex-any-case`, `base64` (canonical), `text` (as it is).
+    /// `hex` (lower case only), `hex-any-case`, `base64` (canonical), `base64url` (canonical, unpadded), `text` (as it
+    /// is, the default for `token`). Tokens and Basic have an encoding of their own.
+    #[serde(default)]
     pub encoding: String,
 }
 

@@ -54,9 +54,13 @@ impl EventPlaces {
         self.places.get(self.ids..).unwrap_or_default()
     }
 
-    /// Reads id and type, a JSON body walked only once.
-    pub fn read<'v>(&'v self, delivery: &'v Delivery) -> Named<'v> {
-        let mut values = Pick::read_all(self.places.iter().map(|place| &place.pick), delivery).into_iter();
+    /// Reads id and type, a JSON body walked only once; `claims` are those of the token that proved the delivery.
+    pub fn read<'v>(&'v self, delivery: &'v Delivery, claims: Option<&'v [u8]>) -> Named<'v> {
+        let mut values = Pick::read_all(self.places.iter().map(|place| &place.pick), delivery);
+        for (value, place) in values.iter_mut().zip(&self.places).filter(|(_, place)| place.pick.is_claim()) {
+            *value = claims.and_then(|claims| place.pick.read_claim(claims));
+        }
+        let mut values = values.into_iter();
         let mut first = |places: &'v [EventPlace]| {
             let mut found = None;
             for (place, value) in places.iter().zip(values.by_ref()) {

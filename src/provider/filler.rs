@@ -105,6 +105,8 @@ impl Filler {
         if let Some(digest) = &mut scheme.body_digest {
             digest.from = self.text(&digest.from);
         }
+        scheme.jwt = raw.jwt.filled(&|text| self.fill(text, str::to_owned));
+        scheme.known_secrets = raw.known_secrets.clone();
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
         scheme
     }

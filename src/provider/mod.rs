@@ -15,6 +15,7 @@ mod rules;
 mod scheme;
 pub mod secret;
 mod template;
+mod token;
 
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
@@ -23,7 +24,9 @@ pub use event::{EventPlace, EventPlaces, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};
 pub use rules::{
-    Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,
+    Algorithm, BodyDigestRule, Digest, Encoding, Jws, KeyForm, SignatureRule, TimeSource, TimeUnit,
+    TimestampRule,
 };
 pub use scheme::Scheme;
 pub use template::{Piece, Template};
+pub use token::{ClaimValue, Expires, TokenRule};

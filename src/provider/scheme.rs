@@ -10,8 +10,9 @@ use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::Handshakes;
 use super::origin::Origin;
-use super::rules::{Algorithm, BodyDigestRule, KeyForm, SignatureRule, TimestampRule};
+use super::rules::{Algorithm, BodyDigestRule, Digest, KeyForm, SignatureRule, TimestampRule};
 use super::template::Template;
+use super::token::TokenRule;
 use crate::extract::{Pick, Pointer};
 
 /// A scheme, ready to verify with.
@@ -37,6 +38,12 @@ pub struct Scheme {
     pub signature: SignatureRule,
     /// The time of signing.
     pub timestamp: Option<TimestampRule>,
+    /// What a token's claims must say.
+    pub token: TokenRule,
+    /// Where a delivery names the key that it was signed with.
+    pub key_id: Option<Pick>,
+    /// Public secrets for tests, which no source may have.
+    pub known_secrets: Vec<String>,
     /// A digest of the body beside the signature.
     pub body_digest: Option<BodyDigestRule>,
     /// The public URL, where a source has one; needed where the URL is signed.
@@ -106,12 +113,20 @@ impl Scheme {
     /// Whether the body is proved, and not only the sender.
     pub fn covers_body(&self) -> bool {
         let covers = |template: &Template| template.covers_body() || template.covers_form();
-        self.body_digest.is_some() || self.all_templates(covers)
+        self.body_digest.is_some() || self.token_is_body() || self.all_templates(covers)
+    }
+
+    /// Whether the body is a token, so that its claims are what it says.
+    pub fn token_is_body(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Jwt(_)) && self.signature.from == Pick::Body
     }
 
     /// Whether the body is proved as the fields of a form and no further.
     pub fn covers_form_alone(&self) -> bool {
-        self.body_digest.is_none() && !self.all_templates(Template::covers_body) && self.covers_body()
+        self.body_digest.is_none()
+            && !self.token_is_body()
+            && !self.all_templates(Template::covers_body)
+            && self.covers_body()
     }
 
     /// Whether the URL is signed, so that the public one must be known.
@@ -121,7 +136,24 @@ impl Scheme {
 
     /// Whether the secrets of a source are public keys, which cannot sign.
     pub fn has_public_keys(&self) -> bool {
-        self.algorithm == Algorithm::Ed25519
+        self.algorithm.has_public_keys()
+    }
+
+    /// What an operator should know of how this scheme proves, if anything.
+    pub fn warnings(&self) -> Vec<String> {
+        let Algorithm::Plain(digest) = self.algorithm else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if digest == Digest::Md5 {
+            warnings.push("MD5 is broken; it proves no more than that forging costs some effort".to_owned());
+        }
+        if digest != Digest::Sha384 && self.signed.iter().any(Template::ends_open) {
+            warnings.push(
+                "the secret stands before what is signed: whoever sees one delivery can sign longer ones that begin \
+                 with it"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     fn all_templates(&self, holds: impl Fn(&Template) -> bool) -> bool {

@@ -10,6 +10,8 @@ use crate::extract::Pick;
 pub enum Piece {
     /// Fixed text.
     Literal(String),
+    /// The secret's key bytes, under a plain digest.
+    Secret,
     /// The time's text exactly as received.
     Timestamp,
     /// The body's bytes.
@@ -70,6 +72,17 @@ impl Template {
         text.replace('{', "{{").replace('}', "}}")
     }
 
+    /// Whether the secret is among what is hashed.
+    pub fn holds_secret(&self) -> bool {
+        self.pieces.contains(&Piece::Secret)
+    }
+
+    /// Whether anything can be added at the end without knowing the secret, under a digest whose state is its output.
+    pub fn ends_open(&self) -> bool {
+        let last = self.pieces.iter().rev().find(|piece| !matches!(piece, Piece::Literal(_)));
+        self.holds_secret() && last != Some(&Piece::Secret)
+    }
+
     /// Whether the body's bytes are signed as they are.
     pub fn covers_body(&self) -> bool {
         self.pieces.contains(&Piece::Body)
@@ -102,8 +115,8 @@ impl Template {
         let itself = self.pieces.iter().any(|piece| matches!(piece, Piece::Value(value) if value == pick));
         match pick {
             _ if itself => true,
-            Pick::Json(_) | Pick::Form(_) => self.covers_body(),
-            Pick::Header(_) => false,
+            Pick::Json(_) | Pick::Form(_) | Pick::Body => self.covers_body(),
+            Pick::Header(_) | Pick::Jwt(_) | Pick::JwtHeader(_) => false,
             Pick::Query(_) => self.covers_url(),
             Pick::Inside(outer, _) => self.covers(outer),
         }
@@ -112,6 +125,7 @@ impl Template {
 
 fn piece(name: &str) -> Result<Piece, String> {
     match name {
+        "secret" => Ok(Piece::Secret),
         "timestamp" => Ok(Piece::Timestamp),
         "body" => Ok(Piece::Body),
         "method" => Ok(Piece::Method),
@@ -123,7 +137,7 @@ fn piece(name: &str) -> Result<Piece, String> {
             format!(
                 "`{{{name}}}` is no piece; allowed: {{timestamp}}, {{body}}, {{method}}, {{url}}, \
                  {{url:no_port}}, {{url:std_port}}, {{form_sorted}}, {{header:NAME}}, {{json:/pointer}}, \
-                 {{form:NAME}}, {{query:NAME}}"
+                 {{form:NAME}}, {{query:NAME}}, {{secret}} with a plain digest"
             )
         }),
     }
@@ -134,6 +148,7 @@ impl fmt::Display for Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => f.write_str(&Self::escape(text))?,
+                Piece::Secret => f.write_str("{secret}")?,
                 Piece::Timestamp => f.write_str("{timestamp}")?,
                 Piece::Body => f.write_str("{body}")?,
                 Piece::Method => f.write_str("{method}")?,

@@ -40,9 +40,23 @@ impl<'c> Content<'c> {
     /// # Errors
     /// `CompanionMissing` where a signed value is not in the delivery.
     pub(super) fn feed(&self, template: &Template, take: &mut dyn FnMut(&[u8])) -> Result<(), Refused> {
+        self.feed_with(template, &[], take)
+    }
+
+    /// The same with the bytes that stand for `{secret}`.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub(super) fn feed_with(
+        &self,
+        template: &Template,
+        secret: &[u8],
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Refused> {
         for piece in &template.pieces {
             match piece {
                 Piece::Literal(text) => take(text.as_bytes()),
+                Piece::Secret => take(secret),
                 Piece::Body => take(&self.delivery.body),
                 Piece::Method => take(self.delivery.method.as_bytes()),
                 Piece::Timestamp => take(self.time.ok_or(Reject::TimestampMissing)?.as_bytes()),

@@ -97,6 +97,18 @@ impl<'v> Candidates<'v> {
         found
     }
 
+    /// The only candidate, as it stands there.
+    ///
+    /// # Errors
+    /// `SignatureMalformed` where there are several: a token is one.
+    pub(super) fn only(&self) -> Result<&'v str, Refused> {
+        match self.signatures.as_slice() {
+            [only] => Ok(only),
+            several => Err(Reject::SignatureMalformed
+                .because(format!("{} tokens stand there, where one is read", several.len()))),
+        }
+    }
+
     /// The value of that name beside the signatures.
     ///
     /// # Errors
@@ -135,6 +147,7 @@ impl<'v> Candidates<'v> {
                 Encoding::Hex => "lower-case hexadecimal digits",
                 Encoding::HexAnyCase => "hexadecimal digits",
                 Encoding::Base64 => "padded base64",
+                Encoding::Base64Url => "unpadded base64 of the URL alphabet",
                 Encoding::Text => "plain text",
             };
             return Err(Reject::SignatureMalformed.because(format!(

@@ -1,13 +1,14 @@
 //! Signing by the rules that verify: what `send`, `sign` and tests put on a delivery.
 
-use super::algorithm::{Mac, encode};
+use super::algorithm::{Hash, Mac, encode};
 use super::content::Content;
 use super::key::{KeyError, decode};
-use super::{digest, ed25519};
+use super::private::PrivateKey;
+use super::{digest, seal};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::Pick;
-use crate::provider::{Algorithm, Grammar, Scheme, TimeSource, TimeUnit};
+use crate::provider::{Algorithm, Grammar, Jws, Scheme, TimeSource, TimeUnit};
 use crate::reject::Refused;
 
 /// Why a delivery cannot be signed.
@@ -40,6 +41,12 @@ pub fn sign(
         TimeUnit::Milliseconds => now.millis().to_string(),
         TimeUnit::Rfc3339 => now.to_string(),
     });
+    if let Algorithm::Jwt(jws) = scheme.algorithm {
+        return sign_token((scheme, jws), secret, delivery, time.as_deref(), now);
+    }
+    if scheme.algorithm == Algorithm::Unauthenticated {
+        return Ok(());
+    }
     if let (Some(rule), Some(time)) = (&scheme.timestamp, &time)
         && let TimeSource::Place(place) = &rule.from
     {
@@ -53,6 +60,22 @@ pub fn sign(
     put(delivery, &scheme.signature.from, &value)
 }
 
+fn sign_token(
+    (scheme, jws): (&Scheme, Jws),
+    secret: &[u8],
+    delivery: &mut Delivery,
+    time: Option<&str>,
+    now: Timestamp,
+) -> Result<(), SignError> {
+    let token = seal::token((scheme, jws), secret, delivery, time, now)?;
+    let value = render(scheme, &token, None);
+    if scheme.token_is_body() {
+        delivery.body = value.into();
+        return Ok(());
+    }
+    put(delivery, &scheme.signature.from, &value)
+}
+
 fn signature(
     scheme: &Scheme,
     secret: &[u8],
@@ -63,12 +86,17 @@ fn signature(
     let content = Content::new(scheme, delivery, time).map_err(missing)?;
     let template =
         || scheme.signed.first().ok_or_else(|| SignError::Place("nothing that is signed".to_owned()));
-    if scheme.algorithm == Algorithm::Ed25519 {
-        let pair = ed25519::key_pair(scheme.key_form, secret)?;
+    if scheme.has_public_keys() {
+        let key = PrivateKey::read(scheme.algorithm, scheme.key_form, secret)?;
         let whole = content.whole(template()?).map_err(missing)?;
-        return Ok(encode(scheme.signature.encoding, pair.sign(&whole).as_ref()));
+        return Ok(encode(scheme.signature.encoding, &key.sign(&whole)?));
     }
     let key = decode(scheme.key_form, secret)?;
+    if let Algorithm::Plain(digest) = scheme.algorithm {
+        let mut hash = Hash::new(digest);
+        content.feed_with(template()?, &key, &mut |bytes| hash.update(bytes)).map_err(missing)?;
+        return Ok(encode(scheme.signature.encoding, hash.finish().as_bytes()));
+    }
     let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
         return Ok(encode(scheme.signature.encoding, &key));
     };
@@ -107,6 +135,6 @@ fn put(delivery: &mut Delivery, place: &Pick, value: &str) -> Result<(), SignErr
             delivery.target.push_str(&pair);
             Ok(())
         }
-        Pick::Json(_) | Pick::Form(_) | Pick::Inside(..) => Err(SignError::Place(place.to_string())),
+        _ => Err(SignError::Place(place.to_string())),
     }
 }

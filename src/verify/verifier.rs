@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::algorithm;
@@ -12,7 +13,7 @@ use super::header::{self, Candidates};
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
+use crate::provider::{Algorithm, EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
 use crate::reject::{Refused, Reject};
 
 /// A source's scheme with its keys, made once at load.
@@ -29,6 +30,17 @@ pub struct Verified {
     scheme: Arc<Scheme>,
     secret: Arc<str>,
     signed_at: Option<Timestamp>,
+    claims: Option<Bytes>,
+    body_proved: bool,
+}
+
+/// A verdict, before it becomes a proof.
+pub(super) struct Judged {
+    pub(super) secret: Arc<str>,
+    pub(super) signed_at: Option<Timestamp>,
+    /// The claims of the token that proved it.
+    pub(super) claims: Option<Bytes>,
+    pub(super) body_proved: bool,
 }
 
 impl Verified {
@@ -50,6 +62,21 @@ impl Verified {
     /// The signed time, where the scheme has one.
     pub fn signed_at(&self) -> Option<Timestamp> {
         self.signed_at
+    }
+
+    /// The claims of the token that it was proved with, a JSON text.
+    pub fn claims(&self) -> Option<&[u8]> {
+        self.claims.as_deref()
+    }
+
+    /// Whether this delivery's body is proved, and not only its sender.
+    pub fn covers_body(&self) -> bool {
+        self.body_proved
+    }
+
+    /// Whether nothing is proved, as the source's configuration says that it may be.
+    pub fn unauthenticated(&self) -> bool {
+        self.scheme.algorithm == Algorithm::Unauthenticated
     }
 
     /// Gives the delivery back, the proof being used up.
@@ -79,32 +106,93 @@ impl Verifier {
     /// # Errors
     /// The exact cause; never with a secret or any of the body in its detail.
     pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
-        let (secret, signed_at) = self.judge(&delivery, now)?;
-        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at })
+        let judged = match self.scheme.algorithm {
+            Algorithm::Jwt(jws) => self.judge_token(jws, &delivery, now)?,
+            Algorithm::Unauthenticated => self.admit(&delivery, now)?,
+            _ => self.judge(&delivery, now)?,
+        };
+        let Judged { secret, signed_at, claims, body_proved } = judged;
+        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at, claims, body_proved })
     }
 
-    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
-        let value = header::value(&self.scheme.signature, delivery)?;
-        let candidates = Candidates::parse(&self.scheme.signature, &value)?;
+    /// What is looked at where nothing is proved.
+    fn admit(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+        self.companions(delivery)?;
+        let none = || Reject::NoActiveSecret.because("this source does not say that it proves nothing");
+        let key = self.active(None, now)?.find(|key| matches!(key.material(), Material::Nothing));
+        let secret = Arc::clone(key.ok_or_else(none)?.label());
+        Ok(Judged { secret, signed_at: None, claims: None, body_proved: false })
+    }
+
+    /// The values that must stand beside the signature.
+    pub(super) fn companions(&self, delivery: &Delivery) -> Result<(), Refused> {
         for pick in &self.scheme.require {
             if pick.read(delivery).is_none_or(|value| value.is_empty()) {
                 return Err(Reject::CompanionMissing.because(format!("{pick} is missing or empty")));
             }
         }
+        Ok(())
+    }
+
+    /// The id of the key that the delivery, or its token's `header`, says it was signed with.
+    pub(super) fn named_key<'d>(
+        &self,
+        delivery: &'d Delivery,
+        header: Option<&'d [u8]>,
+    ) -> Result<Option<Cow<'d, str>>, Refused> {
+        let Some(place) = &self.scheme.key_id else { return Ok(None) };
+        let id = match header.filter(|_| place.is_token_header()) {
+            Some(header) => place.read_claim(header),
+            None => place.read(delivery),
+        };
+        let missing = || Reject::UnknownKey.because(format!("{place}, the key's id, is missing"));
+        id.filter(|id| !id.is_empty()).map(Some).ok_or_else(missing)
+    }
+
+    /// The keys that count at `now`: where the delivery names one, those of that `id`.
+    pub(super) fn active<'k>(
+        &'k self,
+        id: Option<&'k str>,
+        now: Timestamp,
+    ) -> Result<impl Iterator<Item = &'k Key>, Refused> {
+        let mut active = self
+            .keys
+            .iter()
+            .filter(move |key| key.active_at(now) && (id.is_none() || key.id() == id))
+            .peekable();
+        if active.peek().is_some() {
+            return Ok(active);
+        }
+        Err(match id {
+            Some(_) => Reject::UnknownKey.because("no key of this source has the id that the delivery names"),
+            None => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
+        })
+    }
+
+    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+        let value = header::value(&self.scheme.signature, delivery)?;
+        let candidates = Candidates::parse(&self.scheme.signature, &value)?;
+        self.companions(delivery)?;
         if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
             return Err(Reject::BodyEmpty.into());
         }
         let digest = match &self.scheme.body_digest {
-            Some(rule) => Some((rule, digest::named(rule, delivery)?)),
+            Some(rule) => match digest::named(rule, delivery) {
+                Err(_) if rule.optional => None,
+                named => Some((rule, named?)),
+            },
             None => None,
         };
         let time = self.time(delivery, &candidates)?;
         let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
-        let secret = self.matching(&content, &candidates, now)?;
+        let id = self.named_key(delivery, None)?;
+        let secret = self.matching(&content, &candidates, id.as_deref(), now)?;
+        let left_out = digest.is_none() && self.scheme.body_digest.is_some();
         if let Some((rule, text)) = digest {
             digest::check(rule, &text, &delivery.body)?;
         }
-        Ok((secret, time.map(|time| time.at)))
+        let body_proved = self.scheme.covers_body() && !left_out;
+        Ok(Judged { secret, signed_at: time.map(|time| time.at), claims: None, body_proved })
     }
 
     fn time<'d>(
@@ -118,9 +206,7 @@ impl Verifier {
             TimeSource::Place(pick) => pick.read(delivery),
         };
         let text = text.ok_or(Reject::TimestampMissing)?;
-        let at = read_time(rule, &text).ok_or_else(|| {
-            Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
-        })?;
+        let at = time_of(rule, &text)?;
         if self.scheme.signed.iter().any(Template::time_touches) && !is_whole(rule.unit, &text) {
             let detail =
                 "the signed time has not all its digits: some may have been moved to what stands beside it";
@@ -134,16 +220,11 @@ impl Verifier {
         &self,
         content: &Content<'_>,
         candidates: &Candidates<'_>,
+        id: Option<&str>,
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
         let decoded = candidates.decode(&self.scheme)?;
-        let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
-        if active.peek().is_none() {
-            return Err(
-                Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
-            );
-        }
-        for key in active {
+        for key in self.active(id, now)? {
             if self.signed_by(key, content, &decoded)? {
                 return Ok(Arc::clone(key.label()));
             }
@@ -196,17 +277,35 @@ fn holds(
             content.feed(template, &mut |bytes| mac.update(bytes))?;
             Ok(any_equal(candidates, &mac.finish()))
         }
-        Material::Public(public) => {
-            let whole = content.whole(template)?;
-            Ok(candidates.iter().any(|candidate| public.verify_sig(&whole, candidate.as_bytes()).is_ok()))
+        Material::Plain(plain) => {
+            let (mut hash, secret) = plain.begin();
+            content.feed_with(template, secret, &mut |bytes| hash.update(bytes))?;
+            Ok(any_equal(candidates, &hash.finish()))
         }
+        Material::Public(public) => {
+            let mut message = public.message();
+            content.feed(template, &mut |bytes| message.update(bytes))?;
+            let message = message.finish();
+            Ok(candidates.iter().any(|candidate| public.holds(&message, candidate.as_bytes())))
+        }
+        Material::Nothing => Ok(false),
     }
 }
 
 /// Looks at every candidate, whatever the earlier ones gave, and at every byte of each.
-fn any_equal(candidates: &[algorithm::Output], own: &algorithm::Output) -> bool {
+pub(super) fn any_equal(candidates: &[algorithm::Output], own: &algorithm::Output) -> bool {
     let equal = candidates.iter().fold(Choice::from(0), |equal, candidate| equal | candidate.ct_eq(own));
     bool::from(equal)
+}
+
+/// The signed time.
+///
+/// # Errors
+/// `TimestampMalformed` where the text is not in the scheme's unit.
+pub(super) fn time_of(rule: &TimestampRule, text: &str) -> Result<Timestamp, Refused> {
+    read_time(rule, text).ok_or_else(|| {
+        Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
+    })
 }
 
 fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
