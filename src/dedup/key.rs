@@ -3,6 +3,7 @@
 //! It is computed from signed bytes wherever there are any; an id that is not signed is only ever added to the
 //! digest of what is, so that a stolen id swallows nothing and a changed one is seen as a twin.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::delivery::Delivery;
 use crate::event::{Digest, Keys};
 use crate::extract;
-use crate::provider::{Scheme, Template, UrlPort};
+use crate::provider::{BodyForm, Piece, Scheme, Template, UrlPort};
 use crate::verify::Verified;
 
 /// An event's identity, with the id and type that the provider gave it.
@@ -31,16 +32,17 @@ impl EventKey {
         let named = |kind: &str| Parts::new(source, &scheme.name, kind);
         let keys = if scheme.covers_body() && !found.id_signed {
             let covered = Covered::of(scheme, delivery);
-            let unsigned = [event_id.as_bytes(), event_type.as_bytes()];
-            let event =
-                unsigned.iter().fold(named("event").add(&covered.divided()), |parts, part| parts.add(part));
+            let unsigned = named("event").add(&covered.divided());
+            let event = identity(unsigned, &event_id, &found.id_parts).add(event_type.as_bytes());
             let content = named("content").add(&covered.joined());
             Keys { message_id: event.finish(), content: Some(content.finish()) }
         } else if event_id.is_empty() {
             let digest = body_digest(scheme, &delivery.body);
             Keys { message_id: named("body").add(&digest).finish(), content: None }
         } else {
-            Keys { message_id: named("id").add(event_id.as_bytes()).finish(), content: None }
+            let kind = if found.id_parts.is_empty() { "id" } else { "ids" };
+            let parts = identity(named(kind), &event_id, &found.id_parts);
+            Keys { message_id: parts.finish(), content: None }
         };
         Self { keys, event_id: event_id.into_owned(), event_type: event_type.into_owned() }
     }
@@ -85,6 +87,14 @@ impl Parts {
     }
 }
 
+/// An id: a composite part by part, so that no two read alike whose parts differ.
+fn identity(parts: Parts, id: &str, id_parts: &[Cow<'_, str>]) -> Parts {
+    match id_parts {
+        [] => parts.add(id.as_bytes()),
+        several => several.iter().fold(parts, |parts, part| parts.add(part.as_bytes())),
+    }
+}
+
 /// What the signature covers: the body, or the fields of its form, and the URL where that is signed too. The URL is
 /// the configured one with the path and query as received, whichever of its forms was signed.
 struct Covered<'d> {
@@ -97,8 +107,15 @@ struct Covered<'d> {
 impl<'d> Covered<'d> {
     fn of(scheme: &'d Scheme, delivery: &'d Delivery) -> Self {
         let signed = scheme.origin.as_ref().filter(|_| scheme.signed.iter().all(Template::covers_url));
-        let url = signed.map(|origin| [origin.text(UrlPort::Configured), &delivery.target].concat());
-        let fields = scheme.covers_form_alone().then(|| extract::form_fields(&delivery.body)).flatten();
+        let origin = signed.map_or("", |origin| origin.text(UrlPort::Configured));
+        let unescaped = |piece: &Piece| *piece == Piece::UrlUnescaped;
+        let target = match scheme.signed.iter().any(|template| template.pieces.iter().any(unescaped)) {
+            true => Cow::Owned(extract::unescaped(&delivery.target)),
+            false => Cow::Borrowed(delivery.target.as_str()),
+        };
+        let url = scheme.covers_target().then(|| [origin, &target].concat());
+        let fields = if scheme.covers_repeats() { extract::form_all_fields } else { extract::form_fields };
+        let fields = scheme.covers_form_alone().then(|| fields(&delivery.body)).flatten();
         Self { url, fields, scheme, body: &delivery.body }
     }
 
@@ -136,7 +153,18 @@ fn body_digest(scheme: &Scheme, body: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Bodies that are signed the same are the same: one that is spelled otherwise counts by what is signed of it.
 fn feed_body(scheme: &Scheme, body: &[u8], hash: &mut Sha256) {
+    let mut spelled = Cow::Borrowed(body);
+    for form in scheme.respellings() {
+        let other = match form {
+            BodyForm::Ascii => extract::spelled_ascii(&spelled).map(Cow::into_owned),
+            BodyForm::Compact => extract::spelled_compact(&spelled),
+            BodyForm::Base64 | BodyForm::Crc32 => None,
+        };
+        spelled = other.map_or(spelled, Cow::Owned);
+    }
+    let body = &*spelled;
     let mut from = 0;
     for span in volatile_spans(scheme, body) {
         hash.update(body.get(from..span.start).unwrap_or_default());

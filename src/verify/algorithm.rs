@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -133,6 +133,11 @@ pub(super) fn decode_bytes(encoding: Encoding, text: &str, len: usize) -> Option
             let len = STANDARD.decode_slice(text, &mut room).ok()?;
             space.copy_from_slice(room.get(..len).filter(|bytes| bytes.len() == space.len())?);
         }
+        Encoding::Base64Url => {
+            let mut room = [0_u8; OUTPUT_MAX + 3];
+            let len = URL_SAFE_NO_PAD.decode_slice(text, &mut room).ok()?;
+            space.copy_from_slice(room.get(..len).filter(|bytes| bytes.len() == space.len())?);
+        }
         Encoding::Text => return None,
     }
     Some(Output::from_bytes(space))
@@ -142,6 +147,7 @@ fn token(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     match encoding {
         Encoding::Text => Some(text.as_bytes().to_vec()),
         Encoding::Base64 => STANDARD.decode(text).ok(),
+        Encoding::Base64Url => URL_SAFE_NO_PAD.decode(text).ok(),
         Encoding::Hex | Encoding::HexAnyCase => hex::decode(text).ok(),
     }
 }
@@ -151,6 +157,7 @@ pub(super) fn encode(encoding: Encoding, bytes: &[u8]) -> String {
     match encoding {
         Encoding::Hex | Encoding::HexAnyCase => hex::encode(bytes),
         Encoding::Base64 => STANDARD.encode(bytes),
+        Encoding::Base64Url => URL_SAFE_NO_PAD.encode(bytes),
         Encoding::Text => String::from_utf8_lossy(bytes).into_owned(),
     }
 }

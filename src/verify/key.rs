@@ -44,6 +44,9 @@ impl KeyError {
 pub struct Key {
     label: Arc<str>,
     material: Material,
+    /// The MACs of the other algorithms that a signature's prefix may name.
+    choices: Vec<(Algorithm, Material)>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -80,7 +83,30 @@ impl Key {
                 None => Material::Token(Output::of_token(&bytes)),
             }
         };
-        Ok(Self { label: label.into(), material, not_before: None, not_after: None })
+        let mut choices = Vec::with_capacity(scheme.signature.choices.len());
+        for (_, algorithm) in &scheme.signature.choices {
+            let mac = Mac::new(*algorithm, &decode(scheme.key_form, secret)?);
+            choices.extend(mac.map(|mac| (*algorithm, Material::Mac(Box::new(mac)))));
+        }
+        let (label, slot) = (label.into(), None);
+        Ok(Self { label, material, choices, slot, not_before: None, not_after: None })
+    }
+
+    /// Ties the key to the signature's place of that number, where the scheme has several with secrets of their own.
+    pub fn in_slot(mut self, slot: Option<u8>) -> Self {
+        self.slot = slot;
+        self
+    }
+
+    /// Whether a signature found in `slot` can be of this key.
+    pub(super) fn fits(&self, slot: Option<u8>) -> bool {
+        slot.is_none() || self.slot.is_none() || self.slot == slot
+    }
+
+    /// What makes signatures of `algorithm` of this key.
+    pub(super) fn material_for(&self, algorithm: Algorithm) -> &Material {
+        let other = self.choices.iter().find(|(known, _)| *known == algorithm);
+        other.map_or(&self.material, |(_, material)| material)
     }
 
     /// Limits when the key counts: from `not_before` on, and before `not_after`.
@@ -97,10 +123,6 @@ impl Key {
 
     pub(super) fn active_at(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|from| now >= from) && self.not_after.is_none_or(|until| now < until)
-    }
-
-    pub(super) fn material(&self) -> &Material {
-        &self.material
     }
 }
 

@@ -6,14 +6,20 @@ use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::algorithm;
+use super::beside;
+use super::candidates::{Candidates, Decoded, Set};
 use super::content::Content;
 use super::digest;
-use super::header::{self, Candidates};
+use super::header;
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
+use crate::extract::{self, Scene};
+use crate::provider::{Scheme, Template, TimeSource, TimeUnit, TimestampRule};
 use crate::reject::{Refused, Reject};
+
+/// Elements of an array that are judged one by one.
+const ITEMS_MAX: usize = 1000;
 
 /// A source's scheme with its keys, made once at load.
 #[derive(Clone, Debug)]
@@ -83,42 +89,67 @@ impl Verifier {
         Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at })
     }
 
-    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
-        let value = header::value(&self.scheme.signature, delivery)?;
-        let candidates = Candidates::parse(&self.scheme.signature, &value)?;
-        for pick in &self.scheme.require {
-            if pick.read(delivery).is_none_or(|value| value.is_empty()) {
-                return Err(Reject::CompanionMissing.because(format!("{pick} is missing or empty")));
-            }
+    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+        let scene = Scene::of(delivery);
+        let Some(place) = &self.scheme.each else { return self.judge_one(&scene, now) };
+        let none =
+            || Reject::CompanionMissing.because(format!("{place} is no array of 1 to {ITEMS_MAX} elements"));
+        let text = place.json(&scene).ok_or_else(none)?;
+        let elements = extract::elements(&text, ITEMS_MAX).ok_or_else(none)?;
+        let mut judged: Option<Judged> = None;
+        for element in &elements {
+            let (secret, at) = self.judge_one(&Scene { item: Some(element.raw()), ..scene }, now)?;
+            // The oldest element decides how old the delivery is.
+            judged = Some(match judged {
+                Some((first, oldest)) => (first, oldest.min(at)),
+                None => (secret, at),
+            });
         }
-        if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
-            return Err(Reject::BodyEmpty.into());
+        judged.ok_or_else(none)
+    }
+
+    fn judge_one(&self, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+        let carriers = header::carriers(&self.scheme.signature, scene)?;
+        let candidates = Candidates::parse(&self.scheme.signature, &carriers)?;
+        let mut judged: Option<Result<Judged, Refused>> = None;
+        for set in candidates.sets() {
+            let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, now);
+            judged = Some(match judged {
+                Some(first) => better(first, next),
+                None => next,
+            });
         }
+        judged.unwrap_or_else(|| Err(Reject::SignatureMalformed.into()))
+    }
+
+    /// Judges the signatures that share the same values beside them.
+    fn judge_set(&self, set: &Set<'_>, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+        beside::check(&self.scheme, scene)?;
         let digest = match &self.scheme.body_digest {
-            Some(rule) => Some((rule, digest::named(rule, delivery)?)),
+            Some(rule) => digest::named(rule, scene)?.map(|text| (rule, text)),
             None => None,
         };
-        let time = self.time(delivery, &candidates)?;
-        let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
-        let secret = self.matching(&content, &candidates, now)?;
+        let time = self.time(scene, set)?;
+        let content = Content::new(&self.scheme, *scene, time.as_ref().map(|time| &*time.text))?;
+        let secret = self.matching(&content, set, now)?;
         if let Some((rule, text)) = digest {
-            digest::check(rule, &text, &delivery.body)?;
+            digest::check(rule, &text, &scene.delivery.body)?;
         }
         Ok((secret, time.map(|time| time.at)))
     }
 
-    fn time<'d>(
-        &self,
-        delivery: &'d Delivery,
-        candidates: &'d Candidates<'_>,
-    ) -> Result<Option<SignedTime<'d>>, Refused> {
+    fn time<'d>(&self, scene: &Scene<'d>, set: &Set<'d>) -> Result<Option<SignedTime<'d>>, Refused> {
         let Some(rule) = &self.scheme.timestamp else { return Ok(None) };
         let text = match &rule.from {
-            TimeSource::Signature(name) => candidates.named(name)?.map(Cow::Borrowed),
-            TimeSource::Place(pick) => pick.read(delivery),
+            TimeSource::Signature(name) => set.named(name)?.map(Cow::Borrowed),
+            TimeSource::Place(pick) => pick.read_in(scene),
         };
         let text = text.ok_or(Reject::TimestampMissing)?;
-        let at = read_time(rule, &text).ok_or_else(|| {
+        let number = match &rule.from {
+            TimeSource::Place(pick) if rule.number => pick.is_number(scene),
+            _ => true,
+        };
+        let at = read_time(rule, &text).filter(|_| number).ok_or_else(|| {
             Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
         })?;
         if self.scheme.signed.iter().any(Template::time_touches) && !is_whole(rule.unit, &text) {
@@ -130,13 +161,8 @@ impl Verifier {
     }
 
     /// The label of the first active secret that made one of the candidates over one of the templates.
-    fn matching(
-        &self,
-        content: &Content<'_>,
-        candidates: &Candidates<'_>,
-        now: Timestamp,
-    ) -> Result<Arc<str>, Refused> {
-        let decoded = candidates.decode(&self.scheme)?;
+    fn matching(&self, content: &Content<'_>, set: &Set<'_>, now: Timestamp) -> Result<Arc<str>, Refused> {
+        let decoded = set.decode(&self.scheme)?;
         let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
         if active.peek().is_none() {
             return Err(
@@ -155,18 +181,34 @@ impl Verifier {
         )))
     }
 
-    fn signed_by(
+    fn signed_by(&self, key: &Key, content: &Content<'_>, candidates: &[Decoded]) -> Result<bool, Refused> {
+        let choices = &self.scheme.signature.choices;
+        if choices.is_empty() && !self.scheme.signature.slots {
+            return self.made_by(key.material_for(self.scheme.algorithm), content, candidates);
+        }
+        let own = [(String::new(), self.scheme.algorithm)];
+        for (_, algorithm) in if choices.is_empty() { &own[..] } else { choices } {
+            let fitting = |one: &&Decoded| one.algorithm == *algorithm && key.fits(one.slot);
+            let fitting: Vec<Decoded> = candidates.iter().filter(fitting).copied().collect();
+            if !fitting.is_empty() && self.made_by(key.material_for(*algorithm), content, &fitting)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn made_by(
         &self,
-        key: &Key,
+        key: &Material,
         content: &Content<'_>,
-        candidates: &[algorithm::Output],
+        candidates: &[Decoded],
     ) -> Result<bool, Refused> {
-        if let Material::Token(token) = key.material() {
+        if let Material::Token(token) = key {
             return Ok(any_equal(candidates, token));
         }
         let (mut tried, mut missing) = (false, None);
         for template in &self.scheme.signed {
-            match holds(key.material(), content, template, candidates) {
+            match holds(key, content, template, candidates) {
                 Ok(true) => return Ok(true),
                 Ok(false) => tried = true,
                 Err(refused) => missing = Some(refused),
@@ -174,6 +216,21 @@ impl Verifier {
         }
         // A value that only some templates want is missed only where no other template could be tried.
         missing.filter(|_| !tried).map_or(Ok(false), Err)
+    }
+}
+
+/// The label of the secret that signed, and the signed time.
+type Judged = (Arc<str>, Option<Timestamp>);
+
+/// Of two sets of signatures the one that verifies; of two that do, the one signed last; of two that do not, the
+/// one whose signatures could be compared.
+fn better(first: Result<Judged, Refused>, next: Result<Judged, Refused>) -> Result<Judged, Refused> {
+    match (&first, &next) {
+        (Ok((_, one)), Ok((_, other))) if other > one => next,
+        (Ok(_), _) => first,
+        (Err(_), Ok(_)) => next,
+        (Err(_), Err(refused)) if refused.reject == Reject::SignatureMismatch => next,
+        (Err(_), Err(_)) => first,
     }
 }
 
@@ -187,7 +244,7 @@ fn holds(
     key: &Material,
     content: &Content<'_>,
     template: &Template,
-    candidates: &[algorithm::Output],
+    candidates: &[Decoded],
 ) -> Result<bool, Refused> {
     match key {
         Material::Token(token) => Ok(any_equal(candidates, token)),
@@ -198,14 +255,17 @@ fn holds(
         }
         Material::Public(public) => {
             let whole = content.whole(template)?;
-            Ok(candidates.iter().any(|candidate| public.verify_sig(&whole, candidate.as_bytes()).is_ok()))
+            Ok(candidates
+                .iter()
+                .any(|candidate| public.verify_sig(&whole, candidate.output.as_bytes()).is_ok()))
         }
     }
 }
 
 /// Looks at every candidate, whatever the earlier ones gave, and at every byte of each.
-fn any_equal(candidates: &[algorithm::Output], own: &algorithm::Output) -> bool {
-    let equal = candidates.iter().fold(Choice::from(0), |equal, candidate| equal | candidate.ct_eq(own));
+fn any_equal(candidates: &[Decoded], own: &algorithm::Output) -> bool {
+    let equal =
+        candidates.iter().fold(Choice::from(0), |equal, candidate| equal | candidate.output.ct_eq(own));
     bool::from(equal)
 }
 
@@ -213,7 +273,10 @@ fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
     match rule.unit {
         TimeUnit::Seconds => digits(text).map(Timestamp::from_seconds),
         TimeUnit::Milliseconds => digits(text).map(Timestamp::from_millis),
+        TimeUnit::SecondsOrMilliseconds if text.len() == 13 => digits(text).map(Timestamp::from_millis),
+        TimeUnit::SecondsOrMilliseconds => digits(text).map(Timestamp::from_seconds),
         TimeUnit::Rfc3339 => text.parse().ok(),
+        TimeUnit::Rfc2822 => Timestamp::from_rfc2822(text),
     }
 }
 
@@ -222,7 +285,9 @@ fn is_whole(unit: TimeUnit, text: &str) -> bool {
     match unit {
         TimeUnit::Seconds => text.len() == 10,
         TimeUnit::Milliseconds => text.len() == 13,
-        TimeUnit::Rfc3339 => true,
+        // One of two lengths says nothing; a scheme in which such a time touches is refused at load.
+        TimeUnit::SecondsOrMilliseconds => false,
+        TimeUnit::Rfc3339 | TimeUnit::Rfc2822 => true,
     }
 }
 

@@ -75,7 +75,7 @@ fn signature_name(scheme: &Scheme) -> &str {
 fn other(encoding: Encoding, byte: u8, by: u8) -> u8 {
     let alphabet: &[u8] = match encoding {
         Encoding::Hex | Encoding::HexAnyCase => b"0123456789abcdef",
-        Encoding::Base64 | Encoding::Text => {
+        Encoding::Base64 | Encoding::Base64Url | Encoding::Text => {
             b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/"
         }
     };
