@@ -75,8 +75,8 @@ struct VectorSecret {
     /// Which of several keys it is, where a scheme selects by that.
     #[serde(rename = "kid")]
     _kid: Option<IgnoredAny>,
-    #[serde(rename = "slot")]
-    _slot: Option<IgnoredAny>,
+    /// The number of its signature's place, where each place has a secret of its own.
+    slot: Option<u8>,
     #[serde(rename = "cert_url")]
     _cert_url: Option<IgnoredAny>,
 }
@@ -328,6 +328,7 @@ impl VectorSecret {
             return Err(format!("a secret is {:?}, and scheme {} has {wants}", self.kind, scheme.name));
         }
         Key::new(scheme, &format!("secret-{}", at + 1), self.value.as_bytes())
+            .map(|key| key.in_slot(self.slot))
             .map_err(|error| error.to_string())
     }
 }

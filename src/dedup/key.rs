@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Delivery;
 use crate::event::{Digest, Keys};
-use crate::extract;
-use crate::provider::{BodyForm, Piece, Scheme, Template, UrlPort};
+use crate::extract::{self, Pick, Scene};
+use crate::provider::{BodyForm, EventPlace, Piece, Scheme, Template, UrlPort};
 use crate::verify::Verified;
 
 /// An event's identity, with the id and type that the provider gave it.
@@ -42,6 +42,12 @@ impl EventKey {
         } else {
             let kind = if found.id_parts.is_empty() { "id" } else { "ids" };
             let parts = identity(named(kind), &event_id, &found.id_parts);
+            let parts = found
+                .id_place
+                .map(|place| other_ids(scheme, delivery, place))
+                .into_iter()
+                .flatten()
+                .fold(parts, |parts, id| parts.add(id.as_bytes()));
             Keys { message_id: parts.finish(), content: None }
         };
         Self { keys, event_id: event_id.into_owned(), event_type: event_type.into_owned() }
@@ -93,6 +99,26 @@ fn identity(parts: Parts, id: &str, id_parts: &[Cow<'_, str>]) -> Parts {
         [] => parts.add(id.as_bytes()),
         several => several.iter().fold(parts, |parts, part| parts.add(part.as_bytes())),
     }
+}
+
+/// Where every element of an array is signed by itself, the ids of those after the first: a delivery of two events is
+/// not the one of the first alone.
+fn other_ids(scheme: &Scheme, delivery: &Delivery, place: &EventPlace) -> Vec<String> {
+    let items: Vec<Pick> = place.picks().filter_map(|pick| scheme.item_of(pick)).collect();
+    let scene = Scene::of(delivery);
+    let Some(text) = scheme.each.as_ref().filter(|_| !items.is_empty()).and_then(|each| each.json(&scene))
+    else {
+        return Vec::new();
+    };
+    let elements = extract::elements(&text, usize::MAX).unwrap_or_default();
+    let ids = elements.iter().skip(1).flat_map(|element| {
+        let within = Scene { item: Some(element.raw()), ..scene };
+        Pick::read_all(items.iter(), &within)
+            .into_iter()
+            .map(|id| id.unwrap_or_default().into_owned())
+            .collect::<Vec<_>>()
+    });
+    ids.collect()
 }
 
 /// What the signature covers: the body, or the fields of its form, and the URL where that is signed too. The URL is
@@ -308,6 +334,59 @@ event = { id = ["json:/id", "form:id", "form:payload > json:/id", "header:X-Id"]
         assert_eq!(told("{\"id\":\"\"}"), names("h", "", false));
         assert_eq!(told("<a>&id=1</a>"), names("h", "", false));
         assert_eq!(told(""), names("h", "", false));
+    }
+
+    #[test]
+    fn a_composite_is_told_apart_part_by_part_and_spelled_bodies_are_one() {
+        let rules = r#"
+algorithm = "hmac-sha256"
+signed = ["{body:compact}"]
+event = { id = ["{json:/a}:{json:/b}", "json:/a"] }
+"#;
+        let of = |body: &str| key(rules, ("/in/x", "", body));
+        let one = of(r#"{"a":"1:2","b":"3"}"#);
+        assert_eq!(one.event_id(), "1:2:3");
+        let other = of(r#"{"a":"1","b":"2:3"}"#);
+        assert_eq!(one.event_id(), other.event_id());
+        assert_ne!(one.keys(), other.keys());
+        assert_eq!(one.keys(), of(r#"{ "b": "3", "a": "1:2", "c": 0 }"#).keys(), "the same signed id");
+        assert_eq!(of(r#"{"a":"1:2"}"#).event_id(), "1:2", "without a part there is no composite");
+        assert_ne!(of(r#"{"a":"1:2:3"}"#).keys(), one.keys());
+        let bare = rules.split_once("event").unwrap().0;
+        let of = |body: &str| key(bare, ("/in/x", "", body)).keys();
+        assert_eq!(of("{\"a\":1}"), of("{ \"a\" : 1 }"), "signed alike: a blank is no new event");
+        assert_ne!(of("{\"a\":1}"), of("{\"a\":2}"));
+    }
+
+    #[test]
+    fn a_delivery_of_two_signed_elements_is_not_that_of_the_first() {
+        let rules = r#"
+algorithm = "token"
+each = "json:/items"
+signature = { from = "item:/s", encoding = "text" }
+event = { id = "{json:/items/0/id}:{json:/items/0/n}" }
+"#;
+        let file = format!("name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n{rules}");
+        let definition: Definition = toml::from_str(&file).unwrap();
+        let scheme = Arc::new(Scheme::build(&definition, None, &BTreeMap::new()).unwrap());
+        let of = |body: &str| {
+            let (method, target, body) = ("POST".to_owned(), "/".to_owned(), body.to_owned().into());
+            let delivery = Delivery { method, target, headers: Headers::default(), body, received_at: NOW };
+            let verifier = Verifier::new(Arc::clone(&scheme), vec![Key::new(&scheme, "live", b"k").unwrap()]);
+            verifier.verify(delivery, NOW).map(|verified| EventKey::derive("shop", &verified)).ok()
+        };
+        let (one, two) = (r#"{"s":"k","id":1,"n":2}"#, r#"{"s":"k","id":3,"n":4}"#);
+        let alone = of(&format!("{{\"items\":[{one}]}}")).unwrap();
+        let both = of(&format!("{{\"items\":[{one},{two}]}}")).unwrap();
+        assert_eq!((alone.event_id(), both.event_id()), ("1:2", "1:2"));
+        assert_ne!(alone.keys(), both.keys());
+        assert_eq!(both.keys(), of(&format!("{{ \"items\": [{one}, {two}] }}")).unwrap().keys());
+        let forged = two.replace("\"k\"", "\"x\"");
+        for refused in
+            [format!("{{\"items\":[{one},{forged}]}}"), "{\"items\":[]}".to_owned(), "{}".to_owned()]
+        {
+            assert!(of(&refused).is_none(), "{refused}");
+        }
     }
 
     fn hash(parts: &[Vec<u8>]) -> Digest {

@@ -13,7 +13,7 @@ use quick_xml::reader::Reader;
 /// Elements inside each other that are followed.
 const DEPTH_MAX: usize = 64;
 
-/// The way to an element or attribute: `/feed/entry/id`, `/root/item/@id`.
+/// The way to an element or attribute: `/feed/entry/id`, `/feed/entry/@id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
     text: String,

@@ -92,6 +92,8 @@ pub struct Named<'v> {
     pub id_parts: Vec<Cow<'v, str>>,
     /// Whether the id is signed.
     pub id_signed: bool,
+    /// Where it was found.
+    pub id_place: Option<&'v EventPlace>,
     /// The type.
     pub event_type: Cow<'v, str>,
 }
@@ -123,17 +125,17 @@ impl EventPlaces {
         let picks = self.places.iter().flat_map(EventPlace::picks);
         let mut values = Pick::read_all(picks, scene).into_iter();
         let mut first = |places: &'v [EventPlace]| {
-            let mut found: Option<Name<'v>> = None;
+            let mut found: Option<(Name<'v>, &'v EventPlace)> = None;
             for place in places {
                 let values = values.by_ref().take(1 + place.more.len()).collect();
                 if found.is_none() {
-                    found = place.name(values);
+                    found = place.name(values).map(|name| (name, place));
                 }
             }
-            found.unwrap_or_default()
+            found.map_or_else(|| (Name::default(), None), |(name, place)| (name, Some(place)))
         };
-        let id = first(self.ids());
-        let event_type = first(self.types()).text;
-        Named { id: id.text, id_parts: id.parts, id_signed: id.signed, event_type }
+        let (id, id_place) = first(self.ids());
+        let event_type = first(self.types()).0.text;
+        Named { id: id.text, id_parts: id.parts, id_signed: id.signed, id_place, event_type }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::build::{Check, Problem, select};
 use super::definition::{Definition, EmptyBody};
+use super::demands::within;
 use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::Handshakes;
@@ -142,6 +143,11 @@ impl Scheme {
     /// Whether fields that stand twice in a signed form are signed twice.
     pub fn covers_repeats(&self) -> bool {
         self.all_templates(|template| template.pieces.contains(&Piece::FormSortedAll))
+    }
+
+    /// The place within an element of [`Self::each`] that `pick` is in one of them.
+    pub fn item_of(&self, pick: &Pick) -> Option<Pick> {
+        within(self.each.as_ref(), pick)
     }
 
     /// Whether path and query are proved, with or without the public URL before them.

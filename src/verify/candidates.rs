@@ -237,3 +237,98 @@ impl<'v> Set<'v> {
         Ok(decoded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    use std::collections::BTreeMap;
+
+    use crate::provider::Definition;
+
+    fn rule(signature: &str) -> SignatureRule {
+        let file = format!(
+            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\nalgorithm = \"hmac-sha256\"\n\
+             signed = [\"{{body}}\"]\nsignature = {{ from = [\"header:a\", \"header:b\"], encoding = \"hex\", {signature} }}"
+        );
+        let definition: Definition = toml::from_str(&file).unwrap();
+        Scheme::build(&definition, None, &BTreeMap::new()).unwrap().signature
+    }
+
+    /// Each set as `name=value;…>signature,…`, between blanks; the refusal where there is one.
+    fn read(rule: &SignatureRule, texts: &[&str]) -> String {
+        let carriers: Vec<Carrier<'_>> =
+            texts.iter().map(|text| Carrier { text: (*text).into(), slot: None }).collect();
+        let set = |set: &Set<'_>| {
+            let named: Vec<String> =
+                set.named.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let signatures: Vec<String> = set
+                .signatures
+                .iter()
+                .map(|one| match one.algorithm {
+                    Some(algorithm) => format!("{}({algorithm:?})", one.text),
+                    None => one.text.to_owned(),
+                })
+                .collect();
+            format!("{}>{}", named.join(";"), signatures.join(","))
+        };
+        match Candidates::parse(rule, &carriers) {
+            Ok(found) => found.sets().iter().map(set).collect::<Vec<_>>().join(" "),
+            Err(refused) => format!("{:?}", refused.reject),
+        }
+    }
+
+    const PAIRS: &str = "separator = \",\", assign = \"=\", keys = [\"v1\"]";
+
+    #[test]
+    fn every_grammar_finds_its_signatures_and_named_values() {
+        let malformed = "SignatureMalformed";
+        let pairs = |more: &str| format!("grammar = {{ kind = \"pairs\", {PAIRS}{more} }}");
+        let sets = format!("grammar = {{ kind = \"sets\", separator = \" \", pairs = {{ {PAIRS} }} }}");
+        let positional = "grammar = { kind = \"positional\", separator = \",\", names = [\"t\"] }";
+        let pattern =
+            "grammar = { kind = \"pattern\", pattern = \"t=(?P<t>\\\\d+),v1=(?P<signature>[^, ]+)\" }";
+        let choices = "grammar = { kind = \"choices\", choices = { \"sha256=\" = \"hmac-sha256\", \"sha1=\" = \"hmac-sha1\" } }";
+        let optional = "grammar = { kind = \"plain\", prefix = \"sha256=\", optional = true }";
+        for (grammar, texts, want) in [
+            (&*pairs(""), &["t=1,v1=a,v1=b,v0=c"][..], "t=1;v0=c>a,b"),
+            (&pairs(""), &["t=1, v1=a"], malformed),
+            (&pairs(", trim = true"), &["t = 1 , v1= a"], "t=1>a"),
+            (&pairs(", first = true"), &["v1=a,t=1,v1=b"], "t=1>a"),
+            (&pairs(""), &["t=1,v1=a", "t=2,v1=b"], "t=1>a t=2>b"),
+            (&pairs(""), &["t=1,v1=a", "t=1,v1=b"], "t=1>a,b"),
+            (&sets, &["t=1,v1=a t=2,v1=b"], "t=1>a t=2>b"),
+            (&sets, &["t=1,v1=a t=2"], "t=1>a"),
+            (&sets, &["t=1,v1=a t=2,v1=a t=3,v1=a t=4,v1=a"], "t=1>a t=2>a t=3>a t=4>a"),
+            (&sets, &["t=1,v1=a t=2,v1=a t=3,v1=a t=4,v1=a t=5,v1=a"], malformed),
+            (positional, &["1,a,b"], "t=1>a,b"),
+            (positional, &["1"], malformed),
+            (positional, &["1,"], malformed),
+            (pattern, &["t=1,v1=a"], "t=1>a"),
+            (pattern, &["x t=1,v1=a"], malformed),
+            (pattern, &["t=1,v1=a,"], malformed),
+            (choices, &["sha1=a"], ">a(HmacSha1)"),
+            (choices, &["sha256=a", "sha1=b"], ">a(HmacSha256),b(HmacSha1)"),
+            (choices, &["md5=a"], malformed),
+            (choices, &["sha1="], malformed),
+            (optional, &["sha256=a", "b"], ">a,b"),
+        ] {
+            assert_eq!(read(&rule(grammar), texts), want, "{grammar} {texts:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_carried_makes_a_grammar_panic(text in "[tv10=, a-f]{0,200}|\\PC{0,40}") {
+            for grammar in [
+                format!("grammar = {{ kind = \"sets\", separator = \" \", pairs = {{ {PAIRS}, trim = true }} }}"),
+                "grammar = { kind = \"positional\", separator = \",\", names = [\"t\", \"u\"] }".to_owned(),
+                "grammar = { kind = \"pattern\", pattern = \"(?P<t>.*),(?P<signature>.*)\" }".to_owned(),
+                "grammar = { kind = \"choices\", choices = { \"a=\" = \"hmac-sha1\" } }".to_owned(),
+            ] {
+                read(&rule(&grammar), &[&text, &text]);
+            }
+        }
+    }
+}
