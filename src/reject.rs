@@ -32,6 +32,8 @@ pub enum Reject {
     SignatureMismatch,
     /// A header or value that the scheme demands beside the signature is missing.
     CompanionMissing,
+    /// Such a value is there, and not one that the scheme allows.
+    CompanionWrong,
     /// The time that the scheme signs is missing.
     TimestampMissing,
     /// The time is not in the scheme's form.
@@ -111,7 +113,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -124,6 +126,7 @@ impl Reject {
         Self::SignatureRepeated,
         Self::SignatureMismatch,
         Self::CompanionMissing,
+        Self::CompanionWrong,
         Self::TimestampMissing,
         Self::TimestampMalformed,
         Self::Stale,
@@ -167,6 +170,7 @@ impl Reject {
             Self::SignatureRepeated => refuse(401, "signature_invalid", "signature_repeated"),
             Self::SignatureMismatch => refuse(401, "signature_invalid", "signature_mismatch"),
             Self::CompanionMissing => refuse(401, "signature_invalid", "companion_missing"),
+            Self::CompanionWrong => refuse(401, "signature_invalid", "companion_wrong"),
             Self::TimestampMissing => refuse(401, "signature_invalid", "timestamp_missing"),
             Self::TimestampMalformed => refuse(401, "signature_invalid", "timestamp_malformed"),
             Self::Stale => refuse(401, "signature_invalid", "stale"),

@@ -74,8 +74,8 @@ struct VectorSecret {
     encoding: String,
     /// Which of several keys it is, where a scheme selects by that.
     kid: Option<String>,
-    /// Which of several signatures it goes with.
-    slot: Option<usize>,
+    /// The number of its signature's place, where each place has a secret of its own.
+    slot: Option<u8>,
     /// The URL that the key was fetched from, and its id there.
     cert_url: Option<String>,
 }

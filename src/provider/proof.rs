@@ -1,10 +1,11 @@
 //! What must hold between what a scheme signs and what relies on it: ids, digests of the body, forms of keys.
 
 use super::build::Check;
-use super::definition::{BodyDigestDefinition, Grammar, Places, SignatureDefinition};
-use super::event::EventPlace;
+use super::definition::{BodyDigestDefinition, Grammar, Places, SignatureDefinition, Texts};
+use super::demands::Proof;
+use super::event::{EventPlace, NamePart, is_composite};
 use super::rules::{Algorithm, BodyDigestRule, Digest, ENCODINGS, KeyForm};
-use super::template::Template;
+use super::template::{Piece, Template};
 use crate::extract::Pick;
 
 impl Check {
@@ -13,15 +14,53 @@ impl Check {
         &mut self,
         key: &str,
         places: &Places,
-        covered: &dyn Fn(&Pick) -> bool,
+        proof: &dyn Fn(&Pick) -> Proof,
     ) -> Vec<EventPlace> {
         let mut read = Vec::with_capacity(places.0.len());
         for place in &places.0 {
-            if let Some(pick) = self.place(key, &place.when) {
-                read.push(EventPlace { signed: covered(&pick), pick, text: place.text.clone() });
+            let composite = is_composite(&place.when);
+            let parts = if composite { self.composite(key, &place.when) } else { None };
+            let (picks, parts) = match parts {
+                Some(composite) => composite,
+                None if composite => continue,
+                None => (self.place(key, &place.when).into_iter().collect(), Vec::new()),
+            };
+            let proof = picks.iter().map(proof).min().unwrap_or(Proof::Nothing);
+            let (signed, plain) = (proof != Proof::Nothing, proof == Proof::Plain);
+            let mut picks = picks.into_iter();
+            if let Some(pick) = picks.next() {
+                let (more, text) = (picks.collect(), place.text.clone());
+                read.push(EventPlace { pick, more, parts, text, signed, plain });
             }
         }
         read
+    }
+
+    /// Text with places in it: the places, and what the text is made of.
+    fn composite(&mut self, key: &str, text: &str) -> Option<(Vec<Pick>, Vec<NamePart>)> {
+        let template = self.read(key, text, Template::parse(text))?;
+        let (mut picks, mut parts) = (Vec::new(), Vec::with_capacity(template.pieces.len()));
+        for piece in template.pieces {
+            match piece {
+                Piece::Literal(text) => parts.push(NamePart::Literal(text)),
+                Piece::Value(pick) => {
+                    parts.push(NamePart::Value(picks.len()));
+                    picks.push(pick);
+                }
+                _ => {
+                    self.add(
+                        key,
+                        &format!("{text:?}"),
+                        "text and places, such as \"{json:/id}:{json:/state}\"",
+                    );
+                    return None;
+                }
+            }
+        }
+        if picks.is_empty() {
+            self.add(key, &format!("{text:?}"), "a text with at least one place");
+        }
+        (!picks.is_empty()).then_some((picks, parts))
     }
 
     /// Whoever can add an unsigned value before a signed one would choose which of them is the identity.
@@ -70,15 +109,16 @@ impl Check {
         if let (true, Some(own)) = (raw.encoding.is_empty(), own) {
             signature.encoding = own.to_owned();
         }
-        if algorithm == Algorithm::Basic && raw.from.is_empty() {
-            signature.from = "header:Authorization".to_owned();
+        if algorithm == Algorithm::Basic && raw.from.0.is_empty() {
+            signature.from = Texts(vec!["header:Authorization".to_owned()]);
         }
         if algorithm == Algorithm::Basic {
-            signature.grammar = Grammar::Plain { prefix: "Basic ".to_owned(), ignore_case: true };
+            signature.grammar =
+                Grammar::Plain { prefix: "Basic ".to_owned(), ignore_case: true, optional: false };
         }
         if algorithm == Algorithm::Unauthenticated {
             // Nothing is read from there.
-            signature.from = "body".to_owned();
+            signature.from = Texts(vec!["body".to_owned()]);
         }
         signature
     }

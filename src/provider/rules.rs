@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use regex::Regex;
+
 use super::definition::{Grammar, Repeated};
 use crate::extract::Pick;
 
@@ -149,7 +151,7 @@ pub enum Encoding {
     HexAnyCase,
     /// Canonical, padded base64.
     Base64,
-    /// Canonical base64 of the URL alphabet, without padding.
+    /// Canonical base64 of the alphabet for URLs, without padding.
     Base64Url,
     /// The bytes themselves.
     Text,
@@ -185,7 +187,7 @@ pub struct BodyDigestRule {
     pub digest: Digest,
     /// How it is written.
     pub encoding: Encoding,
-    /// Whether a delivery may name none; its body is not proved then.
+    /// Whether it may be absent; then nothing proves the body.
     pub optional: bool,
 }
 
@@ -200,6 +202,41 @@ pub struct SignatureRule {
     pub grammar: Grammar,
     /// How each is written.
     pub encoding: Encoding,
+    /// Further places, in order.
+    pub more: Vec<Pick>,
+    /// Whether the places are numbered, so that after one that is not there none counts.
+    pub numbered: bool,
+    /// Whether a secret of a slot goes with the place of that number alone.
+    pub slots: bool,
+    /// The expression of the grammar `pattern`.
+    pub pattern: Option<Regex>,
+    /// Prefixes of the grammar `choices` and what each stands for, longest first.
+    pub choices: Vec<(String, Algorithm)>,
+}
+
+impl SignatureRule {
+    /// All places, in order.
+    pub fn places(&self) -> impl Iterator<Item = &Pick> {
+        std::iter::once(&self.from).chain(&self.more)
+    }
+}
+
+/// A value that must stand at a place.
+#[derive(Clone, Debug)]
+pub struct EqualRule {
+    /// The place.
+    pub place: Pick,
+    /// What may stand there.
+    pub wanted: Vec<String>,
+}
+
+/// A pattern that the whole value at a place must match.
+#[derive(Clone, Debug)]
+pub struct MatchingRule {
+    /// The place.
+    pub place: Pick,
+    /// The pattern, from the value's start to its end.
+    pub pattern: Regex,
 }
 
 /// Where the time of signing is.
@@ -218,8 +255,12 @@ pub enum TimeUnit {
     Seconds,
     /// Unix milliseconds.
     Milliseconds,
+    /// Unix milliseconds where it has 13 digits, else seconds.
+    SecondsOrMilliseconds,
     /// RFC 3339 with any offset.
     Rfc3339,
+    /// RFC 2822, and so the date of HTTP.
+    Rfc2822,
 }
 
 /// Where the time of signing is and how old it may be.
@@ -229,6 +270,8 @@ pub struct TimestampRule {
     pub from: TimeSource,
     /// How it is written.
     pub unit: TimeUnit,
+    /// Whether JSON must have it as a number.
+    pub number: bool,
     /// Oldest age accepted; `None` = any.
     pub past: Option<Duration>,
     /// Farthest future accepted; `None` = any.
@@ -285,8 +328,10 @@ pub(super) const KEY_FORMS: [(&str, KeyForm); 8] = [
     ("whpk", KeyForm::Whpk),
     ("public-key", KeyForm::PublicKey),
 ];
-pub(super) const TIME_UNITS: [(&str, TimeUnit); 3] = [
+pub(super) const TIME_UNITS: [(&str, TimeUnit); 5] = [
     ("seconds", TimeUnit::Seconds),
     ("milliseconds", TimeUnit::Milliseconds),
+    ("seconds-or-milliseconds", TimeUnit::SecondsOrMilliseconds),
     ("rfc3339", TimeUnit::Rfc3339),
+    ("rfc2822", TimeUnit::Rfc2822),
 ];

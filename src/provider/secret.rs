@@ -67,7 +67,7 @@ pub struct SecretRef {
     /// The id by which deliveries name this key, under a scheme where they do.
     pub kid: Option<String>,
     /// The place of signatures that it goes with, counted from 0, under a scheme that has several; default: any.
-    pub slot: Option<usize>,
+    pub slot: Option<u8>,
     /// It verifies nothing before this time (RFC 3339); default: no bound.
     pub not_before: Option<Timestamp>,
     /// It verifies nothing from this time on (RFC 3339); default: no bound.
@@ -256,7 +256,7 @@ pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
     label: String,
     kid: Option<String>,
-    slot: Option<usize>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -278,7 +278,7 @@ impl Secret {
     }
 
     /// The place of signatures that it goes with; `None` = any.
-    pub fn slot(&self) -> Option<usize> {
+    pub fn slot(&self) -> Option<u8> {
         self.slot
     }
 
@@ -316,7 +316,7 @@ struct Table {
     #[serde(default, deserialize_with = "key_id")]
     kid: Option<String>,
     #[serde(default, deserialize_with = "slot")]
-    slot: Option<usize>,
+    slot: Option<u8>,
     #[serde(default, deserialize_with = "moment")]
     not_before: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
@@ -384,8 +384,8 @@ fn key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     })
 }
 
-fn slot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    match usize::deserialize(deserializer)? {
+fn slot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match u8::deserialize(deserializer)? {
         slot @ 0..=99 => Ok(Some(slot)),
         _ => Err(de::Error::custom("a number from 0 to 99")),
     }

@@ -217,8 +217,8 @@ pub(super) fn decode_bytes(encoding: Encoding, text: &str, len: usize) -> Option
 fn bytes(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     match encoding {
         Encoding::Text => Some(text.as_bytes().to_vec()),
-        Encoding::Base64Url => URL_SAFE_NO_PAD.decode(text).ok(),
         Encoding::Base64 => STANDARD.decode(text).ok(),
+        Encoding::Base64Url => URL_SAFE_NO_PAD.decode(text).ok(),
         Encoding::Hex | Encoding::HexAnyCase => hex::decode(text).ok(),
     }
 }

@@ -46,7 +46,9 @@ pub struct Key {
     label: Arc<str>,
     material: Material,
     id: Option<Arc<str>>,
-    slot: Option<usize>,
+    /// The MACs of the other algorithms that a signature's prefix may name.
+    choices: Vec<(Algorithm, Material)>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -100,13 +102,22 @@ impl Key {
             Material::Public(public) => public.id().map(Arc::from),
             _ => None,
         };
-        Ok(Self { label: label.into(), material, id, slot: None, not_before: None, not_after: None })
+        let mut choices = Vec::with_capacity(scheme.signature.choices.len());
+        for (_, algorithm) in &scheme.signature.choices {
+            let mac = Mac::new(*algorithm, &decode(scheme.key_form, secret)?);
+            choices.extend(mac.map(|mac| (*algorithm, Material::Mac(Box::new(mac)))));
+        }
+        Ok(Self { id, choices, ..Self::bare(label, material) })
     }
 
     /// What stands in the place of a key for a source that proves nothing.
     pub fn unauthenticated() -> Self {
-        let label = "none".into();
-        Self { label, material: Material::Nothing, id: None, slot: None, not_before: None, not_after: None }
+        Self::bare("none", Material::Nothing)
+    }
+
+    fn bare(label: &str, material: Material) -> Self {
+        let (label, choices) = (label.into(), Vec::new());
+        Self { label, material, id: None, choices, slot: None, not_before: None, not_after: None }
     }
 
     /// Gives the key the id that deliveries name it by; without one, a JWK has that of its own text.
@@ -115,8 +126,8 @@ impl Key {
         self
     }
 
-    /// Binds the key to one of the places that a scheme reads signatures from, counted from 0.
-    pub fn in_slot(mut self, slot: Option<usize>) -> Self {
+    /// Ties the key to the signature's place of that number, where the scheme has several with secrets of their own.
+    pub fn in_slot(mut self, slot: Option<u8>) -> Self {
         self.slot = slot;
         self
     }
@@ -126,17 +137,23 @@ impl Key {
         self.id.as_deref()
     }
 
-    /// The place of the signatures that it goes with; `None` for any.
-    pub fn slot(&self) -> Option<usize> {
-        self.slot
-    }
-
     /// What an operator should know of it, such as that it is short.
     pub fn warning(&self) -> Option<&'static str> {
         match &self.material {
             Material::Public(public) => public.warning(),
             _ => None,
         }
+    }
+
+    /// Whether a signature found in `slot` can be of this key.
+    pub(super) fn fits(&self, slot: Option<u8>) -> bool {
+        slot.is_none() || self.slot.is_none() || self.slot == slot
+    }
+
+    /// What makes signatures of `algorithm` of this key.
+    pub(super) fn material_for(&self, algorithm: Algorithm) -> &Material {
+        let other = self.choices.iter().find(|(known, _)| *known == algorithm);
+        other.map_or(&self.material, |(_, material)| material)
     }
 
     /// Limits when the key counts: from `not_before` on, and before `not_after`.
@@ -153,10 +170,6 @@ impl Key {
 
     pub(super) fn active_at(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|from| now >= from) && self.not_after.is_none_or(|until| now < until)
-    }
-
-    pub(super) fn material(&self) -> &Material {
-        &self.material
     }
 }
 

@@ -3,6 +3,8 @@
 //! The same rules sign: [`sign()`] makes what [`Verifier`] accepts, for samples and tests.
 
 mod algorithm;
+mod beside;
+mod candidates;
 mod claims;
 mod content;
 mod der;

@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 
+use super::beside;
+use super::candidates::Candidates;
 use super::claims;
 use super::digest;
-use super::header::{self, Candidates};
+use super::header;
 use super::jwt::{TOKEN_BYTES_MAX, Token};
 use super::key::Material;
 use super::verifier::{Judged, Verifier, any_equal, time_of};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Jws, TimeSource};
+use crate::extract::Scene;
+use crate::provider::{Jws, TimeSource};
 use crate::reject::{Refused, Reject};
 
 impl Verifier {
@@ -25,25 +28,24 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Judged, Refused> {
         let scheme = self.scheme();
-        let value = header::value(&scheme.signature, delivery)?;
+        let scene = Scene::of(delivery);
+        let carriers = header::carriers(&scheme.signature, &scene)?;
+        let candidates = Candidates::parse(&scheme.signature, &carriers)?;
+        let text = candidates.only()?;
         // A body may end with the newline of whoever wrote it to a file.
-        let value = if scheme.token_is_body() { value.trim_ascii() } else { &*value };
-        let text = Candidates::parse(&scheme.signature, value)?.only()?;
+        let text = if scheme.token_is_body() { text.trim_ascii() } else { text };
         if text.len() > TOKEN_BYTES_MAX && !scheme.token_is_body() {
             let detail = format!("a token of {} bytes; at most {TOKEN_BYTES_MAX} are read", text.len());
             return Err(Reject::SignatureMalformed.because(detail));
         }
-        self.companions(delivery)?;
-        if scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
-            return Err(Reject::BodyEmpty.into());
-        }
+        beside::check(scheme, &scene)?;
         let token = Token::parse(text, jws)?;
-        let id = self.named_key(delivery, Some(&token.header))?;
+        let id = self.named_key(&scene, Some(&token.header))?;
         let mut tried = 0;
         let mut secret = None;
         for key in self.active(id.as_deref(), now)? {
             tried += 1;
-            if sealed(key.material(), &token) {
+            if sealed(key.material_for(scheme.algorithm), &token) {
                 secret = Some(key.label().clone());
                 break;
             }
@@ -59,7 +61,7 @@ impl Verifier {
                     TimeSource::Place(place) => place.read_claim(&token.claims),
                     TimeSource::Signature(_) => None,
                 };
-                Some(time_of(rule, &text.ok_or(Reject::TimestampMissing)?)?)
+                Some(time_of(rule, &text.ok_or(Reject::TimestampMissing)?, true)?)
             }
             None => None,
         };
@@ -87,7 +89,7 @@ pub(super) fn sealed(key: &Material, token: &Token<'_>) -> bool {
             mac.update(token.signed.as_bytes());
             let own = mac.finish();
             token.signature.len() == own.as_bytes().len()
-                && any_equal(&[super::algorithm::Output::from_bytes(&token.signature)], &own)
+                && any_equal([super::algorithm::Output::from_bytes(&token.signature)].iter(), &own)
         }
         Material::Public(public) => {
             let mut message = public.message();
