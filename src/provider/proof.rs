@@ -146,7 +146,7 @@ impl Check {
     }
 
     /// The default of `secret`, by what the algorithm's keys are.
-    pub(super) fn secret_form<'r>(algorithm: Option<Algorithm>, raw: &'r str) -> &'r str {
+    pub(super) fn secret_form(algorithm: Option<Algorithm>, raw: &str) -> &str {
         match (raw.is_empty(), algorithm.is_some_and(Algorithm::has_public_keys)) {
             (false, _) => raw,
             (true, true) => "public-key",

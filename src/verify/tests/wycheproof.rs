@@ -122,6 +122,8 @@ fn pinned(group: &Value, key: &Value) -> Option<(&'static str, Jws)> {
 /// Valid by the file, refused here: characters that are no base64url are never skipped (372, 373), and a token whose
 /// header names another algorithm than its key's is not verified by that other one (346, 350).
 const STRICTER: [u64; 4] = [346, 350, 372, 373];
+/// Invalid by the file, and byte for byte the token of its valid case 357: the padding that they were to have is not there.
+const SAME_AS_VALID: [u64; 2] = [367, 370];
 
 #[test]
 fn tokens_get_its_verdicts() {
@@ -148,7 +150,11 @@ fn tokens_get_its_verdicts() {
             };
             let found = key.as_ref().is_some_and(holds);
             let id = case["tcId"].as_u64().unwrap();
-            let wanted = case["result"] == "valid" && !STRICTER.contains(&id);
+            let wanted = match id {
+                _ if STRICTER.contains(&id) => false,
+                _ if SAME_AS_VALID.contains(&id) => true,
+                _ => case["result"] == "valid",
+            };
             assert_eq!(found, wanted, "{name} {case}");
             seen += 1;
             valid += usize::from(found);
