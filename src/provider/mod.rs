@@ -20,7 +20,7 @@ pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
 pub use event::{EventPlace, EventPlaces, Named};
-pub use handshake::{HandshakeAnswer, Handshakes};
+pub use handshake::{Captured, EventAnswer, HandshakeAnswer, Handshakes, Made, Mint};
 pub use origin::{Origin, UrlPort};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,

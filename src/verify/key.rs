@@ -11,6 +11,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 
 use super::algorithm::{Mac, Output};
 use super::ed25519;
+use super::handshake::Lent;
 use crate::clock::Timestamp;
 use crate::provider::{Algorithm, KeyForm, Scheme};
 
@@ -44,6 +45,8 @@ impl KeyError {
 pub struct Key {
     label: Arc<str>,
     material: Material,
+    /// What handshakes make with it.
+    lent: Lent,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -80,7 +83,8 @@ impl Key {
                 None => Material::Token(Output::of_token(&bytes)),
             }
         };
-        Ok(Self { label: label.into(), material, not_before: None, not_after: None })
+        let lent = Lent::new(scheme, secret);
+        Ok(Self { label: label.into(), material, lent, not_before: None, not_after: None })
     }
 
     /// Limits when the key counts: from `not_before` on, and before `not_after`.
@@ -97,6 +101,10 @@ impl Key {
 
     pub(super) fn active_at(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|from| now >= from) && self.not_after.is_none_or(|until| now < until)
+    }
+
+    pub(super) fn lent(&self) -> &Lent {
+        &self.lent
     }
 
     pub(super) fn material(&self) -> &Material {

@@ -2,6 +2,7 @@
 //! the same rules, and refused for the right reason where something is missing or changed. The schemes of the
 //! built-in providers are in `tests/properties.rs`.
 
+mod oracle;
 mod properties;
 
 use std::collections::BTreeMap;

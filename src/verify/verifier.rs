@@ -6,6 +6,7 @@ use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::algorithm;
+use super::captured::CapturedKeys;
 use super::content::Content;
 use super::digest;
 use super::header::{self, Candidates};
@@ -20,6 +21,8 @@ use crate::reject::{Refused, Reject};
 pub struct Verifier {
     scheme: Arc<Scheme>,
     keys: Vec<Key>,
+    /// Keys that change while it runs, where the source has such.
+    captured: Option<CapturedKeys>,
 }
 
 /// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
@@ -61,7 +64,21 @@ impl Verified {
 impl Verifier {
     /// A scheme and the keys of a source, any of which may have signed.
     pub fn new(scheme: Arc<Scheme>, keys: Vec<Key>) -> Self {
-        Self { scheme, keys }
+        Self { scheme, keys, captured: None }
+    }
+
+    /// With keys that change while deliveries are judged.
+    pub fn with_captured(mut self, captured: CapturedKeys) -> Self {
+        self.captured = Some(captured);
+        self
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(super) fn captured(&self) -> Option<&CapturedKeys> {
+        self.captured.as_ref()
     }
 
     /// The scheme.
@@ -84,6 +101,9 @@ impl Verifier {
     }
 
     fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
+        if self.captured.is_some() && self.with_keys(|keys| keys.next().is_none()) {
+            return Err(Reject::NoActiveSecret.because("no secret has been captured: arm the source"));
+        }
         let value = header::value(&self.scheme.signature, delivery)?;
         let candidates = Candidates::parse(&self.scheme.signature, &value)?;
         for pick in &self.scheme.require {
@@ -101,6 +121,9 @@ impl Verifier {
         let time = self.time(delivery, &candidates)?;
         let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
         let secret = self.matching(&content, &candidates, now)?;
+        if self.scheme.handshakes.sign_for_anybody() {
+            self.refuse_own_answers(&content)?;
+        }
         if let Some((rule, text)) = digest {
             digest::check(rule, &text, &delivery.body)?;
         }
@@ -137,22 +160,33 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
         let decoded = candidates.decode(&self.scheme)?;
-        let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
-        if active.peek().is_none() {
+        match &self.captured {
+            None => self.first(self.keys.iter(), content, &decoded, now),
+            Some(_) => self.with_keys(|keys| self.first(keys, content, &decoded, now)),
+        }
+    }
+
+    fn first<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k Key>,
+        content: &Content<'_>,
+        decoded: &[algorithm::Output],
+        now: Timestamp,
+    ) -> Result<Arc<str>, Refused> {
+        let mut tried = 0;
+        for key in keys.filter(|key| key.active_at(now)) {
+            if self.signed_by(key, content, decoded)? {
+                return Ok(Arc::clone(key.label()));
+            }
+            tried += 1;
+        }
+        if tried == 0 {
             return Err(
                 Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
             );
         }
-        for key in active {
-            if self.signed_by(key, content, &decoded)? {
-                return Ok(Arc::clone(key.label()));
-            }
-        }
-        Err(Reject::SignatureMismatch.because(format!(
-            "{} signature(s) against {} secret(s): none matches",
-            decoded.len(),
-            self.keys.len()
-        )))
+        Err(Reject::SignatureMismatch
+            .because(format!("{} signature(s) against {tried} secret(s): none matches", decoded.len())))
     }
 
     fn signed_by(
