@@ -20,7 +20,9 @@ mod services;
 
 mod account;
 mod admin;
+mod answers;
 mod bodies;
+mod captured;
 mod cli;
 mod cli_tools;
 mod config_reports;
