@@ -54,5 +54,6 @@ mod secrets;
 mod sink;
 mod stdout;
 mod vectors;
+mod vectors_of_answers;
 mod waiting;
 mod workers;

@@ -223,6 +223,15 @@ fn a_file_that_would_answer_too_much_is_refused_with_what_is_allowed() {
             "twice; allowed: each place once",
         ),
         ("match = { pth = \"/x\" }", "unknown field `pth`"),
+    ] {
+        let error = build(file, &[]).unwrap_err();
+        assert!(error.contains(part), "{file}:\n{error}");
+    }
+}
+
+#[test]
+fn a_file_that_would_do_too_much_for_an_answer_is_refused_with_what_is_allowed() {
+    for (file, part) in [
         ("match = { path = \"/x\" }", "`verify = false` with `match.path`"),
         ("verify = false\nmatch = { path = \"x?y\" }", "match.path: found \"x?y\""),
         (
