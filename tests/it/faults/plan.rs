@@ -1,6 +1,6 @@
 //! Which gateway reaches each named point, how, and which test kills there. A new point has no way round this table.
 
-use hookgate::failpoint::Point;
+use hookgate::failpoint::{Point, Point as P};
 
 /// The gateway that reaches a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,6 @@ pub enum Way {
 
 /// Where and how each point is reached.
 pub fn plan(point: Point) -> (Stage, Way) {
-    use Point as P;
     match point {
         P::CaptureRenameBefore | P::CaptureRenameAfter => (Stage::Inbox, Way::Shown),
         P::JournalIdentitySynced | P::JournalIdentityRenamed => (Stage::Inbox, Way::First),
