@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gateway;
+use super::{gateway, paths};
 use crate::accept::Policy;
+use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::config::{self, Ack, KeyPath, Loaded, Report};
 use crate::freshness::Tolerance;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
 use crate::provider::secret::Secret;
-use crate::provider::{Catalog, Definition, Problem, Scheme};
+use crate::provider::{Algorithm, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier};
@@ -27,10 +28,14 @@ pub struct Plan {
     pub name: String,
     /// Scheme and keys.
     pub verifier: Verifier,
+    /// The secret that its sender brings, where that is how it gets one.
+    pub capture: Option<Arc<Capture>>,
     /// Schemas, where the stage is on.
     pub schemas: Option<Arc<Schemas>>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
+    /// What an operator should know of how it proves.
+    pub warnings: Vec<String>,
 }
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
@@ -53,6 +58,7 @@ pub fn catalog(loaded: &Loaded, report: &mut Report) -> Catalog {
 pub fn all(loaded: &Loaded, report: &mut Report) -> Vec<Plan> {
     let catalog = catalog(loaded, report);
     let plans = plan(loaded, &catalog, report);
+    paths::check(loaded, &plans, report);
     served(loaded, report);
     plans
 }
@@ -107,14 +113,29 @@ impl Planner<'_> {
         self.horizon(&scheme);
         self.events(&path, source, &scheme);
         let scheme = self.origin(name, scheme);
-        let keys = self.keys(&path, name, &scheme)?;
+        let keys = self.keys(&path, name, (source, &scheme))?;
+        let short = keys.iter().filter_map(|key| Some(format!("{}: {}", key.label(), key.warning()?)));
+        let warnings: Vec<String> = scheme
+            .warnings()
+            .into_iter()
+            .chain(short)
+            .map(|text| format!("sources.{name}: {text}"))
+            .collect();
+        let scheme = Arc::new(scheme);
+        let capture = self.capture(&path, name, &scheme);
+        let verifier = Verifier::new(Arc::clone(&scheme), keys);
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
         let schemas = if source.schema { self.schemas(&definition.name) } else { None };
         Some(Plan {
             name: name.to_owned(),
-            verifier: Verifier::new(Arc::new(scheme), keys),
+            verifier: match &capture {
+                Some(capture) => verifier.with_captured(capture.keys()),
+                None => verifier,
+            },
+            capture,
             schemas,
             body_bytes_max,
+            warnings,
         })
     }
 
@@ -178,9 +199,49 @@ impl Planner<'_> {
         }
     }
 
-    fn keys(&mut self, path: &KeyPath, name: &str, scheme: &Scheme) -> Option<Vec<Key>> {
+    /// A source that proves nothing must say so, and one that says so must be of a scheme that proves nothing.
+    fn unauthenticated(
+        &mut self,
+        path: &KeyPath,
+        source: &config::Source,
+        scheme: &Scheme,
+    ) -> Option<Vec<Key>> {
+        let none = scheme.algorithm == Algorithm::Unauthenticated;
+        if none && !source.unauthenticated {
+            let allowed = format!(
+                "true, where anybody who finds the URL may send events: scheme {:?} of {:?} proves nothing",
+                scheme.name, scheme.provider
+            );
+            self.report.error(path.key("unauthenticated"), "false", allowed);
+            return None;
+        }
+        if none && !source.secrets.is_empty() {
+            let found = format!("{} secret(s)", source.secrets.len());
+            self.report.error(
+                path.key("secrets"),
+                found,
+                "none: this scheme has nothing to compare them with",
+            );
+            return None;
+        }
+        Some(vec![Key::unauthenticated()])
+    }
+
+    fn keys(
+        &mut self,
+        path: &KeyPath,
+        name: &str,
+        (source, scheme): (&config::Source, &Scheme),
+    ) -> Option<Vec<Key>> {
+        if scheme.algorithm == Algorithm::Unauthenticated {
+            return self.unauthenticated(path, source, scheme);
+        }
+        if source.unauthenticated {
+            let allowed = format!("false: scheme {:?} proves its events", scheme.name);
+            self.report.error(path.key("unauthenticated"), "true", allowed);
+        }
         let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
-        if secrets.is_empty() {
+        if secrets.is_empty() && !self.loaded.secrets.captured.contains_key(name) {
             self.report.error(
                 path.key("secrets"),
                 "no usable secret",
@@ -191,6 +252,10 @@ impl Planner<'_> {
         let mut keys = Vec::with_capacity(secrets.len());
         for (index, secret) in secrets.iter().enumerate() {
             match key(scheme, secret) {
+                Ok(key) if scheme.key_id.is_some() && key.id().is_none() => {
+                    let allowed = "the id by which deliveries name this key, such as { …, kid = \"k1\" }";
+                    self.report.error(path.key("secrets").index(index), "a key without a kid", allowed);
+                }
                 Ok(key) => keys.push(key),
                 Err(error) => {
                     let allowed = "the secret as the provider shows it";
@@ -199,6 +264,25 @@ impl Planner<'_> {
             }
         }
         (keys.len() == secrets.len()).then_some(keys)
+    }
+
+    /// The secret that a handshake brings; the provider's file must have such a handshake.
+    fn capture(&mut self, path: &KeyPath, name: &str, scheme: &Arc<Scheme>) -> Option<Arc<Capture>> {
+        let (file, label) = self.loaded.secrets.captured.get(name)?;
+        if !scheme.handshakes.capture() {
+            let found = format!("a captured secret, and {:?} never sends one", scheme.provider);
+            let allowed = "env, file or credential, or a provider whose file has a handshake with `capture`";
+            self.report.error(path.key("secrets"), found, allowed);
+            return None;
+        }
+        match Capture::open(name, Arc::clone(scheme), label, file.clone()) {
+            Ok(capture) => Some(Arc::new(capture)),
+            Err(error) => {
+                let allowed = "a file that a capture wrote, or none yet";
+                self.report.error(path.key("secrets"), error.to_string(), allowed);
+                None
+            }
+        }
     }
 
     fn body_bytes_max(&mut self, path: &KeyPath, source: &config::Source, definition: &Definition) -> usize {
@@ -241,6 +325,7 @@ impl Planner<'_> {
 
 fn key(scheme: &Scheme, secret: &Secret) -> Result<Key, crate::verify::KeyError> {
     let key = Key::new(scheme, secret.label(), secret.expose())?;
+    let key = key.with_id(secret.kid()).in_slot(secret.slot());
     Ok(key.valid_between(secret.not_before(), secret.not_after()))
 }
 
@@ -259,13 +344,15 @@ pub fn source(
         future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
     };
     let refused = source.limit.filter(|_| source.on_limit(ack) == config::OnLimit::TooMany);
-    let secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    let mut secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    secrets.extend(plan.capture.iter().flat_map(|capture| capture.labels()));
     Source {
         metrics: metrics.source(&plan.name, secrets.into_iter()),
         name: plan.name.into(),
         path: source.path.as_str().to_owned(),
         body_bytes_max: plan.body_bytes_max,
         verifier: plan.verifier,
+        capture: plan.capture,
         tolerance,
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
@@ -279,11 +366,16 @@ pub fn source(
             hold_twins: source.on_twin == config::OnTwin::Hold,
             refuse_unknown: None,
         },
-        statuses: Statuses {
-            accepted: source.success_status.code(),
-            duplicate: source.duplicate_status.code(),
-        },
+        statuses: statuses(source, &scheme),
     }
+}
+
+/// The source's own statuses come over those that its provider demands, which no duplicate may lack either.
+fn statuses(source: &config::Source, scheme: &Scheme) -> Statuses {
+    let own = source.success_status.map(|status| status.code());
+    let accepted = own.or(scheme.answer.as_ref().map(|answer| answer.status)).unwrap_or(200);
+    let like_accepted = scheme.answer.as_ref().map_or(200, |_| accepted);
+    Statuses { accepted, duplicate: source.duplicate_status.map_or(like_accepted, |status| status.code()) }
 }
 
 /// The limit on relaying a source's events, where it accepts beyond its rate.

@@ -64,6 +64,10 @@ pub struct SecretRef {
     pub place: SecretPlace,
     /// The name it is shown and counted under; default `secret-<position>`.
     pub label: Option<String>,
+    /// The id by which deliveries name this key, under a scheme where they do.
+    pub kid: Option<String>,
+    /// The place of signatures that it goes with, counted from 0, under a scheme that has several; default: any.
+    pub slot: Option<u8>,
     /// It verifies nothing before this time (RFC 3339); default: no bound.
     pub not_before: Option<Timestamp>,
     /// It verifies nothing from this time on (RFC 3339); default: no bound.
@@ -79,6 +83,8 @@ pub enum SecretPlace {
     File(PathBuf),
     /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// The file that a capturing handshake writes; relative as [`SecretPlace::File`] is. There may be none yet.
+    Captured(PathBuf),
     /// The configuration itself, as plain text; for development only.
     Value(Zeroizing<String>),
 }
@@ -89,6 +95,7 @@ impl fmt::Debug for SecretPlace {
             Self::Env(name) => write!(f, "env {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Captured(path) => write!(f, "captured {}", path.display()),
             Self::Value(_) => f.write_str("value ***"),
         }
     }
@@ -123,6 +130,9 @@ pub enum SecretError {
         /// Its length in bytes.
         len: usize,
     },
+    /// It is brought by a handshake, and only to a source.
+    #[error("a captured secret ({}), which only a source can have", .0.display())]
+    Captured(PathBuf),
     /// It is longer than [`SECRET_BYTES_MAX`].
     #[error("{0} holds more than {SECRET_BYTES_MAX} bytes")]
     Long(String),
@@ -179,6 +189,8 @@ impl SecretRef {
         let secret = Secret {
             bytes,
             label: self.label_at(position),
+            kid: self.kid.clone(),
+            slot: self.slot,
             not_before: self.not_before,
             not_after: self.not_after,
         };
@@ -196,6 +208,7 @@ impl SecretPlace {
                 let dir = env.get("CREDENTIALS_DIRECTORY").ok_or(SecretError::NoCredentials)?;
                 read_file(&Path::new(dir).join(name))
             }
+            Self::Captured(path) => Err(SecretError::Captured(path.clone())),
             Self::Value(text) => bounded("the plain value".to_owned(), text.as_bytes()),
         }
     }
@@ -249,6 +262,8 @@ fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) -> bool {
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
     label: String,
+    kid: Option<String>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -262,6 +277,16 @@ impl Secret {
     /// The name it is shown and counted under.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The id by which deliveries name it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The place of signatures that it goes with; `None` = any.
+    pub fn slot(&self) -> Option<u8> {
+        self.slot
     }
 
     /// From when on it may verify; `None` = ever.
@@ -291,10 +316,16 @@ struct Table {
     file: Option<PathBuf>,
     #[serde(default, deserialize_with = "credential_name")]
     credential: Option<String>,
+    #[serde(default, deserialize_with = "file_path")]
+    captured: Option<PathBuf>,
     #[serde(default)]
     value: Option<String>,
     #[serde(default, deserialize_with = "label")]
     label: Option<String>,
+    #[serde(default, deserialize_with = "key_id")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "slot")]
+    slot: Option<u8>,
     #[serde(default, deserialize_with = "moment")]
     not_before: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
@@ -308,6 +339,7 @@ impl Table {
             self.env.take().map(SecretPlace::Env),
             self.file.take().map(SecretPlace::File),
             self.credential.take().map(SecretPlace::Credential),
+            self.captured.take().map(SecretPlace::Captured),
             self.value.take().map(|text| SecretPlace::Value(Zeroizing::new(text))),
         ]
         .into_iter()
@@ -355,6 +387,20 @@ fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     })
 }
 
+/// Also the URL of a certificate.
+fn key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    parsed(deserializer, "a key id of 1 to 512 visible ASCII characters", |text| {
+        ((1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
+    })
+}
+
+fn slot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match u8::deserialize(deserializer)? {
+        slot @ 0..=99 => Ok(Some(slot)),
+        _ => Err(de::Error::custom("a number from 0 to 99")),
+    }
+}
+
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     parsed(deserializer, "a time with its offset (RFC 3339), such as 2026-12-31T00:00:00Z", |text| {
         text.parse().ok()
@@ -372,15 +418,16 @@ impl<'de> Visitor<'de> for RefVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretRef, E> {
         let place = SecretPlace::Value(Zeroizing::new(text.to_owned()));
-        Ok(SecretRef { place, label: None, not_before: None, not_after: None })
+        Ok(SecretRef { place, label: None, kid: None, slot: None, not_before: None, not_after: None })
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SecretRef, M::Error> {
         let mut table = Table::deserialize(MapAccessDeserializer::new(map))?;
         let place = table.place().ok_or_else(|| {
-            de::Error::custom("exactly one of env (a variable), file (a path) and credential (a file name)")
+            de::Error::custom("exactly one of env (a variable), file (a path), credential (a file name) and captured (a path)")
         })?;
-        Ok(SecretRef { place, label: table.label, not_before: table.not_before, not_after: table.not_after })
+        let Table { label, kid, slot, not_before, not_after, .. } = table;
+        Ok(SecretRef { place, label, kid, slot, not_before, not_after })
     }
 }
 
