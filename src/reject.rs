@@ -48,6 +48,12 @@ pub enum Reject {
     FormMalformed,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
+    /// The URL of the key that signed is none that the provider's keys have.
+    UntrustedKeyUrl,
+    /// The provider has no key with this id.
+    UnknownKey,
+    /// Fault: the key that signed could not be fetched.
+    KeyUnavailable,
     /// A handshake's challenge is longer than what is echoed, or not text that its answer can hold.
     ChallengeRefused,
     /// The payload is not valid by its schema, and the source refuses such.
@@ -99,7 +105,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -120,6 +126,9 @@ impl Reject {
         Self::BodyDigestMismatch,
         Self::FormMalformed,
         Self::NoActiveSecret,
+        Self::UntrustedKeyUrl,
+        Self::UnknownKey,
+        Self::KeyUnavailable,
         Self::ChallengeRefused,
         Self::SchemaInvalid,
         Self::RateLimited,
@@ -157,6 +166,9 @@ impl Reject {
             Self::BodyDigestMismatch => refuse(401, "signature_invalid", "body_digest_mismatch"),
             Self::FormMalformed => refuse(401, "signature_invalid", "form_malformed"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
+            Self::UntrustedKeyUrl => refuse(401, "signature_invalid", "untrusted_key_url"),
+            Self::UnknownKey => refuse(401, "signature_invalid", "unknown_key"),
+            Self::KeyUnavailable => fault("unavailable", "key_unavailable", 5),
             Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
             Self::RateLimited => Row {

@@ -71,7 +71,7 @@ impl Check {
         found
     }
 
-    fn read<T>(&mut self, key: &str, found: &str, result: Result<T, String>) -> Option<T> {
+    pub(super) fn read<T>(&mut self, key: &str, found: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|allowed| self.add(key, &format!("{found:?}"), &allowed)).ok()
     }
 
@@ -103,6 +103,7 @@ impl Check {
             .collect();
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, &raw.secret);
+        let key = self.key_rule(&raw.key, algorithm);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
         if algorithm == Algorithm::Token {
             self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
@@ -113,6 +114,7 @@ impl Check {
             methods: raw.methods.as_ref().unwrap_or(&definition.methods).clone(),
             algorithm,
             key_form,
+            key,
             signed,
             require,
             empty_body: raw.empty_body,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::handshake::HandshakeDefinition;
+use super::key::KeyDefinition;
 use crate::units::{ByteSize, Span};
 
 /// A provider file.
@@ -160,6 +161,9 @@ pub struct SchemeDefinition {
     /// How the key is made from the secret's text: `utf8`, `hex`, `base64`, `whsec`, `whpk`, `spki`.
     #[serde(default = "utf8")]
     pub secret: String,
+    /// Which key signed, and where keys are fetched from.
+    #[serde(default)]
+    pub key: KeyDefinition,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
     #[serde(default)]
     pub signed: Vec<String>,

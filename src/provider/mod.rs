@@ -9,7 +9,9 @@ mod definition;
 mod event;
 mod filler;
 mod handshake;
+mod key;
 mod origin;
+mod pinned;
 mod proof;
 mod rules;
 mod scheme;
@@ -21,7 +23,9 @@ pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
 pub use event::{EventPlace, EventPlaces, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
+pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
+pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,
 };

@@ -9,6 +9,7 @@ use super::definition::{Definition, EmptyBody};
 use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::Handshakes;
+use super::key::KeyRule;
 use super::origin::Origin;
 use super::rules::{Algorithm, BodyDigestRule, KeyForm, SignatureRule, TimestampRule};
 use super::template::Template;
@@ -27,6 +28,8 @@ pub struct Scheme {
     pub algorithm: Algorithm,
     /// How the key is made from the secret.
     pub key_form: KeyForm,
+    /// Which key signed, and where keys are fetched from.
+    pub key: KeyRule,
     /// What may have been signed; any may match.
     pub signed: Vec<Template>,
     /// Places that must hold a value.
