@@ -18,7 +18,7 @@ use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
 use crate::schema::Verdict;
 use crate::source::{OnInvalid, Source};
-use crate::verify::Verified;
+use crate::verify::{Verified, Visits};
 
 /// How far the clock may step back behind the newest record before it is called wrong.
 const CLOCK_SLACK_MS: i64 = 60_000;
@@ -44,12 +44,18 @@ pub enum Answer {
 pub struct Pipeline {
     keeper: Keeper,
     clock: Arc<dyn Clock>,
+    visits: Option<Visits>,
 }
 
 impl Pipeline {
     /// A way in that ends at `keeper`.
     pub fn new(keeper: Keeper, clock: Arc<dyn Clock>) -> Self {
-        Self { keeper, clock }
+        Self { keeper, clock, visits: None }
+    }
+
+    /// The same with `visits`, for handshakes that ask for such.
+    pub fn visiting(self, visits: Visits) -> Self {
+        Self { visits: Some(visits), ..self }
     }
 
     /// Takes one delivery through all stages. What is kept is counted by the acceptance thread, which takes
@@ -68,13 +74,14 @@ impl Pipeline {
         if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
             return Ok(Answer::Handshake(answer));
         }
-        let verified = source.verifier.verify(delivery, now)?;
+        let verified = source.verifier.prove(delivery, now).await?;
         if let Some(signed_at) = verified.signed_at() {
             source.metrics.signed(now.millis_since(signed_at));
             freshness::judge(signed_at, now, source.tolerance)?;
         }
         source.metrics.verified(verified.secret());
         if let Some(answer) = scheme.handshakes.verified(&verified)? {
+            self.visit(source, &answer);
             return Ok(Answer::Handshake(answer));
         }
         if !scheme.sends(&verified.delivery().method) {
@@ -101,6 +108,12 @@ impl Pipeline {
             return Err(Reject::ClockWrong.because(detail));
         }
         Ok(now)
+    }
+
+    fn visit(&self, source: &Source, answer: &HandshakeAnswer) {
+        if let (Some(visits), Some(url)) = (&self.visits, &answer.visit) {
+            visits.schedule(&source.name, url.clone());
+        }
     }
 
     /// The clock that dates deliveries.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gateway;
+use super::{fetching, gateway};
 use crate::accept::Policy;
 use crate::clock::Clock;
 use crate::config::{self, Ack, KeyPath, Loaded, Report};
@@ -75,6 +75,9 @@ pub fn served(loaded: &Loaded, report: &mut Report) {
         && let Err(error) = gateway::redis_claims(loaded, gateway::NOBODY)
     {
         report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
+    }
+    if let Err(error) = fetching::client(loaded) {
+        report.error("fetch.ca_file", format!("{error:#}"), "a file of certificates in PEM");
     }
 }
 
@@ -180,7 +183,7 @@ impl Planner<'_> {
 
     fn keys(&mut self, path: &KeyPath, name: &str, scheme: &Scheme) -> Option<Vec<Key>> {
         let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
-        if secrets.is_empty() {
+        if secrets.is_empty() && scheme.key.fetch.is_none() {
             self.report.error(
                 path.key("secrets"),
                 "no usable secret",
@@ -259,7 +262,7 @@ pub fn source(
         future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
     };
     let refused = source.limit.filter(|_| source.on_limit(ack) == config::OnLimit::TooMany);
-    let secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    let secrets: Vec<Arc<str>> = plan.verifier.secrets().collect();
     Source {
         metrics: metrics.source(&plan.name, secrets.into_iter()),
         name: plan.name.into(),

@@ -10,6 +10,7 @@
 mod account;
 mod confirm;
 mod families;
+mod fetches;
 mod scrape;
 mod way_in;
 mod way_out;
@@ -17,5 +18,6 @@ mod way_out;
 pub use account::{Account, Row, Stand, Standing};
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
+pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

@@ -6,6 +6,7 @@ mod algorithm;
 mod content;
 mod digest;
 mod ed25519;
+mod fetched;
 mod header;
 mod key;
 mod sign;
@@ -14,6 +15,9 @@ mod verifier;
 #[cfg(test)]
 mod tests;
 
+pub use fetched::{
+    CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
+};
 pub use key::{Key, KeyError};
 pub use sign::{SignError, sign};
 pub use verifier::{Verified, Verifier};

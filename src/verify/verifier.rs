@@ -8,11 +8,12 @@ use subtle::{Choice, ConstantTimeEq};
 use super::algorithm;
 use super::content::Content;
 use super::digest;
+use super::fetched::{FETCHED_LABEL, Keyring};
 use super::header::{self, Candidates};
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
+use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule, WantedKey};
 use crate::reject::{Refused, Reject};
 
 /// A source's scheme with its keys, made once at load.
@@ -20,7 +21,11 @@ use crate::reject::{Refused, Reject};
 pub struct Verifier {
     scheme: Arc<Scheme>,
     keys: Vec<Key>,
+    keyring: Option<Keyring>,
 }
+
+/// Label of the secret that matched, and the signed time.
+pub(super) type Judged = (Arc<str>, Option<Timestamp>);
 
 /// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
 #[derive(Clone, Debug)]
@@ -61,7 +66,20 @@ impl Verified {
 impl Verifier {
     /// A scheme and the keys of a source, any of which may have signed.
     pub fn new(scheme: Arc<Scheme>, keys: Vec<Key>) -> Self {
-        Self { scheme, keys }
+        Self { scheme, keys, keyring: None }
+    }
+
+    /// The same with keys that are fetched, for [`Verifier::prove`].
+    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
+        Self { keyring, ..self }
+    }
+
+    pub(super) fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     /// The scheme.
@@ -69,9 +87,10 @@ impl Verifier {
         &self.scheme
     }
 
-    /// Labels of the secrets, in order.
-    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.keys.iter().map(Key::label)
+    /// Labels of the secrets, in order; last the one of fetched keys, where there are such.
+    pub fn secrets(&self) -> impl Iterator<Item = Arc<str>> {
+        let fetched = self.scheme.key.fetch.as_ref().map(|_| Arc::from(FETCHED_LABEL));
+        self.keys.iter().map(|key| Arc::clone(key.label())).chain(fetched)
     }
 
     /// Judges one delivery at `now`, which decides only which secrets are valid.
@@ -79,11 +98,22 @@ impl Verifier {
     /// # Errors
     /// The exact cause; never with a secret or any of the body in its detail.
     pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
-        let (secret, signed_at) = self.judge(&delivery, now)?;
-        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at })
+        let judged = self.judge(&self.keys, &delivery, now)?;
+        Ok(self.verified(delivery, judged))
     }
 
-    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
+    pub(super) fn verified(&self, delivery: Delivery, (secret, signed_at): Judged) -> Verified {
+        Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at }
+    }
+
+    /// The key that the delivery names; `None` where the scheme's keys are not fetched.
+    pub(super) fn wanted(&self, delivery: &Delivery) -> Result<Option<WantedKey>, Refused> {
+        let Some(fetch) = &self.scheme.key.fetch else { return Ok(None) };
+        let id = self.scheme.key.named(delivery)?;
+        fetch.wanted(id.as_deref(), delivery).map(Some)
+    }
+
+    pub(super) fn judge(&self, keys: &[Key], delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
         let value = header::value(&self.scheme.signature, delivery)?;
         let candidates = Candidates::parse(&self.scheme.signature, &value)?;
         for pick in &self.scheme.require {
@@ -100,7 +130,9 @@ impl Verifier {
         };
         let time = self.time(delivery, &candidates)?;
         let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
-        let secret = self.matching(&content, &candidates, now)?;
+        // What names a key that no key of the provider's can be is refused whatever keys the source has.
+        self.wanted(delivery)?;
+        let secret = self.matching(keys, &content, &candidates, now)?;
         if let Some((rule, text)) = digest {
             digest::check(rule, &text, &delivery.body)?;
         }
@@ -132,12 +164,13 @@ impl Verifier {
     /// The label of the first active secret that made one of the candidates over one of the templates.
     fn matching(
         &self,
+        keys: &[Key],
         content: &Content<'_>,
         candidates: &Candidates<'_>,
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
         let decoded = candidates.decode(&self.scheme)?;
-        let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
+        let mut active = keys.iter().filter(|key| key.active_at(now)).peekable();
         if active.peek().is_none() {
             return Err(
                 Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
@@ -151,7 +184,7 @@ impl Verifier {
         Err(Reject::SignatureMismatch.because(format!(
             "{} signature(s) against {} secret(s): none matches",
             decoded.len(),
-            self.keys.len()
+            keys.len()
         )))
     }
 

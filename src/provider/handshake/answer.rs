@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::provider::PinnedUrl;
 use crate::reject::{Refused, Reject};
 
 /// Longest value that is echoed, in bytes. Challenges have 20 to a few hundred.
@@ -20,6 +21,8 @@ pub struct HandshakeAnswer {
     pub headers: Vec<(String, String)>,
     /// The body; never HTML.
     pub body: String,
+    /// The URL that is to be called once this is answered.
+    pub visit: Option<PinnedUrl>,
 }
 
 /// Text with echoed values in it.
@@ -156,7 +159,7 @@ impl AnswerRule {
             Body::Text(text) => text.render(values),
             Body::Json(json) => json.render(values).to_string(),
         };
-        Ok(HandshakeAnswer { name: Arc::clone(name), status: self.status, headers, body })
+        Ok(HandshakeAnswer { name: Arc::clone(name), status: self.status, headers, body, visit: None })
     }
 }
 

@@ -1,0 +1,162 @@
+//! From what stands at a key's URL to keys. What cannot be read is no key; nothing of it is ever shown.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use x509_parser::pem::Pem;
+
+use crate::clock::Timestamp;
+use crate::extract;
+use crate::provider::{KeyDocument, KeyForm, Scheme};
+use crate::verify::Key;
+
+/// Label of the keys that were fetched.
+pub(in crate::verify) const LABEL: &str = "fetched";
+/// Most keys of a set.
+const KEYS_MAX: usize = 64;
+
+/// A document in which there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// It is no set of keys.
+    #[error("what came is no JSON with a list `keys`")]
+    NotJwks,
+    /// It has more keys than are looked at.
+    #[error("what came has more than {KEYS_MAX} keys")]
+    TooMany,
+    /// There is no text at the pointer.
+    #[error("what came is no JSON with a text at the pointer")]
+    NoText,
+    /// It is no certificate.
+    #[error("what came is no X.509 certificate in PEM")]
+    NotX509,
+    /// None of what is there is a key that the scheme's algorithm takes.
+    #[error("what came has no key that the scheme's algorithm takes")]
+    NoKey,
+}
+
+/// Keys that came from one URL.
+#[derive(Debug)]
+pub struct Document {
+    /// Those of one id beside each other.
+    keys: Vec<Key>,
+    /// Their ids, in the same order; all `None` where keys have none there.
+    ids: Vec<Option<String>>,
+}
+
+impl Document {
+    /// Reads the keys of `scheme` out of `bytes`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn read(scheme: &Scheme, form: &KeyDocument, bytes: &[u8]) -> Result<Self, DocumentError> {
+        let mut read = match form {
+            KeyDocument::Jwks => jwks(scheme, bytes)?,
+            KeyDocument::Pem => one(key(scheme, bytes)),
+            KeyDocument::Json(pointer) => {
+                let found = extract::find(bytes, &[pointer]).pop().flatten();
+                let text = found.and_then(|value| value.text()).ok_or(DocumentError::NoText)?;
+                one(key(scheme, text.as_bytes()))
+            }
+            KeyDocument::X509 => one(certificate(scheme, bytes)?),
+        };
+        if read.is_empty() {
+            return Err(DocumentError::NoKey);
+        }
+        read.sort_by(|one, other| one.0.cmp(&other.0));
+        let (ids, keys) = read.into_iter().unzip();
+        Ok(Self { keys, ids })
+    }
+
+    /// The keys with this id; all where none is asked for, or where the document names none, being of one key alone.
+    pub fn keys(&self, id: Option<&str>) -> &[Key] {
+        let Some(id) = id.filter(|_| self.ids.iter().any(Option::is_some)) else { return &self.keys };
+        let wanted = Some(id);
+        let from = self.ids.partition_point(|known| known.as_deref() < wanted);
+        let to = self.ids.partition_point(|known| known.as_deref() <= wanted);
+        &self.keys[from..to]
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none, which no document that was read is.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+type Read = (Option<String>, Key);
+
+fn one(key: Option<Key>) -> Vec<Read> {
+    key.map(|key| (None, key)).into_iter().collect()
+}
+
+#[derive(Deserialize)]
+struct KeySet<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
+}
+
+/// What a JSON Web Key says of itself, beside its numbers.
+#[derive(Deserialize)]
+struct KeyHead {
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+}
+
+/// Sets hold keys of several kinds and purposes: what this scheme cannot use is passed over.
+fn jwks(scheme: &Scheme, bytes: &[u8]) -> Result<Vec<Read>, DocumentError> {
+    let set: KeySet<'_> = serde_json::from_slice(bytes).map_err(|_| DocumentError::NotJwks)?;
+    if set.keys.len() > KEYS_MAX {
+        return Err(DocumentError::TooMany);
+    }
+    let read = |jwk: &&RawValue| {
+        let head: KeyHead = serde_json::from_str(jwk.get()).ok()?;
+        let signs = head.purpose.is_none_or(|purpose| purpose == "sig");
+        let text = jwk_text(scheme, jwk.get())?;
+        key(scheme, text.as_bytes()).filter(|_| signs).map(|key| (head.kid, key))
+    };
+    Ok(set.keys.iter().filter_map(read).collect())
+}
+
+/// A key as the scheme's key form takes it from a source's secret.
+fn key(scheme: &Scheme, text: &[u8]) -> Option<Key> {
+    Key::new(scheme, LABEL, text.trim_ascii()).ok()
+}
+
+#[derive(Deserialize)]
+struct OctetKey {
+    crv: String,
+    x: String,
+}
+
+/// DER before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
+const ED25519_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// The text of a JSON Web Key in the scheme's key form.
+fn jwk_text(scheme: &Scheme, jwk: &str) -> Option<String> {
+    if scheme.key_form != KeyForm::Spki {
+        return Some(jwk.to_owned());
+    }
+    let read: OctetKey = serde_json::from_str(jwk).ok().filter(|key: &OctetKey| key.crv == "Ed25519")?;
+    let numbers = URL_SAFE_NO_PAD.decode(read.x).ok()?;
+    Some(STANDARD.encode([&ED25519_HEAD[..], &numbers].concat()))
+}
+
+/// The key of the first certificate, for as long as that is valid. Who issued it is not looked at: issuers between it
+/// and a root seldom come with it, so its origin, an `https` URL that the provider's file pins, is what proves it.
+fn certificate(scheme: &Scheme, bytes: &[u8]) -> Result<Option<Key>, DocumentError> {
+    let pem = Pem::iter_from_buffer(bytes).next().and_then(Result::ok).ok_or(DocumentError::NotX509)?;
+    let certificate = pem.parse_x509().map_err(|_| DocumentError::NotX509)?;
+    let text = STANDARD.encode(certificate.public_key().raw);
+    let validity = certificate.validity();
+    let from = Timestamp::from_seconds(validity.not_before.timestamp());
+    // The second that it names is its last.
+    let until = Timestamp::from_seconds(validity.not_after.timestamp().saturating_add(1));
+    Ok(key(scheme, text.as_bytes()).map(|key| key.valid_between(Some(from), Some(until))))
+}
