@@ -95,7 +95,7 @@ impl UrlTemplate {
     ///
     /// # Errors
     /// What is allowed.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let Some((before, after)) = text.split_once("{id}") else {
             return PinnedUrl::parse(text).map(Self::Fixed).ok_or_else(allowed_url);
         };
@@ -137,7 +137,7 @@ impl UrlPattern {
     ///
     /// # Errors
     /// What is allowed, where it does not say which hosts it means.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let after = text.strip_prefix(HTTPS).ok_or_else(allowed_pattern)?;
         let (authority, rest) = after.split_at(after.find('/').ok_or_else(allowed_pattern)?);
         let named = authority.rsplit_once(':').filter(|(_, port)| is_port(port) && !port.is_empty());

@@ -73,6 +73,8 @@ struct Entry {
     missing: bool,
     /// Not to be asked before.
     next: Duration,
+    /// Not to be asked before for what its keys are not.
+    again: Duration,
     /// Whether a delivery has been verified with one of its keys.
     proven: bool,
     used: u64,
@@ -137,27 +139,40 @@ impl Cache {
             return if asked { Look::Refuse(Reject::KeyUnavailable) } else { self.spend(now) };
         };
         entry.used = self.uses;
-        if let Some(document) = entry.usable(wanted, now) {
+        let usable = entry.usable(wanted, now);
+        // Where their origin is known to be away, nobody waits for it again.
+        let enough = asked || now < entry.fresh_until || entry.failures > 0;
+        if let Some(document) = usable.clone().filter(|_| enough) {
             let idle = entry.flight.is_none() && now >= entry.next;
-            // Their origin is known to be away: nobody waits for it again.
-            if asked || now < entry.fresh_until || entry.failures > 0 {
-                return Look::Ready { document, refresh: idle && now >= entry.refresh_at };
-            }
+            return Look::Ready { document, refresh: idle && now >= entry.refresh_at };
         }
         match &entry.flight {
             Some(flight) if !asked => return Look::Wait(flight.clone()),
             None if !asked && now >= entry.next => {}
             Some(_) | None => return Look::Refuse(entry.verdict()),
         }
-        if entry.document.is_some() { Look::Ask } else { self.spend(now) }
+        match (usable.is_some(), entry.document.is_some()) {
+            (true, _) => Look::Ask,
+            (false, true) if now < entry.again => Look::Refuse(entry.verdict()),
+            (false, true) => {
+                entry.again = now + ASK_AGAIN;
+                Look::Ask
+            }
+            (false, false) => self.spend(now),
+        }
     }
 
     /// What to do where a key without an id did not fit: its provider may have another by now.
-    pub(super) fn look_again(&self, wanted: &WantedKey, now: Duration) -> Option<Look> {
-        let entry = self.entries.get(&wanted.url).filter(|_| wanted.id.is_none() && !self.open)?;
+    pub(super) fn look_again(&mut self, wanted: &WantedKey, now: Duration) -> Option<Look> {
+        let open = self.open;
+        let entry = self.entries.get_mut(&wanted.url).filter(|_| wanted.id.is_none() && !open)?;
         match &entry.flight {
             Some(flight) => Some(Look::Wait(flight.clone())),
-            None => (now >= entry.next).then_some(Look::Ask),
+            None if now < entry.next || now < entry.again => None,
+            None => {
+                entry.again = now + ASK_AGAIN;
+                Some(Look::Ask)
+            }
         }
     }
 
@@ -200,7 +215,7 @@ impl Cache {
                 entry.refresh_at = now + fresh * 4 / 5;
                 entry.fresh_until = now + fresh;
                 entry.stale_until = entry.fresh_until + STALE;
-                (entry.failures, entry.missing, entry.next) = (0, false, now + ASK_AGAIN);
+                (entry.failures, entry.missing, entry.next) = (0, false, now);
             }
             // A URL that stands for one key alone, and is no more: the key was withdrawn.
             Outcome::Missing if open || entry.document.is_none() => {
@@ -226,5 +241,167 @@ impl Cache {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Catalog, KeyDocument, Scheme, UrlTemplate};
+
+    const SET: &str = r#"{"keys":[
+        {"kty":"OKP","crv":"Ed25519","kid":"k1","x":"6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw"}]}"#;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn document() -> Arc<Document> {
+        let catalog = Catalog::built_in().unwrap();
+        let definition = catalog.get("discord").unwrap();
+        let scheme = Scheme::build(definition, None, &Default::default()).unwrap();
+        let scheme = Scheme { key_form: crate::provider::KeyForm::Spki, ..scheme };
+        Arc::new(Document::read(&scheme, &KeyDocument::Jwks, SET.as_bytes()).unwrap())
+    }
+
+    fn wanted(id: &str) -> WantedKey {
+        let url = UrlTemplate::parse("https://keys.example.com/jwks").unwrap().url(None).unwrap();
+        WantedKey { url, id: Some(id.to_owned()) }
+    }
+
+    fn numbered(number: usize) -> WantedKey {
+        let template = UrlTemplate::parse("https://keys.example.com/{id}").unwrap();
+        WantedKey { url: template.url(Some(&number.to_string())).unwrap(), id: None }
+    }
+
+    /// Asks, and settles at once.
+    fn ask(cache: &mut Cache, wanted: &WantedKey, outcome: Outcome, now: Duration) -> bool {
+        assert!(matches!(cache.look(wanted, now, false), Look::Ask), "{now:?}");
+        begin(cache, wanted);
+        cache.settle(&wanted.url, outcome, now)
+    }
+
+    fn begin(cache: &mut Cache, wanted: &WantedKey) {
+        assert!(cache.begin(&wanted.url, watch::channel(()).1).is_some());
+    }
+
+    fn refuses(cache: &mut Cache, wanted: &WantedKey, now: Duration) -> Option<Reject> {
+        match cache.look(wanted, now, false) {
+            Look::Refuse(reject) => Some(reject),
+            _ => None,
+        }
+    }
+
+    /// Whether the keys are there, and whether they are asked for meanwhile.
+    fn ready(cache: &mut Cache, wanted: &WantedKey, now: Duration) -> Option<bool> {
+        match cache.look(wanted, now, false) {
+            Look::Ready { refresh, .. } => Some(refresh),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_is_asked_for_every_half_minute_and_delays_no_known_one() {
+        let (mut cache, keys) = (Cache::new(false), document());
+        ask(&mut cache, &wanted("k1"), Outcome::Keys(Arc::clone(&keys), None), at(0));
+        // The first may be a rotation; whatever follows it waits its time.
+        ask(&mut cache, &wanted("x"), Outcome::Keys(Arc::clone(&keys), None), at(1));
+        for second in 1..31 {
+            assert_eq!(refuses(&mut cache, &wanted("y"), at(second)), Some(Reject::UnknownKey));
+            assert_eq!(ready(&mut cache, &wanted("k1"), at(second)), Some(false));
+        }
+        assert!(matches!(cache.look(&wanted("y"), at(31), false), Look::Ask));
+        begin(&mut cache, &wanted("y"));
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(31)), Some(false), "nobody waits who has a key");
+        assert!(matches!(cache.look(&wanted("z"), at(31), false), Look::Wait(_)), "one fetch for all");
+        assert!(cache.begin(&wanted("z").url, watch::channel(()).1).is_none(), "and no second");
+    }
+
+    #[test]
+    fn keys_are_asked_for_before_they_end_and_stay_a_day_while_their_origin_is_away() {
+        let (mut cache, keys) = (Cache::new(false), document());
+        let hour = Some(Duration::from_secs(3600));
+        ask(&mut cache, &wanted("k1"), Outcome::Keys(Arc::clone(&keys), hour), at(0));
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(2879)), Some(false));
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(2880)), Some(true));
+        assert!(matches!(cache.look(&wanted("k1"), at(3600), false), Look::Ask), "ended: asked for first");
+        begin(&mut cache, &wanted("k1"));
+        assert!(cache.settle(&wanted("k1").url, Outcome::Failed, at(3605)), "stale");
+        let day = 3600 + 24 * 3600;
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(3605)), Some(false), "at once");
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(3606)), Some(true), "and asked for again");
+        assert_eq!(refuses(&mut cache, &wanted("k1"), at(3605)), None);
+        assert_eq!(refuses(&mut cache, &wanted("x"), at(3605)), Some(Reject::KeyUnavailable), "who knows?");
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(day - 1)), Some(true));
+        assert_eq!(ready(&mut cache, &wanted("k1"), at(day)), None, "a day, not more");
+    }
+
+    #[test]
+    fn what_servers_say_of_age_counts_within_bounds() {
+        for (said, fresh) in [(Some(0), 300), (Some(1_000_000), 86_400), (Some(600), 600), (None, 3600)] {
+            let mut cache = Cache::new(false);
+            let outcome = Outcome::Keys(document(), said.map(Duration::from_secs));
+            ask(&mut cache, &wanted("k1"), outcome, at(0));
+            assert!(ready(&mut cache, &wanted("k1"), at(fresh - 1)).is_some(), "{said:?}");
+            assert!(ready(&mut cache, &wanted("k1"), at(fresh)).is_none(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn failures_wait_twice_as_long_each_time_up_to_a_minute() {
+        let (mut cache, mut now) = (Cache::new(false), at(0));
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+            ask(&mut cache, &wanted("k1"), Outcome::Failed, now);
+            let next = now + Duration::from_secs(wait);
+            let before = next - Duration::from_millis(1);
+            assert_eq!(refuses(&mut cache, &wanted("k1"), before), Some(Reject::KeyUnavailable), "{wait}");
+            now = next;
+        }
+        ask(&mut cache, &wanted("k1"), Outcome::Keys(document(), None), now);
+        assert!(ready(&mut cache, &wanted("k1"), now).is_some());
+    }
+
+    #[test]
+    fn strangers_urls_cost_from_a_budget_and_put_out_nothing_proven() {
+        let mut cache = Cache::new(true);
+        let known = numbered(0);
+        ask(&mut cache, &known, Outcome::Keys(document(), None), at(0));
+        cache.prove(&known.url);
+        let (mut asked, mut number) = (0, 1);
+        for second in 0..2_000 {
+            for _ in 0..5 {
+                match cache.look(&numbered(number), at(second), false) {
+                    Look::Ask => {
+                        asked += 1;
+                        begin(&mut cache, &numbered(number));
+                        cache.settle(&numbered(number).url, Outcome::Missing, at(second));
+                        assert_eq!(
+                            refuses(&mut cache, &numbered(number), at(second)),
+                            Some(Reject::UnknownKey)
+                        );
+                    }
+                    Look::Refuse(reject) => assert_eq!(reject, Reject::KeyUnavailable),
+                    other => panic!("{other:?}"),
+                }
+                number += 1;
+            }
+            let fresh = ready(&mut cache, &known, at(second));
+            assert!(fresh.is_some(), "{second}");
+        }
+        assert!((900..=1_010).contains(&asked), "{asked}");
+        assert_eq!(cache.len(), ENTRIES_MAX);
+    }
+
+    #[test]
+    fn a_key_that_was_withdrawn_is_none() {
+        let mut cache = Cache::new(true);
+        ask(&mut cache, &numbered(1), Outcome::Keys(document(), Some(Duration::ZERO)), at(0));
+        ask(&mut cache, &numbered(1), Outcome::Missing, at(400));
+        assert_eq!(refuses(&mut cache, &numbered(1), at(401)), Some(Reject::UnknownKey));
+        // One URL of all keys that answers 404 is a mistake there, and no withdrawal of all.
+        let mut cache = Cache::new(false);
+        ask(&mut cache, &wanted("k1"), Outcome::Keys(document(), Some(Duration::ZERO)), at(0));
+        assert!(ask(&mut cache, &wanted("k1"), Outcome::Missing, at(400)), "stale");
+        assert!(ready(&mut cache, &wanted("k1"), at(401)).is_some());
     }
 }

@@ -160,3 +160,83 @@ fn certificate(scheme: &Scheme, bytes: &[u8]) -> Result<Option<Key>, DocumentErr
     let until = Timestamp::from_seconds(validity.not_after.timestamp().saturating_add(1));
     Ok(key(scheme, text.as_bytes()).map(|key| key.valid_between(Some(from), Some(until))))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+
+    use super::*;
+    use crate::extract::Pointer;
+    use crate::provider::Catalog;
+
+    const X: &str = "6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw";
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+                       MCowBQYDK2VwAyEA6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=\n-----END PUBLIC KEY-----\n";
+
+    fn scheme() -> Scheme {
+        let catalog = Catalog::built_in().unwrap();
+        let scheme = Scheme::build(catalog.get("discord").unwrap(), None, &Default::default()).unwrap();
+        Scheme { key_form: KeyForm::Spki, ..scheme }
+    }
+
+    fn read(form: &KeyDocument, bytes: &[u8]) -> Result<Document, DocumentError> {
+        Document::read(&scheme(), form, bytes)
+    }
+
+    fn jwk(kid: &str, more: &str) -> String {
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{X}","kid":"{kid}"{more}}}"#)
+    }
+
+    #[test]
+    fn a_set_gives_the_keys_of_an_id_and_passes_over_what_is_of_no_use() {
+        let rsa = r#"{"kty":"RSA","kid":"r","n":"AQAB","e":"AQAB"}"#;
+        let keys = [jwk("b", ""), jwk("a", ""), jwk("b", ""), jwk("enc", r#","use":"enc""#), rsa.to_owned()];
+        let set = format!(r#"{{"keys":[{}],"more":1}}"#, keys.join(","));
+        let document = read(&KeyDocument::Jwks, set.as_bytes()).unwrap();
+        let count = |id: Option<&str>| document.keys(id).len();
+        assert_eq!((count(Some("a")), count(Some("b")), count(None)), (1, 2, 3));
+        for id in ["", "A", "enc", "r", "ab", "zz"] {
+            assert_eq!(count(Some(id)), 0, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_of_usable_keys_is_refused() {
+        let set = |keys: &str| read(&KeyDocument::Jwks, format!(r#"{{"keys":{keys}}}"#).as_bytes()).err();
+        assert_eq!(set("[]"), Some(DocumentError::NoKey));
+        assert_eq!(set(r#"[{"kty":"oct","k":"AA"},7,null,"x"]"#), Some(DocumentError::NoKey));
+        assert_eq!(set(r#"{"a":1}"#), Some(DocumentError::NotJwks));
+        let many = vec![jwk("a", ""); KEYS_MAX + 1].join(",");
+        assert_eq!(set(&format!("[{many}]")), Some(DocumentError::TooMany));
+        for bytes in ["", "<html>", "[]", "{\"keys\":"] {
+            assert_eq!(read(&KeyDocument::Jwks, bytes.as_bytes()).err(), Some(DocumentError::NotJwks));
+        }
+    }
+
+    #[test]
+    fn pem_stands_alone_or_in_json() {
+        assert_eq!(read(&KeyDocument::Pem, PEM.as_bytes()).unwrap().keys(Some("any")).len(), 1);
+        assert_eq!(read(&KeyDocument::Pem, b"<html>").err(), Some(DocumentError::NoKey));
+        let json = KeyDocument::Json(Pointer::parse("/config/key").unwrap());
+        let body = serde_json::json!({ "config": { "key": PEM } }).to_string();
+        assert_eq!(read(&json, body.as_bytes()).unwrap().len(), 1);
+        assert_eq!(read(&json, b"{\"config\":{}}").err(), Some(DocumentError::NoText));
+        assert_eq!(read(&json, b"{\"config\":{\"key\":\"x\"}}").err(), Some(DocumentError::NoKey));
+    }
+
+    #[test]
+    fn a_certificate_counts_while_it_is_valid() {
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut params = CertificateParams::new(vec!["sender.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 3, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 4, 1);
+        let pem = params.self_signed(&pair).unwrap().pem();
+        let document = read(&KeyDocument::X509, format!("{pem}{pem}").as_bytes()).unwrap();
+        let active = |time: &str| document.keys(None)[0].active_at(time.parse().unwrap());
+        assert!(active("2026-03-01T00:00:00Z") && active("2026-03-31T23:59:59Z"));
+        assert!(!active("2026-02-28T23:59:59Z") && !active("2026-04-01T00:00:01Z"));
+        for bytes in [PEM, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert_eq!(read(&KeyDocument::X509, bytes.as_bytes()).err(), Some(DocumentError::NotX509));
+        }
+    }
+}

@@ -171,3 +171,61 @@ fn is_passing(error: &FetchError) -> bool {
         FetchError::Late(_) | FetchError::Failed(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::UrlTemplate;
+
+    fn url(number: usize) -> PinnedUrl {
+        let template = UrlTemplate::parse("https://confirm.example.com/{id}").unwrap();
+        template.url(Some(&number.to_string())).unwrap()
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_for_an_hour_and_less_and_less_often() {
+        let (mut list, source) = (List::default(), Arc::from("topic"));
+        assert!(list.add(&source, url(1), at(0)));
+        let (mut now, mut waits) = (at(0), Vec::new());
+        loop {
+            let Next::Call(planned) = list.next(now) else { panic!("due at {now:?}") };
+            if !list.again(planned, now) {
+                break;
+            }
+            let Next::Sleep(wait) = list.next(now) else { panic!("waits at {now:?}") };
+            waits.push(wait.as_secs());
+            now += wait;
+        }
+        assert_eq!(waits[..11], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+        assert!(now < PATIENCE && waits.len() < 16, "{waits:?}");
+        assert_eq!(list.next(now), Next::Idle);
+    }
+
+    #[test]
+    fn so_many_wait_and_none_twice() {
+        let (mut list, source) = (List::default(), Arc::from("topic"));
+        for number in 0..WAITING_MAX {
+            assert!(list.add(&source, url(number), at(0)));
+        }
+        assert!(list.add(&source, url(0), at(0)), "it waits already");
+        assert!(!list.add(&source, url(WAITING_MAX), at(0)));
+        assert_eq!(list.0.len(), WAITING_MAX);
+        assert!(matches!(list.next(at(0)), Next::Call(_)));
+        assert!(list.add(&source, url(WAITING_MAX), at(0)));
+    }
+
+    #[test]
+    fn no_later_try_mends_a_refusal() {
+        for status in [400, 401, 403, 301] {
+            assert!(!is_passing(&FetchError::Status(status)), "{status}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(is_passing(&FetchError::Status(status)), "{status}");
+        }
+        assert!(!is_passing(&FetchError::Missing(404)));
+    }
+}
