@@ -57,5 +57,5 @@ pub(super) fn begin(
 pub(super) async fn tried(loaded: &Loaded, plan: &Plan) -> anyhow::Result<Option<String>> {
     let Some(found) = client(loaded)?.keys_of(plan.verifier.scheme()).await else { return Ok(None) };
     let keys = found.with_context(|| format!("sources.{}", plan.name))?;
-    Ok(Some(format!("sources.{}, {keys} from their URL", plan.name)))
+    Ok(Some(format!("sources.{}, {keys} key(s)", plan.name)))
 }

@@ -5,7 +5,8 @@
 //! - [`account`](Account): where every delivery and event stands, in one table that a scrape reads at one moment.
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
-//! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts.
+//! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
+//!   visits.
 
 mod account;
 mod confirm;
