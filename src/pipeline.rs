@@ -18,7 +18,7 @@ use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
 use crate::schema::Verdict;
 use crate::source::{OnInvalid, Source};
-use crate::verify::{Verified, Visits};
+use crate::verify::Verified;
 
 /// How far the clock may step back behind the newest record before it is called wrong.
 const CLOCK_SLACK_MS: i64 = 60_000;
@@ -44,18 +44,12 @@ pub enum Answer {
 pub struct Pipeline {
     keeper: Keeper,
     clock: Arc<dyn Clock>,
-    visits: Option<Visits>,
 }
 
 impl Pipeline {
     /// A way in that ends at `keeper`.
     pub fn new(keeper: Keeper, clock: Arc<dyn Clock>) -> Self {
-        Self { keeper, clock, visits: None }
-    }
-
-    /// The same with `visits`, for handshakes that ask for such.
-    pub fn visiting(self, visits: Visits) -> Self {
-        Self { visits: Some(visits), ..self }
+        Self { keeper, clock }
     }
 
     /// Takes one delivery through all stages. What is kept is counted by the acceptance thread, which takes
@@ -81,7 +75,7 @@ impl Pipeline {
         }
         source.metrics.verified(verified.secret());
         if let Some(answer) = scheme.handshakes.verified(&verified)? {
-            self.visit(source, &answer);
+            source.visit(&answer);
             return Ok(Answer::Handshake(answer));
         }
         if !scheme.sends(&verified.delivery().method) {
@@ -108,12 +102,6 @@ impl Pipeline {
             return Err(Reject::ClockWrong.because(detail));
         }
         Ok(now)
-    }
-
-    fn visit(&self, source: &Source, answer: &HandshakeAnswer) {
-        if let (Some(visits), Some(url)) = (&self.visits, &answer.visit) {
-            visits.schedule(&source.name, url.clone());
-        }
     }
 
     /// The clock that dates deliveries.

@@ -16,7 +16,7 @@ use crate::provider::secret::Secret;
 use crate::provider::{Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
-use crate::verify::{Key, Verifier};
+use crate::verify::{Key, Verifier, Visits};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
@@ -31,6 +31,8 @@ pub struct Plan {
     pub schemas: Option<Arc<Schemas>>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
+    /// What calls the URLs that its handshakes ask for, once it is served.
+    pub visits: Option<Visits>,
 }
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
@@ -118,6 +120,7 @@ impl Planner<'_> {
             verifier: Verifier::new(Arc::new(scheme), keys),
             schemas,
             body_bytes_max,
+            visits: None,
         })
     }
 
@@ -273,6 +276,7 @@ pub fn source(
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
         schemas: plan.schemas,
+        visits: plan.visits,
         on_invalid: match source.on_invalid {
             config::OnInvalid::Route => OnInvalid::Route,
             config::OnInvalid::Reject => OnInvalid::Refuse,

@@ -25,16 +25,17 @@ pub(super) fn client(loaded: &Loaded) -> anyhow::Result<Client> {
     Client::new(&settings).context("its certificates cannot be used")
 }
 
-/// The plans with keyrings, which begin to be filled, and the visits; to be called within a Tokio runtime.
+/// The plans with visits, and with keyrings, which begin to be filled; to be called within a Tokio runtime.
 pub(super) fn begin(
     loaded: &Loaded,
     plans: Vec<Plan>,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
-) -> anyhow::Result<(Vec<Plan>, Visits)> {
+) -> anyhow::Result<Vec<Plan>> {
     let (client, runtime) = (client(loaded)?, Runtime::current());
     let visits = Visits::start(client.clone(), Arc::clone(clock), metrics.visits(), &runtime);
     let fetching = |plan: Plan| {
+        let plan = Plan { visits: Some(visits.clone()), ..plan };
         let scheme = plan.verifier.scheme();
         if scheme.key.fetch.is_none() {
             return plan;
@@ -50,7 +51,7 @@ pub(super) fn begin(
         keyring.iter().for_each(Keyring::warm);
         Plan { verifier: plan.verifier.with_keyring(keyring), ..plan }
     };
-    Ok((plans.into_iter().map(fetching).collect(), visits))
+    Ok(plans.into_iter().map(fetching).collect())
 }
 
 /// What a source's fixed URL holds, in words; nothing where it has none.

@@ -321,9 +321,8 @@ impl Shared {
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
         let settings = ingress_settings(&loaded.settings.ingress);
-        let (plans, visits) = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
-        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock)).visiting(visits);
-        let gate = Arc::new(self.gate(loaded, plans, pipeline, &settings));
+        let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
+        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
@@ -332,13 +331,7 @@ impl Shared {
         Ok((ingress, admin))
     }
 
-    fn gate(
-        &self,
-        loaded: &Loaded,
-        plans: Vec<Plan>,
-        pipeline: Pipeline,
-        settings: &IngressSettings,
-    ) -> Gate {
+    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, keeper: Keeper, settings: &IngressSettings) -> Gate {
         let route = |plan: Plan| {
             let configured = loaded.settings.sources.get(&plan.name)?;
             let source =
@@ -346,6 +339,7 @@ impl Shared {
             Some((source.path.clone(), Arc::new(source)))
         };
         let routes = plans.into_iter().filter_map(route).collect();
+        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
         Gate::new(routes, pipeline, strangers, settings)
     }

@@ -193,3 +193,59 @@ impl Check {
         Some(form)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::provider::{Definition, Problem, Scheme};
+
+    fn problems(algorithm: &str, key: &str) -> Vec<Problem> {
+        let form = if algorithm == "ed25519" { "spki" } else { "utf8" };
+        let text = format!(
+            "name = \"a\"\ntitle = \"A\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"{algorithm}\"\nsecret = \"{form}\"\n\
+             signed = [\"{{body}}\"]\nsignature = {{ from = \"header:x\", encoding = \"hex\" }}\nkey = {{ {key} }}"
+        );
+        let definition: Definition = toml::from_str(&text).unwrap();
+        Scheme::build(&definition, None, &Default::default()).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_key_comes_from_one_place_in_one_form() {
+        let url = "url = \"https://keys.example.com/x\"";
+        let from = "from = \"header:u\", pattern = 'https://keys\\.example\\.com/[a-z]+'";
+        for right in [
+            String::new(),
+            format!("id = \"header:k\", fetch = {{ {url}, form = \"jwks\" }}"),
+            format!("fetch = {{ {url}, form = \"json\", pointer = \"/a\" }}"),
+            format!("fetch = {{ {from}, form = \"x509\" }}"),
+        ] {
+            assert_eq!(problems("ed25519", &right), [], "{right}");
+        }
+        for (wrong, key) in [
+            (format!("fetch = {{ {url}, {from}, form = \"pem\" }}"), "key.fetch"),
+            ("fetch = { form = \"pem\" }".to_owned(), "key.fetch"),
+            ("fetch = { from = \"header:u\", form = \"pem\" }".to_owned(), "key.fetch"),
+            (format!("fetch = {{ {url}, form = \"xml\" }}"), "key.fetch.form"),
+            (format!("fetch = {{ {url}, form = \"json\" }}"), "key.fetch.pointer"),
+            (format!("fetch = {{ {url}, form = \"pem\", pointer = \"/a\" }}"), "key.fetch.pointer"),
+            (format!("id = \"header:k\", fetch = {{ {from}, form = \"pem\" }}"), "key.id"),
+            (
+                "fetch = { url = \"https://keys.example.com/{id}\", form = \"pem\" }".to_owned(),
+                "key.fetch.url",
+            ),
+            ("fetch = { url = \"http://keys.example.com/x\", form = \"pem\" }".to_owned(), "key.fetch.url"),
+            (
+                "fetch = { from = \"header:u\", pattern = 'https://.*', form = \"pem\" }".to_owned(),
+                "key.fetch.pattern",
+            ),
+        ] {
+            let found = problems("ed25519", &wrong);
+            assert_eq!(
+                found.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(),
+                [key],
+                "{wrong}"
+            );
+        }
+        let shared = problems("hmac-sha256", &format!("fetch = {{ {url}, form = \"pem\" }}"));
+        assert_eq!(shared.len(), 1, "{shared:?}");
+    }
+}

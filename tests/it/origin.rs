@@ -163,8 +163,10 @@ fn answer(stream: &mut impl Write, page: &Page) -> std::io::Result<()> {
             sleep(page.drip);
         }
     }
-    while page.endless {
-        stream.write_all(&[b' '; 16 * 1024])?;
+    if page.endless {
+        loop {
+            stream.write_all(&[b' '; 16 * 1024])?;
+        }
     }
     stream.write_all(&page.body)?;
     stream.flush()
