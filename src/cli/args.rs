@@ -80,8 +80,14 @@ pub(super) struct ConfigArgs {
 #[derive(Debug, Args)]
 struct VectorsArgs {
     /// Vector files, or folders of them
-    #[arg(required = true)]
+    #[arg(required_unless_present = "make")]
     paths: Vec<PathBuf>,
+    /// Print vectors for a provider, made by signing its sample and failing it in every way, in place of running any
+    #[arg(long, value_name = "PROVIDER[/SCHEME]", conflicts_with = "paths")]
+    make: Option<String>,
+    /// With --make: a setting of the scheme; may be repeated
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair, requires = "make")]
+    settings: Vec<(String, String)>,
     /// A folder of provider files of your own
     #[arg(long, value_name = "DIR")]
     providers: Option<PathBuf>,
@@ -181,6 +187,9 @@ fn vectors_run(args: &VectorsArgs, output: Output) -> anyhow::Result<u8> {
         catalog.add_folder(dir).map_err(|errors| {
             anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         })?;
+    }
+    if let Some(make) = &args.make {
+        return Ok(vectors::make::run(&catalog, make, &args.settings));
     }
     // Whoever closes the pipe has read enough: the verdict is in the exit code.
     let mut out = std::io::stdout().lock();

@@ -18,7 +18,9 @@ mod template;
 
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
-pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
+pub use definition::{
+    Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SchemeDefinition, SettingDefinition,
+};
 pub use event::{EventPlace, EventPlaces, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};
