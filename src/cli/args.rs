@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::assemble::{self, Plan};
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, healthcheck, init, journal, man, providers, send, serve, sign,
-    vectors, verify,
+    check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, send,
+    serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -45,6 +45,8 @@ enum Command {
     Sign(sign::SignArgs),
     /// Judge a captured request: what it is, or exactly why it is refused, with hints
     Verify(verify::VerifyArgs),
+    /// Tell the cause of a refusal, from a captured request: what was found, and what to do
+    Explain(explain::ExplainArgs),
     /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
     Consume(consume::ConsumeArgs),
     /// List, show, replay, forget, release, requeue and drop events of the running gateway
@@ -168,6 +170,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Init(args) => init::run(args, output),
         Command::Sign(args) => sign::run(args, output),
         Command::Verify(args) => verify::run(args, output),
+        Command::Explain(args) => explain::run(args, output),
         Command::Providers(args) => providers::run(args, output),
         Command::Healthcheck(args) => healthcheck::run(args, output),
         Command::Completions(args) => completions::run::<Cli>(&args),

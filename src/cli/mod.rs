@@ -12,6 +12,7 @@ mod completions;
 mod consume;
 mod demo;
 mod events;
+mod explain;
 mod gateway;
 mod healthcheck;
 mod http;
