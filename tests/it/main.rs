@@ -28,6 +28,7 @@ mod confirm;
 mod crash;
 mod dedup;
 mod events;
+mod explain;
 mod faults;
 mod handshake;
 mod hostile;
