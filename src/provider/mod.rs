@@ -19,10 +19,11 @@ mod template;
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SchemeDefinition, SettingDefinition,
+    Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SchemeDefinition, SenderFacts,
+    SettingDefinition,
 };
 pub use event::{EventPlace, EventPlaces, Named};
-pub use handshake::{HandshakeAnswer, Handshakes};
+pub use handshake::{HandshakeAnswer, HandshakeDefinition, Handshakes};
 pub use origin::{Origin, UrlPort};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,
