@@ -67,7 +67,6 @@ impl Case<'_> {
             )],
             _ => Vec::new(),
         };
-        // What lacks its proof may be another provider's, whose header is there.
         found.extend(self.length());
         if found.is_empty() {
             found.push(Cause::Plain.found(

@@ -93,16 +93,13 @@ impl Case<'_> {
                 || (other.scheme.provider != self.endpoint.scheme.provider
                     && self.holds(&other.scheme, secret.text(), delivery))
         })?;
-        let mode = mode(secret.label()).filter(|mode| {
-            self.endpoint
-                .secrets
-                .iter()
-                .any(|own| super::secrets::mode(own.label()).is_some_and(|own| own != *mode))
-        });
-        let mode = mode.map(|mode| format!(" (a {mode} one)")).unwrap_or_default();
+        let theirs = mode(secret.label());
+        let mut own = self.endpoint.secrets.iter().filter_map(|own| mode(own.label()));
+        let differs = theirs.is_some_and(|theirs| own.any(|own| own != theirs));
+        let told = theirs.filter(|_| differs).map(|theirs| format!(" (a {theirs} one)")).unwrap_or_default();
         Some(Cause::OtherSecret.found(
             format!(
-                "it verifies{and} with the secret {:?}{mode} of source {:?}: was it sent to the wrong path?",
+                "it verifies{and} with the secret {:?}{told} of source {:?}: was it sent to the wrong path?",
                 secret.label(),
                 other.name
             ),

@@ -19,6 +19,8 @@ const CORE_MIN: usize = 20;
 const TITLES_MAX: usize = 3;
 /// Names of headers shown at most.
 const HEADERS_MAX: usize = 30;
+/// Longest name of a header that is shown.
+const NAME_MAX: usize = 64;
 /// Headers that are not a provider's own.
 const COMMON: [&str; 1] = ["authorization"];
 
@@ -53,7 +55,8 @@ impl Case<'_> {
         if findings.is_empty() {
             let names =
                 self.delivery.headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
-            let names = names.take(HEADERS_MAX).collect::<Vec<_>>().join(", ");
+            let names =
+                names.filter(|name| name.len() <= NAME_MAX).take(HEADERS_MAX).collect::<Vec<_>>().join(", ");
             let names = if names.is_empty() { "none".to_owned() } else { names };
             findings.push(Cause::SignatureMissing.found(
                 format!("it is read from {}; headers that are there: {names}", self.endpoint.scheme.signature.from),
@@ -101,15 +104,17 @@ impl Case<'_> {
         let own: Vec<String> =
             self.definition().map(|one| signature_headers(one).collect()).unwrap_or_default();
         let mut there: BTreeMap<String, Vec<&Definition>> = BTreeMap::new();
-        for definition in self.catalog.iter() {
-            for header in signature_headers(definition) {
-                let foreign = !own.contains(&header) && !COMMON.contains(&header.as_str());
-                if foreign && self.delivery.headers.first(&header).is_some() {
-                    let known = there.entry(header).or_default();
-                    if known.iter().all(|one| one.name != definition.name) {
-                        known.push(definition);
-                    }
-                }
+        let pairs =
+            self.catalog.iter().flat_map(|one| signature_headers(one).map(move |header| (header, one)));
+        let foreign = pairs.filter(|(header, _)| {
+            !own.contains(header)
+                && !COMMON.contains(&header.as_str())
+                && self.delivery.headers.first(header).is_some()
+        });
+        for (header, definition) in foreign {
+            let known = there.entry(header).or_default();
+            if known.iter().all(|one| one.name != definition.name) {
+                known.push(definition);
             }
         }
         // The rarer a header is, the more it tells.
@@ -202,58 +207,10 @@ impl Case<'_> {
         add(Cause::SignatureCase, "in lower case: something changed its case", value.to_ascii_lowercase());
         add(Cause::SignatureQuoted, "without quotes around it", unquoted);
         add(Cause::SignatureQuoted, "without white space in it", value.split_whitespace().collect());
-        let core = core(value);
-        if let Grammar::Plain { prefix, .. } = &rule.grammar {
-            let (cause, what) = match core.len() == value.len() {
-                true => (Cause::SignaturePrefix, format!("with {prefix:?} before it, which is missing")),
-                false if prefix.is_empty() => {
-                    (Cause::SignaturePrefix, "without what stands before it".to_owned())
-                }
-                false => {
-                    (Cause::SignaturePrefix, format!("with {prefix:?} before it, in place of another prefix"))
-                }
-            };
-            add(cause, &what, format!("{prefix}{core}"));
-            for (what, core) in recoded(core, rule.encoding) {
-                add(Cause::SignatureEncoding, &what, format!("{prefix}{core}"));
-            }
-        }
-        if let Grammar::Pairs { separator, assign, keys } | Grammar::Versions { separator, assign, keys } =
-            &rule.grammar
-        {
-            let key = keys.first().map_or("", String::as_str);
-            let each = |change: &dyn Fn(&str, &str) -> String| {
-                let items =
-                    value.split(separator.as_str()).map(|item| match item.split_once(assign.as_str()) {
-                        Some((name, text)) if text.len() >= CORE_MIN => change(name, text),
-                        None if item.len() >= CORE_MIN => change("", item),
-                        _ => item.to_owned(),
-                    });
-                items.collect::<Vec<_>>().join(separator)
-            };
-            let named = each(&|_, text| format!("{key}{assign}{text}"));
-            add(
-                Cause::OtherVersion,
-                &format!("under the name {key:?}, which its signature does not have"),
-                named,
-            );
-            for encoding in 0..recoded("", rule.encoding).len() {
-                let mut what = String::new();
-                let value = value.split(separator.as_str()).map(|item| {
-                    let (name, text) = item.split_once(assign.as_str()).unwrap_or(("", item));
-                    let changed = (text.len() >= CORE_MIN)
-                        .then(|| recoded(text, rule.encoding))
-                        .and_then(|all| all.into_iter().nth(encoding));
-                    match changed {
-                        Some((told, text)) if !text.is_empty() => {
-                            what = told;
-                            format!("{name}{assign}{text}")
-                        }
-                        _ => item.to_owned(),
-                    }
-                });
-                let value = value.collect::<Vec<_>>().join(separator);
-                add(Cause::SignatureEncoding, &what, value);
+        match &rule.grammar {
+            Grammar::Plain { prefix, .. } => all.extend(plain(value, prefix, rule.encoding)),
+            Grammar::Pairs { separator, assign, keys } | Grammar::Versions { separator, assign, keys } => {
+                all.extend(listed(value, (separator, assign), keys, rule.encoding));
             }
         }
         all.retain(|one| one.value != value && !one.value.is_empty());
@@ -303,6 +260,55 @@ impl Case<'_> {
         let what = shape(last);
         Cause::SignatureMalformed.found(format!("{name} holds {} characters, {what}", value.len()), advice)
     }
+}
+
+/// A signature after another prefix than the scheme's, and in other encodings.
+fn plain(value: &str, prefix: &str, encoding: Encoding) -> Vec<Rewritten> {
+    let core = core(value);
+    let what = match core.len() == value.len() {
+        true => format!("with {prefix:?} before it, which is missing"),
+        false if prefix.is_empty() => "without what stands before it".to_owned(),
+        false => format!("with {prefix:?} before it, in place of another prefix"),
+    };
+    let bare = Rewritten { cause: Cause::SignaturePrefix, what, value: format!("{prefix}{core}") };
+    let recoded = recoded(core, encoding).into_iter().filter(|(_, core)| !core.is_empty());
+    let recoded = recoded.map(|(what, core)| Rewritten {
+        cause: Cause::SignatureEncoding,
+        what,
+        value: format!("{prefix}{core}"),
+    });
+    std::iter::once(bare).chain(recoded).collect()
+}
+
+/// Several items under another name than the scheme's, and in other encodings.
+fn listed(
+    value: &str,
+    (separator, assign): (&str, &str),
+    keys: &[String],
+    encoding: Encoding,
+) -> Vec<Rewritten> {
+    let key = keys.first().map_or("", String::as_str);
+    let each = |change: &dyn Fn(&str, &str) -> Option<String>| {
+        let item = |item: &str| {
+            let (name, text) = item.split_once(assign).unwrap_or(("", item));
+            let changed = (text.len() >= CORE_MIN).then(|| change(name, text)).flatten();
+            changed.unwrap_or_else(|| item.to_owned())
+        };
+        value.split(separator).map(item).collect::<Vec<_>>().join(separator)
+    };
+    let named = Rewritten {
+        cause: Cause::OtherVersion,
+        what: format!("under the name {key:?}, which its signature does not have"),
+        value: each(&|_, text| Some(format!("{key}{assign}{text}"))),
+    };
+    let recoded = recoded("", encoding).into_iter().enumerate().map(|(index, (what, _))| {
+        let again = |name: &str, text: &str| {
+            let (_, text) = recoded(text, encoding).into_iter().nth(index)?;
+            (!text.is_empty()).then(|| format!("{name}{assign}{text}"))
+        };
+        Rewritten { cause: Cause::SignatureEncoding, what, value: each(&again) }
+    });
+    std::iter::once(named).chain(recoded).collect()
 }
 
 /// A value changed in one way.
