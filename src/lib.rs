@@ -32,6 +32,7 @@
 //! - [`keeper`]: which of the two ways a gateway has.
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
+//! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -76,6 +77,7 @@ pub mod sink;
 pub mod accept;
 pub mod capture;
 pub mod confirm;
+pub mod diagnose;
 pub mod keeper;
 pub mod lanes;
 pub mod operate;

@@ -52,6 +52,12 @@ struct ByOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceCause {
+    source: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BySource {
     source: String,
 }
@@ -89,6 +95,7 @@ pub struct Metrics {
     pub(super) registry: Registry,
     account: Arc<Account>,
     rejected: Family<SourceReason, Counter>,
+    causes: Family<SourceCause, Counter>,
     duration: Family<BySource, Histogram>,
     secrets: Family<SourceSecret, Counter>,
     invalid: Family<BySource, Counter>,
@@ -129,6 +136,7 @@ impl Metrics {
             registry: Registry::default(),
             account: Arc::default(),
             rejected: Family::default(),
+            causes: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
             secrets: Family::default(),
             invalid: Family::default(),
@@ -157,6 +165,8 @@ impl Metrics {
         let registry = self.registry.sub_registry_with_prefix("hookgate");
         registry.register_collector(Box::new(Scrape(Arc::clone(&self.account))));
         registry.register("rejected", "Requests refused, by exact reason", self.rejected.clone());
+        let help = "Refused deliveries that were looked at, by the cause that was found";
+        registry.register("reject_causes", help, self.causes.clone());
         let help = "Time from the last byte of a request's head to its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.duration.clone());
         let help = "Verified deliveries, by label of the secret that verified them";
@@ -238,6 +248,11 @@ impl Metrics {
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))
+    }
+
+    /// A refused delivery of `source` was looked at, and this cause found.
+    pub fn explained(&self, source: &str, cause: &'static str) {
+        self.causes.get_or_create(&SourceCause { source: source.to_owned(), cause }).inc();
     }
 
     /// The counts of a source whose keys are fetched.
@@ -377,6 +392,7 @@ mod tests {
         // A family shows once it has a member.
         metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
         metrics.relay("rabbitmq").lag("shop").observe(0.1);
+        metrics.explained("shop", "unknown");
         metrics.set_oldest("shop", Duration::ZERO);
         metrics.key_fetches("shop").count(KeyFetch::Fetched);
         metrics.visits().count(Visit::Done);

@@ -61,8 +61,28 @@ pub struct SenderFacts {
     pub retries: Option<Span>,
     /// Longest body that it sends, where that is more than usual.
     pub body_bytes_max: Option<ByteSize>,
+    /// Whether it never sends an event again: what is refused is lost.
+    #[serde(default)]
+    pub never_retries: bool,
+    /// How long it waits for an answer.
+    pub timeout: Option<Span>,
+    /// What it takes as success, such as `2xx`.
+    pub success: Option<String>,
+    /// When it tries again.
+    pub schedule: Option<String>,
+    /// When it gives up on an endpoint.
+    pub disables: Option<String>,
+    /// Addresses that it sends from: networks, or the URL of a list.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What goes wrong with it.
+    #[serde(default)]
+    pub pitfalls: Vec<String>,
     /// What an operator should know.
     pub notes: Option<String>,
+    /// Keys of this file, or phrases, that no source of the provider's own confirmed.
+    #[serde(default)]
+    pub unverified: Vec<String>,
 }
 
 /// A setting that the provider's scheme leaves to the source.

@@ -31,6 +31,7 @@ mod confirm;
 mod crash;
 mod dedup;
 mod events;
+mod explain;
 mod faults;
 mod fetched;
 mod forms;
