@@ -13,6 +13,8 @@ mod completions;
 mod consume;
 mod demo;
 mod events;
+mod explain;
+mod fetching;
 mod gateway;
 mod healthcheck;
 mod http;

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::handshake::{AnswerDefinition, HandshakeDefinition};
+use super::key::KeyDefinition;
 use super::token::JwtDefinition;
 use crate::units::{ByteSize, Span};
 
@@ -60,8 +61,28 @@ pub struct SenderFacts {
     pub retries: Option<Span>,
     /// Longest body that it sends, where that is more than usual.
     pub body_bytes_max: Option<ByteSize>,
+    /// Whether it never sends an event again: what is refused is lost.
+    #[serde(default)]
+    pub never_retries: bool,
+    /// How long it waits for an answer.
+    pub timeout: Option<Span>,
+    /// What it takes as success, such as `2xx`.
+    pub success: Option<String>,
+    /// When it tries again.
+    pub schedule: Option<String>,
+    /// When it gives up on an endpoint.
+    pub disables: Option<String>,
+    /// Addresses that it sends from: networks, or the URL of a list.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What goes wrong with it.
+    #[serde(default)]
+    pub pitfalls: Vec<String>,
     /// What an operator should know.
     pub notes: Option<String>,
+    /// Keys of this file, or phrases, that no source of the provider's own confirmed.
+    #[serde(default)]
+    pub unverified: Vec<String>,
 }
 
 /// A setting that the provider's scheme leaves to the source.
@@ -164,6 +185,9 @@ pub struct SchemeDefinition {
     /// How the key is made from the secret's text; default `utf8`, and `public-key` where the secrets are public keys.
     #[serde(default)]
     pub secret: String,
+    /// Which key signed, and where keys are fetched from.
+    #[serde(default)]
+    pub key: KeyDefinition,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
     #[serde(default)]
     pub signed: Vec<String>,
@@ -191,9 +215,6 @@ pub struct SchemeDefinition {
     /// What a token's claims must say.
     #[serde(default)]
     pub jwt: JwtDefinition,
-    /// Which of a source's keys a delivery names.
-    #[serde(default)]
-    pub key: KeyDefinition,
     /// Public secrets for tests: a source that has one does not start.
     #[serde(default)]
     pub known_secrets: Vec<String>,
@@ -209,14 +230,6 @@ pub struct SchemeDefinition {
     /// Settings that only this scheme has.
     #[serde(default)]
     pub settings: BTreeMap<String, SettingDefinition>,
-}
-
-/// Which of a source's keys a delivery names.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyDefinition {
-    /// The place of the key's id.
-    pub id: Option<String>,
 }
 
 /// Whether an empty body may be signed.

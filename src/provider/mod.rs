@@ -10,7 +10,9 @@ mod demands;
 mod event;
 mod filler;
 mod handshake;
+mod key;
 mod origin;
+mod pinned;
 mod proof;
 mod rules;
 mod scheme;
@@ -21,11 +23,14 @@ mod token;
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SettingDefinition,
+    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SchemeDefinition, SenderFacts,
+    SettingDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
-pub use handshake::{Captured, EventAnswer, HandshakeAnswer, Handshakes, Made, Mint};
+pub use handshake::{Captured, EventAnswer, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint};
+pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
+pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, EqualRule, Jws, KeyForm, MatchingRule, SignatureRule,
     TimeSource, TimeUnit, TimestampRule,
