@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::accept::{Accepted, Policy};
+use crate::batch::{self, Cut};
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
@@ -82,12 +83,15 @@ impl Pipeline {
         }
         within_limit(source)?;
         let key = EventKey::derive(&source.name, &verified);
-        if !wanted(source, key.event_type()) {
-            return Ok(Answer::Filtered);
-        }
+        let split = match split(source, &verified, &key) {
+            None if !wanted(source, key.event_type()) => return Ok(Answer::Filtered),
+            Some(Cut::Unwanted) => return Ok(Answer::Filtered),
+            Some(Cut::Parts(split)) => Some(split),
+            None | Some(Cut::Whole(_)) => None,
+        };
         let (invalid, policy) = schema_verdict(source, &verified, &key);
         let message_id = key.keys().message_id;
-        let event = Event::new(&source.name, verified, key, invalid);
+        let event = Event::new(&source.name, verified, key, invalid).in_parts(split);
         let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
     }
@@ -117,6 +121,20 @@ fn within_limit(source: &Source) -> Result<(), Refused> {
         }
         Some(Ok(())) | None => Ok(()),
     }
+}
+
+/// How the body is cut, where the source splits. What cannot be cut is wanted whatever its type: nobody can say what is in it.
+fn split(source: &Source, verified: &Verified, key: &EventKey) -> Option<Cut> {
+    if !source.split {
+        return None;
+    }
+    let cut = batch::cut(&source.name, verified, key, &source.events)?;
+    if let Cut::Whole(why) = cut {
+        source.metrics.unsplit();
+        tracing::warn!(source = %source.name, message_id = %key.keys().message_id, %why,
+            "a delivery is relayed whole though its source splits");
+    }
+    Some(cut)
 }
 
 fn wanted(source: &Source, event_type: &str) -> bool {

@@ -44,6 +44,8 @@ pub struct Source {
     pub limit: Option<Limit>,
     /// Event types that are wanted; empty for all.
     pub events: Vec<String>,
+    /// Whether a delivery with several events is handed over in parts.
+    pub split: bool,
     /// Schemas of its provider; `None` where the stage is off.
     pub schemas: Option<Arc<Schemas>>,
     /// What becomes of invalid payloads.

@@ -13,13 +13,16 @@ use crate::freshness::Tolerance;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
 use crate::provider::secret::Secret;
-use crate::provider::{Catalog, Definition, Problem, Scheme};
+use crate::provider::{Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
+
+/// And for the parts of a split one beside their names.
+const PARTS_OVERHEAD: u64 = 128 << 10;
 
 /// A source of the configuration, with its provider's scheme and keys.
 pub struct Plan {
@@ -106,6 +109,7 @@ impl Planner<'_> {
         };
         self.horizon(&scheme);
         self.events(&path, source, &scheme);
+        self.split(&path, source, &scheme);
         let scheme = self.origin(name, scheme);
         let keys = self.keys(&path, name, &scheme)?;
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
@@ -172,9 +176,18 @@ impl Planner<'_> {
 
     /// Filtering by type needs a type.
     fn events(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
-        if !source.events.is_empty() && scheme.event.types().is_empty() {
+        let by_element = source.split && scheme.batch.as_ref().is_some_and(Batch::tells_types);
+        if !source.events.is_empty() && scheme.event.types().is_empty() && !by_element {
             let allowed = "an empty list: this scheme tells no event type (generic: set settings.type)";
             self.report.error(path.key("events"), format!("{} type(s)", source.events.len()), allowed);
+        }
+    }
+
+    /// Parts need a provider that says where they are.
+    fn split(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
+        if source.split && scheme.batch.is_none() {
+            let allowed = format!("false: the file of provider {:?} has no [batch], so a request of it is one event", scheme.provider);
+            self.report.error(path.key("split"), "true", allowed);
         }
     }
 
@@ -208,10 +221,14 @@ impl Planner<'_> {
             .or(definition.sender.body_bytes_max)
             .unwrap_or(settings.ingress.body_bytes_max);
         let segment = settings.journal.segment_bytes;
-        let most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
+        let mut most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
+        if source.split {
+            // A record of parts also has their names, which may be as long as the body, and where they are.
+            most = most.saturating_sub(PARTS_OVERHEAD) / 2;
+        }
         if bytes.bytes() > most && settings.journal.ack == Ack::Journal {
             let allowed =
-                format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB");
+                format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB{}", if source.split { ", and half of that where a source splits" } else { "" });
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
         bytes.as_usize()
@@ -269,6 +286,7 @@ pub fn source(
         tolerance,
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
+        split: source.split,
         schemas: plan.schemas,
         on_invalid: match source.on_invalid {
             config::OnInvalid::Route => OnInvalid::Route,

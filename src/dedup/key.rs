@@ -50,6 +50,16 @@ impl EventKey {
         self.keys
     }
 
+    /// The identity of one element of the event's body: by the values of its own proved `id` where it has one, else by
+    /// this event's identity and its place.
+    pub fn of_element(&self, source: &str, scheme: &str, id: &[String], index: u32) -> Digest {
+        let named = |kind: &str| Parts::new(source, scheme, kind);
+        match id {
+            [] => named("element").add(&self.keys.message_id.0).add(&index.to_le_bytes()).finish(),
+            id => id.iter().fold(named("item"), |parts, value| parts.add(value.as_bytes())).finish(),
+        }
+    }
+
     /// The provider's id; empty where it gave none.
     pub fn event_id(&self) -> &str {
         &self.event_id

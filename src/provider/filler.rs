@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::build::Check;
 use super::definition::{
-    Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
+    BatchDefinition, Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
 };
 use super::template::Template;
 
@@ -105,6 +105,12 @@ impl Filler {
         if let Some(digest) = &mut scheme.body_digest {
             digest.from = self.text(&digest.from);
         }
+        let batch = |batch: &BatchDefinition| BatchDefinition {
+            each: self.text(&batch.each),
+            id: self.places(&batch.id),
+            event_type: self.places(&batch.event_type),
+        };
+        scheme.batch = raw.batch.as_ref().or(definition.batch.as_ref()).map(batch);
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
         scheme
     }

@@ -3,6 +3,7 @@
 //! [`Definition`] is the file's form; [`Scheme`] is one of its schemes, checked and with a source's settings
 //! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
 
+mod batch;
 mod build;
 mod catalog;
 mod definition;
@@ -16,6 +17,7 @@ mod scheme;
 pub mod secret;
 mod template;
 
+pub use batch::{Batch, ItemNames};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};

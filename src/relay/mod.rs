@@ -5,6 +5,8 @@
 
 mod backoff;
 mod inbox;
+mod parts;
+mod progress;
 mod raise;
 mod run;
 mod settle;

@@ -69,6 +69,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         tolerance: Tolerance { past, future: past },
         limit: None,
         events: Vec::new(),
+        split: false,
         schemas: None,
         on_invalid: OnInvalid::Route,
         policy,
