@@ -76,7 +76,12 @@ fn parts(
         let element = text.get(span.clone()).unwrap_or_default();
         let names = rule.names(verified.delivery(), element);
         if wanted.is_empty() || wanted.contains(&names.event_type) {
-            split.parts.push(part(source, verified, key, (index as u32, span.start as u32..span.end as u32, names)));
+            split.parts.push(part(
+                source,
+                verified,
+                key,
+                (index as u32, span.start as u32..span.end as u32, names),
+            ));
         }
     }
     let names = split.parts.iter().map(|part| part.event_id.len() + part.event_type.len()).sum::<usize>();

@@ -186,7 +186,10 @@ impl Planner<'_> {
     /// Parts need a provider that says where they are.
     fn split(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
         if source.split && scheme.batch.is_none() {
-            let allowed = format!("false: the file of provider {:?} has no [batch], so a request of it is one event", scheme.provider);
+            let allowed = format!(
+                "false: the file of provider {:?} has no [batch], so a request of it is one event",
+                scheme.provider
+            );
             self.report.error(path.key("split"), "true", allowed);
         }
     }
@@ -227,8 +230,10 @@ impl Planner<'_> {
             most = most.saturating_sub(PARTS_OVERHEAD) / 2;
         }
         if bytes.bytes() > most && settings.journal.ack == Ack::Journal {
-            let allowed =
-                format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB{}", if source.split { ", and half of that where a source splits" } else { "" });
+            let allowed = format!(
+                "at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB{}",
+                if source.split { ", and half of that where a source splits" } else { "" }
+            );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
         bytes.as_usize()

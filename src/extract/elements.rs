@@ -25,11 +25,7 @@ pub enum NoElements {
 ///
 /// # Errors
 /// Where there is no such array, or it is longer.
-pub fn elements(
-    text: &[u8],
-    pointer: Option<&Pointer>,
-    max: usize,
-) -> Result<Vec<Range<usize>>, NoElements> {
+pub fn elements(text: &[u8], pointer: Option<&Pointer>, max: usize) -> Result<Vec<Range<usize>>, NoElements> {
     let span = match pointer {
         None => 0..text.len(),
         Some(pointer) => {
@@ -81,16 +77,26 @@ mod tests {
     #[test]
     fn elements_are_the_bytes_between_the_commas() {
         assert_eq!(texts(" [ {\"a\": 1 } ,\n\"é\",[ ]] ", "").unwrap(), ["{\"a\": 1 }", "\"é\"", "[ ]"]);
-        assert_eq!(texts("{\"a\":[0],\"a\":{\"b\":[1 , 2.0]}}", "/a/b").unwrap(), ["1", "2.0"], "the last key");
+        assert_eq!(
+            texts("{\"a\":[0],\"a\":{\"b\":[1 , 2.0]}}", "/a/b").unwrap(),
+            ["1", "2.0"],
+            "the last key"
+        );
         assert_eq!(texts("[]", "").unwrap(), Vec::<&str>::new());
         assert_eq!(texts("[1,2,3]", "").unwrap().len(), 3);
     }
 
     #[test]
     fn what_is_no_array_has_none() {
-        for (text, pointer) in
-            [("{}", ""), ("", ""), ("[1", ""), ("[1] x", ""), ("{\"a\":{}}", "/a"), ("{}", "/a"), ("\u{feff}[1]", "")]
-        {
+        for (text, pointer) in [
+            ("{}", ""),
+            ("", ""),
+            ("[1", ""),
+            ("[1] x", ""),
+            ("{\"a\":{}}", "/a"),
+            ("{}", "/a"),
+            ("\u{feff}[1]", ""),
+        ] {
             assert_eq!(texts(text, pointer), Err(NoElements::NoArray), "{text}");
         }
         assert_eq!(elements(b"[\"\xff\"]", None, 3), Err(NoElements::NoArray));

@@ -10,7 +10,8 @@ mod pick;
 
 pub use elements::{NoElements, elements};
 pub use form::{
-    decoded as form_decoded, encoded as form_encoded, field_span as form_field_span, fields as form_fields, sorted as form_sorted,
+    decoded as form_decoded, encoded as form_encoded, field_span as form_field_span, fields as form_fields,
+    sorted as form_sorted,
 };
 pub use json::{Found, Pointer, find};
 pub use pick::Pick;

@@ -173,7 +173,11 @@ impl Metrics {
         registry.register_with_unit("relay_lag", help, Unit::Seconds, self.lags.0.clone());
         let help = "Age of the oldest event that is not confirmed";
         registry.register_with_unit("relay_oldest_age", help, Unit::Seconds, self.oldest.clone());
-        registry.register("published", "Attempts to publish a message, by outcome; a split delivery is several messages", self.published.clone());
+        registry.register(
+            "published",
+            "Attempts to publish a message, by outcome; a split delivery is several messages",
+            self.published.clone(),
+        );
         let help = "Time from a publish to its confirm";
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());

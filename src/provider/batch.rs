@@ -125,11 +125,7 @@ fn scalar(element: &[u8]) -> Option<Cow<'_, str>> {
 
 impl Check {
     /// The rule of a batch; `covered` tells what the signature covers.
-    pub(super) fn batch(
-        &mut self,
-        raw: &BatchDefinition,
-        covered: &dyn Fn(&Pick) -> bool,
-    ) -> Option<Batch> {
+    pub(super) fn batch(&mut self, raw: &BatchDefinition, covered: &dyn Fn(&Pick) -> bool) -> Option<Batch> {
         let (field, pointer) = match array(&raw.each) {
             Ok(place) => place,
             Err(allowed) => {
@@ -160,7 +156,8 @@ impl Reader<'_> {
     }
 
     fn place(&mut self, key: &str, when: &str, text: Option<String>) -> Option<ItemPlace> {
-        let pieces = if when.contains('{') { self.pieces(when) } else { self.piece(when).map(|piece| vec![piece]) };
+        let pieces =
+            if when.contains('{') { self.pieces(when) } else { self.piece(when).map(|piece| vec![piece]) };
         let pieces = pieces.map_err(|allowed| self.check.add(key, &format!("{when:?}"), &allowed)).ok()?;
         let signed = pieces.iter().all(|piece| match piece {
             Piece::Literal(_) => true,
@@ -197,9 +194,9 @@ impl Reader<'_> {
                 self.pointers.push(Pointer::parse(pointer)?);
                 Ok(Piece::Item(self.pointers.len() - 1))
             }
-            None => Pick::parse(place)
-                .map(Piece::Place)
-                .map_err(|allowed| format!("item:/pointer within an element, or a place of the delivery: {allowed}")),
+            None => Pick::parse(place).map(Piece::Place).map_err(|allowed| {
+                format!("item:/pointer within an element, or a place of the delivery: {allowed}")
+            }),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::build::Check;
 use super::definition::{
-    BatchDefinition, Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
+    BatchDefinition, Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition,
+    SettingDefinition,
 };
 use super::template::Template;
 

@@ -10,23 +10,24 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::opened::{Change, Follows, Opened};
 use super::run::WATERMARK_STEP;
 use super::waiting::Waiting;
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::event::{Event, Sequence};
+use crate::event::{Event, Sequence, Split};
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
-use crate::sink::inbox::{Again, Leases, Token};
+use crate::sink::inbox::{Again, Item, Leases, NotGranted, Token};
 use crate::sink::{Attempt, Message};
 use crate::tasks;
 
 /// Leases that may run at once.
 const LEASES_MAX: usize = 10_000;
-/// Bytes of bodies in one answer, beyond its first event.
+/// Bytes of bodies in one answer, beyond its first event, or its last part of a split one.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// Longest pause of one who waits before another look, whatever the lanes and leases say.
@@ -88,16 +89,52 @@ impl Drop for Held<'_> {
     }
 }
 
+/// The answer to one claim, while it is put together.
+struct Answer {
+    leased: Vec<Leased>,
+    /// Of their bodies.
+    bytes: u64,
+    max: usize,
+    now: Duration,
+    until: Duration,
+}
+
+impl Answer {
+    fn has_room(&self) -> bool {
+        self.leased.len() < self.max && self.bytes < ANSWER_BYTES_MAX
+    }
+
+    fn add(&mut self, one: Leased) {
+        self.bytes += one.message.body().len() as u64;
+        self.leased.push(one);
+        failpoint::reach(Point::RelayLeaseAfter);
+    }
+}
+
 struct Out {
     leases: Leases,
-    /// The entries behind the leases.
+    /// The entries behind the leases of whole records.
     entries: HashMap<Sequence, Taken>,
+    /// And behind those of parts.
+    opened: Opened,
 }
 
 impl Out {
     /// Whether the token is for an event of `source`: a worker answers for the source that it calls only.
     fn belongs(&self, token: Token, source: &str) -> bool {
-        self.entries.get(&token.sequence()).is_some_and(|taken| *taken.source == *source)
+        let Item { sequence, part } = token.item();
+        let taken = if part == 0 { self.entries.get(&sequence) } else { self.opened.taken(sequence) };
+        taken.is_some_and(|taken| *taken.source == *source)
+    }
+
+    /// Grants one lease and notes what is out by it.
+    fn grant(&mut self, item: Item, until: Duration, attempt: u32) -> Result<(Token, u32), NotGranted> {
+        let grant = self.leases.grant(item, until, attempt)?;
+        failpoint::reach(Point::RelayLeaseBefore);
+        if let Some(at) = place(item) {
+            self.opened.give(item.sequence, at);
+        }
+        Ok((grant.token, grant.attempt))
     }
 }
 
@@ -125,7 +162,11 @@ pub struct Inbox<D: Disk> {
 impl<D: Disk> Inbox<D> {
     /// An inbox with no leases; an event is offered `max_attempts` times before it is poison.
     pub fn new(parts: InboxParts<D>, max_attempts: u32) -> Self {
-        let out = Out { leases: Leases::new(LEASES_MAX, max_attempts), entries: HashMap::new() };
+        let out = Out {
+            leases: Leases::new(LEASES_MAX, max_attempts),
+            entries: HashMap::new(),
+            opened: Opened::default(),
+        };
         Self { parts, out: Mutex::new(out), waiting: Waiting::new() }
     }
 
@@ -175,31 +216,41 @@ impl<D: Disk> Inbox<D> {
     async fn take(&self, source: &Arc<str>, wanted: Wanted) -> Result<(Vec<Leased>, Duration), InboxError> {
         self.expire();
         let now = self.parts.clock.monotonic();
-        let max = wanted.max.min(self.out().leases.room());
-        let (mut bytes, limit) = (0, self.parts.limits.get(source));
+        let (max, open) = {
+            let out = self.out();
+            (wanted.max.min(out.leases.room()), out.opened.offers(source, now).1)
+        };
+        // Parts of what is open already are older than anything in the lane.
+        let left = max.saturating_sub(open);
+        let (mut bytes, mut events, limit) = (0, 0, self.parts.limits.get(source));
+        let size = self.out().opened.size(source);
         let mut limited = Ok(());
         let mut allow = |_: &Arc<str>, entry: &Entry| {
-            let fits = bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX;
-            bytes += entry.bytes;
+            let fits = events < left && (bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX);
+            (bytes, events) = (bytes + entry.bytes, events + size);
             limited = if fits { limit.map_or(Ok(()), Limit::take) } else { Ok(()) };
             fits && limited.is_ok()
         };
-        let turn = Turn { max, bytes: u64::MAX, shared: false, only: Some(source), now };
+        let turn = Turn { max: left, bytes: u64::MAX, shared: false, only: Some(source), now };
         let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow)?;
         let mut held = Held { lanes: &self.parts.lanes, taken, now };
         self.raise(&held.taken).await?;
-        let leased = self.lease(mem::take(&mut held.taken), now, wanted.lease);
+        let mut answer = Answer { leased: Vec::new(), bytes: 0, max, now, until: now + wanted.lease };
+        self.lease_open(source, &mut answer);
+        mem::take(&mut held.taken).into_iter().for_each(|taken| self.lease(taken, &mut answer));
         let look = match limited {
             Err(pause) => pause,
             Ok(()) => self.next_look(source, now, max == 0),
         };
-        Ok((leased, look.clamp(LOOK_MIN, LOOK_MAX)))
+        Ok((answer.leased, look.clamp(LOOK_MIN, LOOK_MAX)))
     }
 
     /// How long until the lane of `source` may have an event; `full` where no lease could be granted for it.
     fn next_look(&self, source: &Arc<str>, now: Duration, full: bool) -> Duration {
         let lane = if full { None } else { self.parts.lanes.next_look(source, now) };
-        let next = lane.into_iter().chain(self.out().leases.next_end()).min();
+        let out = self.out();
+        let part = if full { None } else { out.opened.next(source, now) };
+        let next = lane.into_iter().chain(part).chain(out.leases.next_end()).min();
         next.map_or(LOOK_MAX, |at| at.saturating_sub(now))
     }
 
@@ -220,44 +271,104 @@ impl<D: Disk> Inbox<D> {
         Ok(())
     }
 
-    fn lease(&self, taken: Vec<Taken>, now: Duration, lease: Duration) -> Vec<Leased> {
-        let until = now + lease;
-        let mut leased = Vec::with_capacity(taken.len());
-        for taken in taken {
-            let sequence = taken.entry.sequence;
-            let event: Event = match self.parts.reader.read(sequence, taken.entry.position) {
-                Ok(Some(event)) => event,
-                Ok(None) => {
-                    self.parts.lanes.ended(&taken, Mark::Dropped, now);
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%error, %sequence, "a record cannot be read; it is put aside");
-                    self.parts.lanes.put_back(taken, Back::Aside(until, Why::Delayed), now);
-                    continue;
-                }
-            };
-            let mut out = self.out();
-            match out.leases.grant(sequence, until, taken.entry.attempts.saturating_add(1)) {
-                Ok(grant) => {
-                    failpoint::reach(Point::RelayLeaseBefore);
-                    let attempt = Attempt {
-                        possible_duplicate: taken.entry.attempted,
-                        redelivery: event.envelope().redelivery,
-                        replay: taken.entry.replay,
-                    };
-                    out.entries.insert(sequence, taken);
-                    let message = Message::new(&event, sequence, attempt);
-                    leased.push(Leased { token: grant.token, attempt: grant.attempt, message });
-                    failpoint::reach(Point::RelayLeaseAfter);
-                }
-                Err(_) => {
-                    drop(out);
-                    self.parts.lanes.put_back(taken, Back::Untried, now);
-                }
+    /// Leases parts of split records of which others are out.
+    fn lease_open(&self, source: &str, answer: &mut Answer) {
+        let (open, _) = self.out().opened.offers(source, answer.now);
+        for sequence in open {
+            let position = self.out().opened.taken(sequence).map(|taken| taken.entry.position);
+            let Some(position) = position.filter(|_| answer.has_room()) else { return };
+            match self.parts.reader.read(sequence, position) {
+                Ok(event) => event.iter().for_each(|event| self.lease_parts(sequence, event, answer)),
+                Err(error) => tracing::error!(%error, %sequence, "a record cannot be read; its parts wait"),
             }
         }
-        leased
+    }
+
+    /// Leases a record that was taken out of its lane, or parts of it.
+    fn lease(&self, taken: Taken, answer: &mut Answer) {
+        let (sequence, now) = (taken.entry.sequence, answer.now);
+        if !answer.has_room() {
+            self.parts.lanes.put_back(taken, Back::Untried, now);
+            return;
+        }
+        match self.parts.reader.read(sequence, taken.entry.position) {
+            Ok(Some(event)) => match event.split() {
+                None => self.lease_whole(taken, &event, answer),
+                Some(split) => {
+                    self.out().opened.open(taken, split.parts.len());
+                    self.lease_parts(sequence, &event, answer);
+                    let follows = self.out().opened.close(sequence, now);
+                    self.follow(follows);
+                }
+            },
+            Ok(None) => self.parts.lanes.ended(&taken, Mark::Dropped, now),
+            Err(error) => {
+                tracing::error!(%error, %sequence, "a record cannot be read; it is put aside");
+                self.parts.lanes.put_back(taken, Back::Aside(answer.until, Why::Delayed), now);
+            }
+        }
+    }
+
+    fn lease_whole(&self, taken: Taken, event: &Event, answer: &mut Answer) {
+        let sequence = taken.entry.sequence;
+        let mut out = self.out();
+        let granted = out.grant(sequence.into(), answer.until, taken.entry.attempts.saturating_add(1));
+        let Ok((token, attempt)) = granted else {
+            drop(out);
+            self.parts.lanes.put_back(taken, Back::Untried, answer.now);
+            return;
+        };
+        let kind = Attempt {
+            possible_duplicate: taken.entry.attempted,
+            redelivery: event.envelope().redelivery,
+            replay: taken.entry.replay,
+        };
+        out.entries.insert(sequence, taken);
+        drop(out);
+        answer.add(Leased { token, attempt, message: Message::new(event, sequence, kind) });
+    }
+
+    /// Leases as many parts of an open record as the answer has room for.
+    fn lease_parts(&self, sequence: Sequence, event: &Event, answer: &mut Answer) {
+        let Some(split) = event.split() else { return };
+        let text = split.text(event.body());
+        let ready = self.out().opened.ready(sequence, answer.now);
+        let replay = self.out().opened.taken(sequence).is_some_and(|taken| taken.entry.replay);
+        for (at, stage) in ready {
+            let Some(part) = split.parts.get(at).filter(|_| answer.has_room()) else { return };
+            let item = Item { sequence, part: at as u32 + 1 };
+            let granted = self.out().grant(item, answer.until, stage.failures.saturating_add(1));
+            let Ok((token, attempt)) = granted else { continue };
+            let kind = Attempt {
+                possible_duplicate: stage.attempted,
+                redelivery: event.envelope().redelivery,
+                replay,
+            };
+            let message = Message::part(event, part, &Split::element(&text, part), sequence, kind);
+            answer.add(Leased { token, attempt, message });
+        }
+    }
+
+    /// What follows for a split record of which nothing is out any more.
+    fn follow(&self, follows: Option<Follows>) {
+        let now = self.parts.clock.monotonic();
+        match follows {
+            None => {}
+            Some(Follows::Back(taken, back)) => self.parts.lanes.put_back(taken, back, now),
+            Some(Follows::End(taken, mark)) => self.end(taken, mark),
+        }
+    }
+
+    /// Ends a record by a mark, which nobody waits for.
+    fn end(&self, taken: Taken, mark: Mark) {
+        let durable = self.parts.acceptor.mark(vec![(taken.entry.sequence, mark)]);
+        let (lanes, now) = (Arc::clone(&self.parts.lanes), self.parts.clock.monotonic());
+        // Not before: the lane may read the journal again at any time, and would offer it.
+        drop(tasks::task(async move {
+            if durable.await.is_ok() {
+                lanes.ended(&taken, mark, now);
+            }
+        }));
     }
 
     /// Ends the lives of events of `source` whose work is done; yields once that is durable.
@@ -267,19 +378,32 @@ impl<D: Disk> Inbox<D> {
     pub async fn ack(&self, source: &str, tokens: &[Token]) -> Result<Counted, InboxError> {
         let now = self.parts.clock.monotonic();
         let (mut counted, mut ended) = (Vec::with_capacity(tokens.len()), Vec::new());
+        let mut follows = Vec::new();
         {
             let mut out = self.out();
             for token in tokens {
                 let acked = if out.belongs(*token, source) { out.leases.ack(*token, now).ok() } else { None };
-                let done = acked.and_then(|sequence| out.entries.remove(&sequence));
-                counted.push(done.is_some());
-                ended.extend(done);
+                counted.push(acked.is_some());
+                let Some(item) = acked else { continue };
+                match place(item) {
+                    None => ended.extend(out.entries.remove(&item.sequence)),
+                    Some(at) => follows.extend(out.opened.change((item.sequence, at), Change::Done, now)),
+                }
+            }
+        }
+        if counted.contains(&true) {
+            failpoint::reach(Point::RelayAckBefore);
+        }
+        for follows in follows {
+            match follows {
+                Follows::End(taken, Mark::Confirmed) => ended.push(taken),
+                other => self.follow(Some(other)),
             }
         }
         if ended.is_empty() {
+            self.waiting.freed.notify_waiters();
             return Ok(counted);
         }
-        failpoint::reach(Point::RelayAckBefore);
         self.waiting.freed.notify_waiters();
         let marks = ended.iter().map(|taken| (taken.entry.sequence, Mark::Confirmed)).collect();
         let (durable, lanes) = (self.parts.acceptor.mark(marks), Arc::clone(&self.parts.lanes));
@@ -327,12 +451,13 @@ impl<D: Disk> Inbox<D> {
         let now = self.parts.clock.monotonic();
         for token in tokens {
             let mut out = self.out();
-            let undone = out.leases.undo(*token, now).ok();
-            let taken = undone.and_then(|sequence| out.entries.remove(&sequence));
+            let Ok(item) = out.leases.undo(*token, now) else { continue };
+            let follows = match place(item) {
+                None => out.entries.remove(&item.sequence).map(|taken| Follows::Back(taken, Back::Untried)),
+                Some(at) => out.opened.change((item.sequence, at), Change::Undone, now),
+            };
             drop(out);
-            if let Some(taken) = taken {
-                self.parts.lanes.put_back(taken, Back::Untried, now);
-            }
+            self.follow(follows);
         }
         self.waiting.freed.notify_waiters();
     }
@@ -348,27 +473,48 @@ impl<D: Disk> Inbox<D> {
     /// `perhaps_done` where the worker never answered: it may have done the work.
     fn bring_back(&self, again: Again, perhaps_done: bool) {
         self.waiting.freed.notify_waiters();
-        match again {
-            Again::Offer { sequence, attempt, not_before } => {
-                let Some(mut taken) = self.out().entries.remove(&sequence) else { return };
-                taken.entry.attempts = attempt.saturating_sub(1);
-                taken.entry.attempted |= perhaps_done;
-                let now = self.parts.clock.monotonic();
-                self.parts.lanes.put_back(taken, Back::Aside(not_before, Why::Delayed), now);
+        let now = self.parts.clock.monotonic();
+        let (item, change) = match again {
+            Again::Offer { item, attempt, not_before } => {
+                (item, Change::Again { attempt, not_before, perhaps_done })
             }
-            Again::Poison { sequence, attempts } => {
-                let Some(taken) = self.out().entries.remove(&sequence) else { return };
-                tracing::error!(source = %taken.source, %sequence, attempts,
-                    "workers failed on this event each time: it is poison, kept and not offered");
-                let durable = self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]);
-                let (lanes, now) = (Arc::clone(&self.parts.lanes), self.parts.clock.monotonic());
-                // Not before: the lane may read the journal again at any time, and would offer it.
-                drop(tasks::task(async move {
-                    if durable.await.is_ok() {
-                        lanes.ended(&taken, Mark::Poisoned, now);
-                    }
-                }));
+            Again::Poison { item, attempts } => {
+                tracing::error!(sequence = %item.sequence, part = item.part, attempts,
+                    "workers failed on this event each time: it is poison, kept and not offered"
+                );
+                (item, Change::Poison)
             }
+        };
+        let mut out = self.out();
+        let follows = match place(item) {
+            None => out.entries.remove(&item.sequence).map(|taken| of_whole(taken, change)),
+            Some(at) => out.opened.change((item.sequence, at), change, now),
+        };
+        drop(out);
+        self.follow(follows);
+        // Another part may be offered again while its record is not in the lane.
+        let source = self.out().opened.taken(item.sequence).map(|taken| Arc::clone(&taken.source));
+        if let Some(source) = source {
+            self.parts.lanes.arrivals(&source).notify_one();
         }
+    }
+}
+
+/// Which part an item is, from 0; none for a whole record.
+fn place(item: Item) -> Option<usize> {
+    item.part.checked_sub(1).map(|at| at as usize)
+}
+
+/// What follows for a record that was out as a whole.
+fn of_whole(mut taken: Taken, change: Change) -> Follows {
+    match change {
+        Change::Again { attempt, not_before, perhaps_done } => {
+            taken.entry.attempts = attempt.saturating_sub(1);
+            taken.entry.attempted |= perhaps_done;
+            Follows::Back(taken, Back::Aside(not_before, Why::Delayed))
+        }
+        Change::Undone => Follows::Back(taken, Back::Untried),
+        Change::Done => Follows::End(taken, Mark::Confirmed),
+        Change::Poison => Follows::End(taken, Mark::Poisoned),
     }
 }

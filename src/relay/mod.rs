@@ -5,6 +5,7 @@
 
 mod backoff;
 mod inbox;
+mod opened;
 mod parts;
 mod progress;
 mod raise;

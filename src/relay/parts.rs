@@ -87,7 +87,12 @@ impl<D: Disk> Relay<D> {
     ///
     /// # Errors
     /// Where the sink takes nothing in; the record is back in its lane then.
-    pub(super) async fn set_out(&mut self, one: Loaded, split: Arc<Split>, reserved: usize) -> Result<(), ()> {
+    pub(super) async fn set_out(
+        &mut self,
+        one: Loaded,
+        split: Arc<Split>,
+        reserved: usize,
+    ) -> Result<(), ()> {
         let Loaded { mut taken, event } = one;
         let parts = split.parts.len();
         self.parts.lanes.weigh(&mut taken, parts);

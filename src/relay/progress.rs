@@ -97,7 +97,11 @@ mod tests {
         assert_eq!(progress.recall(&waiting, 2), stages);
         assert!(progress.recall(&waiting, 2).iter().all(|stage| stage.attempted && !stage.done));
         progress.keep(&mut waiting, stages);
-        assert_eq!(progress.recall(&entry(1), 2), [Stage::default(); 2], "an entry out of the journal begins anew");
+        assert_eq!(
+            progress.recall(&entry(1), 2),
+            [Stage::default(); 2],
+            "an entry out of the journal begins anew"
+        );
         assert_eq!(progress.parts, 0);
     }
 

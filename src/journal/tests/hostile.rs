@@ -58,7 +58,8 @@ fn split() -> impl Strategy<Value = Option<Split>> {
 
 /// Bytes of an envelope with some changed, or any bytes.
 fn heads() -> impl Strategy<Value = Vec<u8>> {
-    let damaged = (facts(), split(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), any::<usize>());
+    let damaged =
+        (facts(), split(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), any::<usize>());
     let damaged = damaged.prop_map(|(facts, split, changes, cut)| {
         let mut head = Vec::new();
         envelope::put(&mut head, &Event::restore(facts, Bytes::new()).in_parts(split));
