@@ -11,8 +11,8 @@ use crate::verify::Verified;
 
 /// Elements that one delivery is split into, at most.
 pub const ELEMENTS_MAX: usize = 1_000;
-/// How much longer than the body the names of all elements may be: a record has room for so much.
-pub const NAMES_BYTES_MAX: usize = 64 << 10;
+/// Ids and types of all elements together, in bytes: a record has room for so much.
+pub const NAMES_BYTES_MAX: usize = 256 << 10;
 
 /// What becomes of a delivery whose source splits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Unsplit {
     /// The array is too long.
     #[error("its array has more than {ELEMENTS_MAX} elements")]
     TooMany,
-    /// The ids and types of its elements are longer than the body.
+    /// The ids and types of its elements are too long.
     #[error("the ids and types of its elements do not fit into a record")]
     LongNames,
 }
@@ -87,7 +87,7 @@ fn parts(
     let names = split.parts.iter().map(|part| part.event_id.len() + part.event_type.len()).sum::<usize>();
     match split.parts.is_empty() {
         true => Ok(Cut::Unwanted),
-        false if names > body.len() + NAMES_BYTES_MAX => Err(Unsplit::LongNames),
+        false if names > NAMES_BYTES_MAX => Err(Unsplit::LongNames),
         false => Ok(Cut::Parts(split)),
     }
 }

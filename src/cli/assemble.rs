@@ -21,8 +21,8 @@ use crate::verify::{Key, Verifier};
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
 
-/// And for the parts of a split one beside their names.
-const PARTS_OVERHEAD: u64 = 128 << 10;
+/// And for the parts of a split one: what names each of them, and where it is.
+const PARTS_OVERHEAD: u64 = 384 << 10;
 
 /// A source of the configuration, with its provider's scheme and keys.
 pub struct Plan {
@@ -226,13 +226,12 @@ impl Planner<'_> {
         let segment = settings.journal.segment_bytes;
         let mut most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
         if source.split {
-            // A record of parts also has their names, which may be as long as the body, and where they are.
-            most = most.saturating_sub(PARTS_OVERHEAD) / 2;
+            most = most.saturating_sub(PARTS_OVERHEAD);
         }
         if bytes.bytes() > most && settings.journal.ack == Ack::Journal {
             let allowed = format!(
                 "at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB{}",
-                if source.split { ", and half of that where a source splits" } else { "" }
+                if source.split { ", and 384 KiB where a source splits" } else { "" }
             );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }

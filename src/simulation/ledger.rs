@@ -163,7 +163,8 @@ impl Ledger {
         *attempts += 1;
         let first_of_part = *attempts == 1;
         let first = !self.first_life.contains_key(&sequence);
-        let since = *self.first_life.entry(sequence).or_insert(if seen.marked { u32::MAX } else { self.life });
+        let since =
+            *self.first_life.entry(sequence).or_insert(if seen.marked { u32::MAX } else { self.life });
         if self.held.contains(&sequence) && !self.ordered.contains(&sequence) {
             return Err(format!("event {sequence} is held, and was published"));
         }

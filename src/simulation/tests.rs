@@ -179,7 +179,8 @@ fn what_a_failed_sync_left_in_the_cache_is_written_again_before_anybody_is_answe
     for source in 0..3 {
         let mut world = scripted(&runtime);
         world.start().unwrap();
-        let fact = Fact { source, retries: true, items: Vec::new(), ..Fact::fresh(0, false, &mut Random::new(7)) };
+        let fact =
+            Fact { source, retries: true, items: Vec::new(), ..Fact::fresh(0, false, &mut Random::new(7)) };
         world.fact(fact).unwrap();
         // The write holds, its sync does not: the sender gets a 503, and the gateway ends.
         world.disk.fail_in(2);

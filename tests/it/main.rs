@@ -20,6 +20,7 @@ mod services;
 
 mod account;
 mod admin;
+mod batches;
 mod bodies;
 mod cli;
 mod cli_tools;
