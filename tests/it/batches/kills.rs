@@ -21,9 +21,9 @@ fn a_kill_between_the_elements_loses_none_and_doubles_none_without_a_mark() {
     for (point, passed) in KILLS {
         let vhost = broker.vhost();
         let setup = with_rabbitmq(&broker.url(&vhost)).set("sink", "max_in_flight = 16");
-        let setup = setup.failpoint("relay.publish.before", "pause");
+        let setup = setup.failpoint("relay.raise.before", "pause");
         let mut gateway = connected(setup);
-        // Nothing is published until all is kept.
+        // Nothing is published until all is kept, and no watermark says that it might have been.
         let counts = [1, 40, 2, 60, 7];
         let sent: Vec<String> =
             counts.iter().flat_map(|count| send(&gateway, &format!("{point}_{count}"), *count)).collect();

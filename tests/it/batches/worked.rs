@@ -9,7 +9,7 @@ fn inbox() -> Gateway {
 }
 
 fn confirmed(gateway: &Gateway) -> f64 {
-    gateway.metric("hookgate_events_confirmed", &[("source", "bulk")])
+    Scrape::read(&gateway.metrics()).term("events_confirmed")
 }
 
 #[test]
