@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::accept::{Accepted, Policy};
-use crate::batch::{self, Cut};
+use crate::batch::Cut;
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
@@ -83,8 +83,8 @@ impl Pipeline {
         }
         within_limit(source)?;
         let key = EventKey::derive(&source.name, &verified);
-        let split = match split(source, &verified, &key) {
-            None if !wanted(source, key.event_type()) => return Ok(Answer::Filtered),
+        let split = match source.cut(&verified, &key) {
+            None if !source.wants(key.event_type()) => return Ok(Answer::Filtered),
             Some(Cut::Unwanted) => return Ok(Answer::Filtered),
             Some(Cut::Parts(split)) => Some(split),
             None | Some(Cut::Whole(_)) => None,
@@ -121,24 +121,6 @@ fn within_limit(source: &Source) -> Result<(), Refused> {
         }
         Some(Ok(())) | None => Ok(()),
     }
-}
-
-/// How the body is cut, where the source splits. What cannot be cut is wanted whatever its type: nobody can say what is in it.
-fn split(source: &Source, verified: &Verified, key: &EventKey) -> Option<Cut> {
-    if !source.split {
-        return None;
-    }
-    let cut = batch::cut(&source.name, verified, key, &source.events)?;
-    if let Cut::Whole(why) = cut {
-        source.metrics.unsplit();
-        tracing::warn!(source = %source.name, message_id = %key.keys().message_id, %why,
-            "a delivery is relayed whole though its source splits");
-    }
-    Some(cut)
-}
-
-fn wanted(source: &Source, event_type: &str) -> bool {
-    source.events.is_empty() || source.events.iter().any(|wanted| wanted == event_type)
 }
 
 /// Why the payload is not valid, if so; a source that refuses such still answers a known event as a duplicate.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::accept::Policy;
+use crate::batch::{self, Cut};
+use crate::dedup::key::EventKey;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
 use crate::schema::Schemas;
-use crate::verify::Verifier;
+use crate::verify::{Verified, Verifier};
 
 /// What becomes of payloads that are not valid by their schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,4 +58,22 @@ pub struct Source {
     pub statuses: Statuses,
     /// Its counts.
     pub metrics: SourceMetrics,
+}
+
+impl Source {
+    /// Whether events of this type are wanted.
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|wanted| wanted == event_type)
+    }
+
+    /// How a body is cut, where this source splits. What cannot be cut counts as wanted: nobody can say what is in it.
+    pub fn cut(&self, verified: &Verified, key: &EventKey) -> Option<Cut> {
+        let cut = if self.split { batch::cut(&self.name, verified, key, &self.events) } else { None };
+        if let Some(Cut::Whole(why)) = cut {
+            self.metrics.unsplit();
+            tracing::warn!(source = %self.name, message_id = %key.keys().message_id, %why,
+                "a delivery is relayed whole though its source splits");
+        }
+        cut
+    }
 }

@@ -10,25 +10,24 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::lease::{ANSWER_BYTES_MAX, Answer};
 use super::opened::{Change, Follows, Opened};
 use super::run::WATERMARK_STEP;
 use super::waiting::Waiting;
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::event::{Event, Sequence, Split};
+use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
+use crate::sink::Message;
 use crate::sink::inbox::{Again, Item, Leases, NotGranted, Token};
-use crate::sink::{Attempt, Message};
 use crate::tasks;
 
 /// Leases that may run at once.
 const LEASES_MAX: usize = 10_000;
-/// Bytes of bodies in one answer, beyond its first event, or its last part of a split one.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// Longest pause of one who waits before another look, whatever the lanes and leases say.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -89,34 +88,12 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The answer to one claim, while it is put together.
-struct Answer {
-    leased: Vec<Leased>,
-    /// Of their bodies.
-    bytes: u64,
-    max: usize,
-    now: Duration,
-    until: Duration,
-}
-
-impl Answer {
-    fn has_room(&self) -> bool {
-        self.leased.len() < self.max && self.bytes < ANSWER_BYTES_MAX
-    }
-
-    fn add(&mut self, one: Leased) {
-        self.bytes += one.message.body().len() as u64;
-        self.leased.push(one);
-        failpoint::reach(Point::RelayLeaseAfter);
-    }
-}
-
-struct Out {
-    leases: Leases,
+pub(super) struct Out {
+    pub(super) leases: Leases,
     /// The entries behind the leases of whole records.
-    entries: HashMap<Sequence, Taken>,
+    pub(super) entries: HashMap<Sequence, Taken>,
     /// And behind those of parts.
-    opened: Opened,
+    pub(super) opened: Opened,
 }
 
 impl Out {
@@ -128,7 +105,12 @@ impl Out {
     }
 
     /// Grants one lease and notes what is out by it.
-    fn grant(&mut self, item: Item, until: Duration, attempt: u32) -> Result<(Token, u32), NotGranted> {
+    pub(super) fn grant(
+        &mut self,
+        item: Item,
+        until: Duration,
+        attempt: u32,
+    ) -> Result<(Token, u32), NotGranted> {
         let grant = self.leases.grant(item, until, attempt)?;
         failpoint::reach(Point::RelayLeaseBefore);
         if let Some(at) = place(item) {
@@ -154,7 +136,7 @@ pub struct InboxParts<D: Disk> {
 
 /// The inbox of all sources.
 pub struct Inbox<D: Disk> {
-    parts: InboxParts<D>,
+    pub(super) parts: InboxParts<D>,
     out: Mutex<Out>,
     waiting: Waiting,
 }
@@ -170,7 +152,7 @@ impl<D: Disk> Inbox<D> {
         Self { parts, out: Mutex::new(out), waiting: Waiting::new() }
     }
 
-    fn out(&self) -> MutexGuard<'_, Out> {
+    pub(super) fn out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -271,86 +253,8 @@ impl<D: Disk> Inbox<D> {
         Ok(())
     }
 
-    /// Leases parts of split records of which others are out.
-    fn lease_open(&self, source: &str, answer: &mut Answer) {
-        let (open, _) = self.out().opened.offers(source, answer.now);
-        for sequence in open {
-            let position = self.out().opened.taken(sequence).map(|taken| taken.entry.position);
-            let Some(position) = position.filter(|_| answer.has_room()) else { return };
-            match self.parts.reader.read(sequence, position) {
-                Ok(event) => event.iter().for_each(|event| self.lease_parts(sequence, event, answer)),
-                Err(error) => tracing::error!(%error, %sequence, "a record cannot be read; its parts wait"),
-            }
-        }
-    }
-
-    /// Leases a record that was taken out of its lane, or parts of it.
-    fn lease(&self, taken: Taken, answer: &mut Answer) {
-        let (sequence, now) = (taken.entry.sequence, answer.now);
-        if !answer.has_room() {
-            self.parts.lanes.put_back(taken, Back::Untried, now);
-            return;
-        }
-        match self.parts.reader.read(sequence, taken.entry.position) {
-            Ok(Some(event)) => match event.split() {
-                None => self.lease_whole(taken, &event, answer),
-                Some(split) => {
-                    self.out().opened.open(taken, split.parts.len());
-                    self.lease_parts(sequence, &event, answer);
-                    let follows = self.out().opened.close(sequence, now);
-                    self.follow(follows);
-                }
-            },
-            Ok(None) => self.parts.lanes.ended(&taken, Mark::Dropped, now),
-            Err(error) => {
-                tracing::error!(%error, %sequence, "a record cannot be read; it is put aside");
-                self.parts.lanes.put_back(taken, Back::Aside(answer.until, Why::Delayed), now);
-            }
-        }
-    }
-
-    fn lease_whole(&self, taken: Taken, event: &Event, answer: &mut Answer) {
-        let sequence = taken.entry.sequence;
-        let mut out = self.out();
-        let granted = out.grant(sequence.into(), answer.until, taken.entry.attempts.saturating_add(1));
-        let Ok((token, attempt)) = granted else {
-            drop(out);
-            self.parts.lanes.put_back(taken, Back::Untried, answer.now);
-            return;
-        };
-        let kind = Attempt {
-            possible_duplicate: taken.entry.attempted,
-            redelivery: event.envelope().redelivery,
-            replay: taken.entry.replay,
-        };
-        out.entries.insert(sequence, taken);
-        drop(out);
-        answer.add(Leased { token, attempt, message: Message::new(event, sequence, kind) });
-    }
-
-    /// Leases as many parts of an open record as the answer has room for.
-    fn lease_parts(&self, sequence: Sequence, event: &Event, answer: &mut Answer) {
-        let Some(split) = event.split() else { return };
-        let text = split.text(event.body());
-        let ready = self.out().opened.ready(sequence, answer.now);
-        let replay = self.out().opened.taken(sequence).is_some_and(|taken| taken.entry.replay);
-        for (at, stage) in ready {
-            let Some(part) = split.parts.get(at).filter(|_| answer.has_room()) else { return };
-            let item = Item { sequence, part: at as u32 + 1 };
-            let granted = self.out().grant(item, answer.until, stage.failures.saturating_add(1));
-            let Ok((token, attempt)) = granted else { continue };
-            let kind = Attempt {
-                possible_duplicate: stage.attempted,
-                redelivery: event.envelope().redelivery,
-                replay,
-            };
-            let message = Message::part(event, part, &Split::element(&text, part), sequence, kind);
-            answer.add(Leased { token, attempt, message });
-        }
-    }
-
     /// What follows for a split record of which nothing is out any more.
-    fn follow(&self, follows: Option<Follows>) {
+    pub(super) fn follow(&self, follows: Option<Follows>) {
         let now = self.parts.clock.monotonic();
         match follows {
             None => {}

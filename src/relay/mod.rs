@@ -5,6 +5,7 @@
 
 mod backoff;
 mod inbox;
+mod lease;
 mod opened;
 mod parts;
 mod progress;

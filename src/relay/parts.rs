@@ -260,6 +260,8 @@ impl Way {
             Next::Mark(_) => {
                 failpoint::reach(Point::RelayConfirmAfter);
                 stage.done = true;
+                // What gets on is not punished for what other parts met.
+                self.taken.entry.attempts = 0;
             }
             Next::Retry(wait) => {
                 self.suspected |= matches!(confirmation, Confirmation::ChannelClosed { .. });
