@@ -3,6 +3,7 @@
 //!
 //! `HOOKGATE_IT_BATCHES` makes the long run longer.
 
+mod confirmed;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod worked;
