@@ -99,9 +99,15 @@ pub(super) struct Out {
 impl Out {
     /// Whether the token is for an event of `source`: a worker answers for the source that it calls only.
     fn belongs(&self, token: Token, source: &str) -> bool {
-        let Item { sequence, part } = token.item();
-        let taken = if part == 0 { self.entries.get(&sequence) } else { self.opened.taken(sequence) };
-        taken.is_some_and(|taken| *taken.source == *source)
+        self.taken(token.item()).is_some_and(|taken| *taken.source == *source)
+    }
+
+    /// The entry behind a lease.
+    fn taken(&self, item: Item) -> Option<&Taken> {
+        match item.part {
+            0 => self.entries.get(&item.sequence),
+            _ => self.opened.taken(item.sequence),
+        }
     }
 
     /// Grants one lease and notes what is out by it.
@@ -382,25 +388,22 @@ impl<D: Disk> Inbox<D> {
             Again::Offer { item, attempt, not_before } => {
                 (item, Change::Again { attempt, not_before, perhaps_done })
             }
-            Again::Poison { item, attempts } => {
-                tracing::error!(sequence = %item.sequence, part = item.part, attempts,
-                    "workers failed on this event each time: it is poison, kept and not offered"
-                );
-                (item, Change::Poison)
-            }
+            Again::Poison { item, .. } => (item, Change::Poison),
         };
         let mut out = self.out();
+        let Some(source) = out.taken(item).map(|taken| Arc::clone(&taken.source)) else { return };
+        if let Again::Poison { attempts, .. } = again {
+            tracing::error!(%source, sequence = %item.sequence, part = item.part, attempts,
+                "workers failed on this event each time: it is poison, kept and not offered");
+        }
         let follows = match place(item) {
             None => out.entries.remove(&item.sequence).map(|taken| of_whole(taken, change)),
             Some(at) => out.opened.change((item.sequence, at), change, now),
         };
         drop(out);
         self.follow(follows);
-        // Another part may be offered again while its record is not in the lane.
-        let source = self.out().opened.taken(item.sequence).map(|taken| Arc::clone(&taken.source));
-        if let Some(source) = source {
-            self.parts.lanes.arrivals(&source).notify_one();
-        }
+        // A part may be offered again while others keep its record out of the lane.
+        self.parts.lanes.arrivals(&source).notify_one();
     }
 }
 
