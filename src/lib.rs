@@ -17,6 +17,7 @@
 //!   place here that does I/O: keys that a provider publishes.
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
+//! - [`batch`]: a body with several events cut into parts, where a source splits.
 //! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
 //!
 //! # Stores and outlets (never import each other)
@@ -62,6 +63,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod units;
 
+pub mod batch;
 pub mod event;
 pub mod extract;
 pub mod freshness;

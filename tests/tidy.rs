@@ -34,7 +34,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "units",
         ],
     ),
-    (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
+    (1, &["batch", "dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
     (
         3,

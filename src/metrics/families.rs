@@ -99,6 +99,7 @@ pub struct Metrics {
     duration: Family<BySource, Histogram>,
     secrets: Family<SourceSecret, Counter>,
     invalid: Family<BySource, Counter>,
+    unsplit: Family<BySource, Counter>,
     clock_offset: Family<BySource, Float>,
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
@@ -140,6 +141,7 @@ impl Metrics {
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
             secrets: Family::default(),
             invalid: Family::default(),
+            unsplit: Family::default(),
             clock_offset: Family::default(),
             key_fetches: Family::default(),
             visits: Family::default(),
@@ -173,6 +175,8 @@ impl Metrics {
         registry.register("secret_used", help, self.secrets.clone());
         let help = "Verified deliveries whose payload is not valid by its schema";
         registry.register("invalid", help, self.invalid.clone());
+        let help = "Deliveries of a source that splits, relayed whole because they hold no array of 1 to 1000 elements";
+        registry.register("unsplit", help, self.unsplit.clone());
         let help = "This clock minus the signed time of the last delivery with a good signature";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, self.clock_offset.clone());
         let help = "Fetches of keys, by what came of them";
@@ -199,7 +203,11 @@ impl Metrics {
         registry.register_with_unit("relay_lag", help, Unit::Seconds, self.lags.0.clone());
         let help = "Age of the oldest event that is not confirmed";
         registry.register_with_unit("relay_oldest_age", help, Unit::Seconds, self.oldest.clone());
-        registry.register("published", "Attempts to publish, by outcome", self.published.clone());
+        registry.register(
+            "published",
+            "Attempts to publish a message, by outcome; a split delivery is several messages",
+            self.published.clone(),
+        );
         let help = "Time from a publish to its confirm";
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());
@@ -242,6 +250,7 @@ impl Metrics {
             account: Arc::clone(&self.account),
             row: self.account.row(source),
             invalid: self.invalid.get_or_create(&BySource { source: source.to_owned() }).clone(),
+            unsplit: self.unsplit.get_or_create(&BySource { source: source.to_owned() }).clone(),
             reasons: Reject::ALL.map(|reject| (reject, reason(reject))).into(),
             dedup: [dedup("new"), dedup("twin"), dedup("held"), dedup("duplicate")],
             secrets: secrets.map(used).collect(),

@@ -35,6 +35,8 @@ pub struct Definition {
     /// Where the event's id and type are.
     #[serde(default)]
     pub event: EventDefinition,
+    /// Where the events are in a request that holds several.
+    pub batch: Option<BatchDefinition>,
     /// What goes on to the workers beside the body.
     #[serde(default)]
     pub forward: ForwardDefinition,
@@ -114,6 +116,20 @@ pub struct EventDefinition {
     /// JSON pointers to values that differ between deliveries of one event, left out of the body's digest.
     #[serde(default)]
     pub volatile: Vec<String>,
+}
+
+/// Where the events are in a request that holds several, and what names each of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchDefinition {
+    /// The array: `json:/events`, `json:` (the whole body) or `form:NAME > json:/pointer`.
+    pub each: String,
+    /// A place such as `item:/id` within an element, or several; also put together, as `{item:/a}:{item:/b}`.
+    #[serde(default)]
+    pub id: Places,
+    /// A place or several, likewise.
+    #[serde(default, rename = "type")]
+    pub event_type: Places,
 }
 
 /// Places of which the first that holds a value counts: one as text, or a list.
@@ -222,6 +238,8 @@ pub struct SchemeDefinition {
     pub timestamp: Option<TimestampDefinition>,
     /// Where this scheme has id and type elsewhere than the provider's other schemes.
     pub event: Option<EventDefinition>,
+    /// Where this scheme has the events of a request elsewhere than the provider's other schemes.
+    pub batch: Option<BatchDefinition>,
     /// Handshakes that only this scheme has; they are tried first.
     #[serde(default)]
     pub handshakes: Vec<HandshakeDefinition>,

@@ -3,6 +3,7 @@
 //! [`Definition`] is the file's form; [`Scheme`] is one of its schemes, checked and with a source's settings
 //! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
 
+mod batch;
 mod build;
 mod catalog;
 mod definition;
@@ -20,6 +21,7 @@ pub mod secret;
 mod template;
 mod token;
 
+pub use batch::{Batch, ItemNames};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{

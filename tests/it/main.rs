@@ -22,6 +22,7 @@ mod services;
 mod account;
 mod admin;
 mod answers;
+mod batches;
 mod bodies;
 mod captured;
 mod cli;
