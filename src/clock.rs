@@ -22,6 +22,17 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// Reads the date of RFC 2822, which that of HTTP is too: `Thu, 09 Oct 2025 08:53:20 GMT`.
+    pub fn from_rfc2822(text: &str) -> Option<Self> {
+        jiff::fmt::rfc2822::parse(text).ok().map(|at| Self(at.timestamp().as_millisecond()))
+    }
+
+    /// As the date of HTTP, which is one of RFC 2822: to the second, in GMT.
+    pub fn to_http_date(self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap_or_default()
+    }
+
     /// From whole seconds since the epoch; saturates at the ends of the range.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))

@@ -97,6 +97,8 @@ pub struct Envelope {
     pub headers: Vec<(String, String)>,
     /// True where the scheme proves the sender but does not cover the body (token, Basic, Bearer).
     pub source_authenticated: bool,
+    /// True where nothing at all is proved, as the source's configuration says that it may be.
+    pub unauthenticated: bool,
     /// Why the payload is not valid by its schema; such an event is relayed as `invalid.<source>`.
     pub invalid: Option<String>,
     /// The first event with the same content, where this one is its twin.
@@ -119,7 +121,9 @@ impl Event {
     /// the key that was derived from that proof. `invalid` is why its schema does not hold, if so.
     pub fn new(source: &Arc<str>, verified: Verified, key: EventKey, invalid: Option<String>) -> Self {
         let scheme = verified.scheme();
-        let (provider, source_authenticated) = (scheme.provider.as_str().into(), !scheme.covers_body());
+        let provider = scheme.provider.as_str().into();
+        let unauthenticated = verified.unauthenticated();
+        let source_authenticated = !verified.covers_body() && !unauthenticated;
         let mut headers = kept(&scheme.forward, &verified.delivery().headers);
         headers.extend(query(&verified.delivery().target).filter(|_| scheme.forward_query));
         let secret = Arc::clone(verified.secret());
@@ -138,6 +142,7 @@ impl Event {
             content_type,
             headers,
             source_authenticated,
+            unauthenticated,
             invalid,
             twin_of: None,
             held: false,

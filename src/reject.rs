@@ -32,6 +32,8 @@ pub enum Reject {
     SignatureMismatch,
     /// A header or value that the scheme demands beside the signature is missing.
     CompanionMissing,
+    /// Such a value is there, and not one that the scheme allows.
+    CompanionWrong,
     /// The time that the scheme signs is missing.
     TimestampMissing,
     /// The time is not in the scheme's form.
@@ -46,6 +48,18 @@ pub enum Reject {
     BodyDigestMismatch,
     /// The fields of the body are signed, and it is no form that could have been.
     FormMalformed,
+    /// The token's header names another algorithm than the scheme's.
+    WrongAlgorithm,
+    /// A claim of the token is missing, or not what the scheme demands.
+    ClaimMismatch,
+    /// The token's own end has passed.
+    TokenExpired,
+    /// The token does not hold yet.
+    TokenPremature,
+    /// The token is for another method, path or query.
+    RequestDigestMismatch,
+    /// The delivery names a key that the source does not have, or none where one must be named.
+    UnknownKey,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
     /// A handshake's challenge is longer than what is echoed, or not text that its answer can hold.
@@ -99,7 +113,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 39] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -112,6 +126,7 @@ impl Reject {
         Self::SignatureRepeated,
         Self::SignatureMismatch,
         Self::CompanionMissing,
+        Self::CompanionWrong,
         Self::TimestampMissing,
         Self::TimestampMalformed,
         Self::Stale,
@@ -119,6 +134,12 @@ impl Reject {
         Self::BodyEmpty,
         Self::BodyDigestMismatch,
         Self::FormMalformed,
+        Self::WrongAlgorithm,
+        Self::ClaimMismatch,
+        Self::TokenExpired,
+        Self::TokenPremature,
+        Self::RequestDigestMismatch,
+        Self::UnknownKey,
         Self::NoActiveSecret,
         Self::ChallengeRefused,
         Self::SchemaInvalid,
@@ -149,6 +170,7 @@ impl Reject {
             Self::SignatureRepeated => refuse(401, "signature_invalid", "signature_repeated"),
             Self::SignatureMismatch => refuse(401, "signature_invalid", "signature_mismatch"),
             Self::CompanionMissing => refuse(401, "signature_invalid", "companion_missing"),
+            Self::CompanionWrong => refuse(401, "signature_invalid", "companion_wrong"),
             Self::TimestampMissing => refuse(401, "signature_invalid", "timestamp_missing"),
             Self::TimestampMalformed => refuse(401, "signature_invalid", "timestamp_malformed"),
             Self::Stale => refuse(401, "signature_invalid", "stale"),
@@ -156,6 +178,12 @@ impl Reject {
             Self::BodyEmpty => refuse(401, "signature_invalid", "body_empty"),
             Self::BodyDigestMismatch => refuse(401, "signature_invalid", "body_digest_mismatch"),
             Self::FormMalformed => refuse(401, "signature_invalid", "form_malformed"),
+            Self::WrongAlgorithm => refuse(401, "signature_invalid", "wrong_alg"),
+            Self::ClaimMismatch => refuse(401, "signature_invalid", "claim_mismatch"),
+            Self::TokenExpired => refuse(401, "signature_invalid", "token_expired"),
+            Self::TokenPremature => refuse(401, "signature_invalid", "token_premature"),
+            Self::RequestDigestMismatch => refuse(401, "signature_invalid", "request_digest_mismatch"),
+            Self::UnknownKey => refuse(401, "signature_invalid", "unknown_key"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
             Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
@@ -238,6 +266,12 @@ mod tests {
             Reject::NoActiveSecret,
             Reject::BodyDigestMismatch,
             Reject::FormMalformed,
+            Reject::WrongAlgorithm,
+            Reject::ClaimMismatch,
+            Reject::TokenExpired,
+            Reject::TokenPremature,
+            Reject::RequestDigestMismatch,
+            Reject::UnknownKey,
         ];
         for other in others {
             assert_eq!((other.row().status, other.row().code), (mismatch.status, mismatch.code));

@@ -322,6 +322,7 @@ mod tests {
             content_type: "application/json".to_owned(),
             headers: Vec::new(),
             source_authenticated: false,
+            unauthenticated: false,
             invalid: None,
             twin_of: None,
             held: false,

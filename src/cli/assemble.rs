@@ -13,7 +13,7 @@ use crate::freshness::Tolerance;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
 use crate::provider::secret::Secret;
-use crate::provider::{Catalog, Definition, Problem, Scheme};
+use crate::provider::{Algorithm, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier};
@@ -31,6 +31,8 @@ pub struct Plan {
     pub schemas: Option<Arc<Schemas>>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
+    /// What an operator should know of how it proves.
+    pub warnings: Vec<String>,
 }
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
@@ -107,7 +109,14 @@ impl Planner<'_> {
         self.horizon(&scheme);
         self.events(&path, source, &scheme);
         let scheme = self.origin(name, scheme);
-        let keys = self.keys(&path, name, &scheme)?;
+        let keys = self.keys(&path, name, (source, &scheme))?;
+        let short = keys.iter().filter_map(|key| Some(format!("{}: {}", key.label(), key.warning()?)));
+        let warnings: Vec<String> = scheme
+            .warnings()
+            .into_iter()
+            .chain(short)
+            .map(|text| format!("sources.{name}: {text}"))
+            .collect();
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
         let schemas = if source.schema { self.schemas(&definition.name) } else { None };
         Some(Plan {
@@ -115,6 +124,7 @@ impl Planner<'_> {
             verifier: Verifier::new(Arc::new(scheme), keys),
             schemas,
             body_bytes_max,
+            warnings,
         })
     }
 
@@ -178,7 +188,47 @@ impl Planner<'_> {
         }
     }
 
-    fn keys(&mut self, path: &KeyPath, name: &str, scheme: &Scheme) -> Option<Vec<Key>> {
+    /// A source that proves nothing must say so, and one that says so must be of a scheme that proves nothing.
+    fn unauthenticated(
+        &mut self,
+        path: &KeyPath,
+        source: &config::Source,
+        scheme: &Scheme,
+    ) -> Option<Vec<Key>> {
+        let none = scheme.algorithm == Algorithm::Unauthenticated;
+        if none && !source.unauthenticated {
+            let allowed = format!(
+                "true, where anybody who finds the URL may send events: scheme {:?} of {:?} proves nothing",
+                scheme.name, scheme.provider
+            );
+            self.report.error(path.key("unauthenticated"), "false", allowed);
+            return None;
+        }
+        if none && !source.secrets.is_empty() {
+            let found = format!("{} secret(s)", source.secrets.len());
+            self.report.error(
+                path.key("secrets"),
+                found,
+                "none: this scheme has nothing to compare them with",
+            );
+            return None;
+        }
+        Some(vec![Key::unauthenticated()])
+    }
+
+    fn keys(
+        &mut self,
+        path: &KeyPath,
+        name: &str,
+        (source, scheme): (&config::Source, &Scheme),
+    ) -> Option<Vec<Key>> {
+        if scheme.algorithm == Algorithm::Unauthenticated {
+            return self.unauthenticated(path, source, scheme);
+        }
+        if source.unauthenticated {
+            let allowed = format!("false: scheme {:?} proves its events", scheme.name);
+            self.report.error(path.key("unauthenticated"), "true", allowed);
+        }
         let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
         if secrets.is_empty() {
             self.report.error(
@@ -191,6 +241,10 @@ impl Planner<'_> {
         let mut keys = Vec::with_capacity(secrets.len());
         for (index, secret) in secrets.iter().enumerate() {
             match key(scheme, secret) {
+                Ok(key) if scheme.key_id.is_some() && key.id().is_none() => {
+                    let allowed = "the id by which deliveries name this key, such as { …, kid = \"k1\" }";
+                    self.report.error(path.key("secrets").index(index), "a key without a kid", allowed);
+                }
                 Ok(key) => keys.push(key),
                 Err(error) => {
                     let allowed = "the secret as the provider shows it";
@@ -241,6 +295,7 @@ impl Planner<'_> {
 
 fn key(scheme: &Scheme, secret: &Secret) -> Result<Key, crate::verify::KeyError> {
     let key = Key::new(scheme, secret.label(), secret.expose())?;
+    let key = key.with_id(secret.kid()).in_slot(secret.slot());
     Ok(key.valid_between(secret.not_before(), secret.not_after()))
 }
 

@@ -44,7 +44,14 @@ impl SecretArgs {
             self.secret.into_iter().map(|text| ("--secret".to_owned(), SecretPlace::Value(text.into())));
         let environment = Environment::of_process();
         let read = |(label, place)| {
-            let reference = SecretRef { place, label: Some(label), not_before: None, not_after: None };
+            let reference = SecretRef {
+                place,
+                label: Some(label),
+                kid: None,
+                slot: None,
+                not_before: None,
+                not_after: None,
+            };
             let resolved =
                 reference.resolve(&environment, 1, 1).map_err(|error| Stop::usage(error.to_string()))?;
             resolved.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));

@@ -41,12 +41,13 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
             return Ok(exit::CONFIG);
         }
     };
-    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let proofs = plans.iter().flat_map(|plan| &plan.warnings);
+    let warnings: Vec<String> = loaded.warnings.iter().chain(proofs).cloned().collect();
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if output == Output::Text {
         tell_sources(&loaded, &plans);
     }
-    let mut found =
-        json!({ "ok": true, "warnings": loaded.warnings, "sources": sources_json(&loaded, &plans) });
+    let mut found = json!({ "ok": true, "warnings": warnings, "sources": sources_json(&loaded, &plans) });
     if args.connect {
         let names = plans.into_iter().map(|plan| plan.name).collect();
         let runtime =

@@ -148,7 +148,7 @@ fn scheme_json(definition: &Definition, name: &str) -> Value {
         "name": raw.name,
         "algorithm": raw.algorithm,
         "secret": raw.secret,
-        "signature": raw.signature.from,
+        "signature": raw.signature.from.to_string(),
         "signed": raw.signed,
         "require": raw.require,
         "timestamp": tolerance,
@@ -226,7 +226,7 @@ fn scheme_text(definition: &Definition, name: &str) -> String {
     };
     fact("algorithm", raw.algorithm.clone());
     fact("secret", raw.secret.clone());
-    fact("signature", raw.signature.from.clone());
+    fact("signature", raw.signature.from.to_string());
     fact("signed", raw.signed.join("  or  "));
     fact("also needs", raw.require.join(", "));
     if let Some(time) = &raw.timestamp {

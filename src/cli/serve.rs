@@ -24,7 +24,8 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         config::LogFormat::Json => LogFormat::Json,
     };
     telemetry::start(format, log.level.as_str(), &rabbitmq::LOG_DIRECTIVES);
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let proofs = plans.iter().flat_map(|plan| &plan.warnings);
+    loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let gateway = Gateway::start(&loaded, plans)?;

@@ -23,7 +23,7 @@ use super::stages::{self, Found};
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::{Delivery, Headers};
-use crate::provider::{Catalog, Definition, Scheme};
+use crate::provider::{Algorithm, Catalog, Definition, Scheme};
 use crate::verify::{Key, Verifier};
 
 /// A request and the verdict that it must get.
@@ -73,12 +73,11 @@ struct VectorSecret {
     #[serde(default)]
     encoding: String,
     /// Which of several keys it is, where a scheme selects by that.
-    #[serde(rename = "kid")]
-    _kid: Option<IgnoredAny>,
-    #[serde(rename = "slot")]
-    _slot: Option<IgnoredAny>,
-    #[serde(rename = "cert_url")]
-    _cert_url: Option<IgnoredAny>,
+    kid: Option<String>,
+    /// The number of its signature's place, where each place has a secret of its own.
+    slot: Option<u8>,
+    /// The URL that the key was fetched from, and its id there.
+    cert_url: Option<String>,
 }
 
 /// What a vector says that its secret is; what a source makes of it, the provider file says.
@@ -261,7 +260,11 @@ impl Vector {
         let scheme = self.scheme(definition)?;
         let keys: Result<Vec<Key>, _> =
             self.secrets.iter().enumerate().map(|(at, secret)| secret.key(at, &scheme)).collect();
-        Ok(Verifier::new(Arc::new(scheme), keys?))
+        let mut keys = keys?;
+        if scheme.algorithm == Algorithm::Unauthenticated {
+            keys.push(Key::unauthenticated());
+        }
+        Ok(Verifier::new(Arc::new(scheme), keys))
     }
 
     /// The scheme under the vector's settings, as a source has it whose public URL the vector says: `public_url`
@@ -322,12 +325,13 @@ impl VectorSecret {
                 ENCODINGS.join(", ")
             ));
         }
-        let public = matches!(self.kind, SecretKind::PublicKey);
+        let public = matches!(self.kind, SecretKind::PublicKey | SecretKind::Certificate | SecretKind::Jwk);
         if public != scheme.has_public_keys() {
             let wants = if public { "no public keys" } else { "public keys" };
             return Err(format!("a secret is {:?}, and scheme {} has {wants}", self.kind, scheme.name));
         }
         Key::new(scheme, &format!("secret-{}", at + 1), self.value.as_bytes())
+            .map(|key| key.with_id(self.kid.as_deref().or(self.cert_url.as_deref())).in_slot(self.slot))
             .map_err(|error| error.to_string())
     }
 }

@@ -25,7 +25,7 @@ use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::exit;
 use crate::provider::secret::Secret;
-use crate::provider::{HandshakeAnswer, Scheme};
+use crate::provider::{Algorithm, HandshakeAnswer, Scheme};
 use crate::reject::Refused;
 use crate::verify::{Key, Verified, Verifier};
 
@@ -74,7 +74,7 @@ fn verify(args: VerifyArgs, output: Output) -> Result<u8, Stop> {
     let scheme = target.scheme_as(args.scheme.as_deref(), &args.settings)?;
     let secrets: Vec<&Secret> =
         if given.is_empty() { target.secrets().iter().collect() } else { given.iter().collect() };
-    if secrets.is_empty() {
+    if secrets.is_empty() && scheme.algorithm != Algorithm::Unauthenticated {
         return Err(Stop::usage("no secret: give --secret-env NAME, or the name of a configured source"));
     }
     let base = args.request.url.as_deref().map(|url| split(url).0.to_owned()).filter(|base| !base.is_empty());
@@ -126,9 +126,13 @@ fn judge(
     let key = |secret: &&Secret| {
         let key = Key::new(scheme, secret.label(), secret.expose());
         let key = key.map_err(|error| Stop::data(format!("{}: {error}", secret.label())))?;
+        let key = key.with_id(secret.kid()).in_slot(secret.slot());
         Ok(key.valid_between(secret.not_before(), secret.not_after()))
     };
-    let keys: Result<Vec<Key>, Stop> = secrets.iter().map(key).collect();
+    let keys: Result<Vec<Key>, Stop> = match scheme.algorithm {
+        Algorithm::Unauthenticated => Ok(vec![Key::unauthenticated()]),
+        _ => secrets.iter().map(key).collect(),
+    };
     let verifier = Verifier::new(Arc::clone(scheme), keys?);
     Ok(stages::find(&verifier, delivery, now))
 }

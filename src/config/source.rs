@@ -20,6 +20,8 @@ pub struct Source {
     pub provider: String,
     /// References to its secrets; several while one is exchanged for another. Default `[]`.
     pub secrets: Vec<SecretRef>,
+    /// Whether it takes events that nothing proves, from a scheme that has no proof. Default `false`.
+    pub unauthenticated: bool,
     /// One of the schemes that the provider's file lists. Default: the first.
     pub scheme: Option<String>,
     /// Values that the provider's file asks for, by name. Default: none.
@@ -56,6 +58,7 @@ impl Default for Source {
             path: RoutePath::default(),
             provider: String::new(),
             secrets: Vec::new(),
+            unauthenticated: false,
             scheme: None,
             settings: BTreeMap::new(),
             tolerance: Tolerance::default(),

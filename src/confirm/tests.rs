@@ -104,6 +104,7 @@ fn event(number: u8, bytes: usize) -> Event {
         content_type: String::new(),
         headers: Vec::new(),
         source_authenticated: false,
+        unauthenticated: false,
         invalid: None,
         twin_of: None,
         held: false,

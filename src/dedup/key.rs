@@ -3,14 +3,15 @@
 //! It is computed from signed bytes wherever there are any; an id that is not signed is only ever added to the
 //! digest of what is, so that a stolen id swallows nothing and a changed one is seen as a twin.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Delivery;
 use crate::event::{Digest, Keys};
-use crate::extract;
-use crate::provider::{Scheme, Template, UrlPort};
+use crate::extract::{self, Pick, Scene};
+use crate::provider::{BodyForm, EventPlace, Piece, Scheme, Template, UrlPort};
 use crate::verify::Verified;
 
 /// An event's identity, with the id and type that the provider gave it.
@@ -26,21 +27,38 @@ impl EventKey {
     pub fn derive(source: &str, verified: &Verified) -> Self {
         let scheme = verified.scheme();
         let delivery = verified.delivery();
-        let found = scheme.event.read(delivery);
+        let found = scheme.event.read(delivery, verified.claims());
         let (event_id, event_type) = (found.id, found.event_type);
         let named = |kind: &str| Parts::new(source, &scheme.name, kind);
-        let keys = if scheme.covers_body() && !found.id_signed {
+        // Where a digest of the body may be left out, what stands in such a body swallows nothing that is proved.
+        let proved = verified.covers_body() == scheme.covers_body();
+        let keys = if verified.covers_body() && !found.id_signed {
             let covered = Covered::of(scheme, delivery);
-            let unsigned = [event_id.as_bytes(), event_type.as_bytes()];
-            let event =
-                unsigned.iter().fold(named("event").add(&covered.divided()), |parts, part| parts.add(part));
+            let unsigned = named("event").add(&covered.divided());
+            let event = identity(unsigned, &event_id, &found.id_parts).add(event_type.as_bytes());
             let content = named("content").add(&covered.joined());
             Keys { message_id: event.finish(), content: Some(content.finish()) }
         } else if event_id.is_empty() {
             let digest = body_digest(scheme, &delivery.body);
-            Keys { message_id: named("body").add(&digest).finish(), content: None }
+            Keys {
+                message_id: named(if proved { "body" } else { "unproved body" }).add(&digest).finish(),
+                content: None,
+            }
         } else {
-            Keys { message_id: named("id").add(event_id.as_bytes()).finish(), content: None }
+            let kind = match (proved, found.id_parts.is_empty()) {
+                (true, true) => "id",
+                (true, false) => "ids",
+                (false, true) => "unproved id",
+                (false, false) => "unproved ids",
+            };
+            let parts = identity(named(kind), &event_id, &found.id_parts);
+            let parts = found
+                .id_place
+                .map(|place| other_ids(scheme, delivery, place))
+                .into_iter()
+                .flatten()
+                .fold(parts, |parts, id| parts.add(id.as_bytes()));
+            Keys { message_id: parts.finish(), content: None }
         };
         Self { keys, event_id: event_id.into_owned(), event_type: event_type.into_owned() }
     }
@@ -85,6 +103,34 @@ impl Parts {
     }
 }
 
+/// An id: a composite part by part, so that no two read alike whose parts differ.
+fn identity(parts: Parts, id: &str, id_parts: &[Cow<'_, str>]) -> Parts {
+    match id_parts {
+        [] => parts.add(id.as_bytes()),
+        several => several.iter().fold(parts, |parts, part| parts.add(part.as_bytes())),
+    }
+}
+
+/// Where every element of an array is signed by itself, the ids of those after the first: a delivery of two events is
+/// not the one of the first alone.
+fn other_ids(scheme: &Scheme, delivery: &Delivery, place: &EventPlace) -> Vec<String> {
+    let items: Vec<Pick> = place.picks().filter_map(|pick| scheme.item_of(pick)).collect();
+    let scene = Scene::of(delivery);
+    let Some(text) = scheme.each.as_ref().filter(|_| !items.is_empty()).and_then(|each| each.json(&scene))
+    else {
+        return Vec::new();
+    };
+    let elements = extract::elements(&text, usize::MAX).unwrap_or_default();
+    let ids = elements.iter().skip(1).flat_map(|element| {
+        let within = Scene { item: Some(element.raw()), ..scene };
+        Pick::read_all(items.iter(), &within)
+            .into_iter()
+            .map(|id| id.unwrap_or_default().into_owned())
+            .collect::<Vec<_>>()
+    });
+    ids.collect()
+}
+
 /// What the signature covers: the body, or the fields of its form, and the URL where that is signed too. The URL is
 /// the configured one with the path and query as received, whichever of its forms was signed.
 struct Covered<'d> {
@@ -97,8 +143,15 @@ struct Covered<'d> {
 impl<'d> Covered<'d> {
     fn of(scheme: &'d Scheme, delivery: &'d Delivery) -> Self {
         let signed = scheme.origin.as_ref().filter(|_| scheme.signed.iter().all(Template::covers_url));
-        let url = signed.map(|origin| [origin.text(UrlPort::Configured), &delivery.target].concat());
-        let fields = scheme.covers_form_alone().then(|| extract::form_fields(&delivery.body)).flatten();
+        let origin = signed.map_or("", |origin| origin.text(UrlPort::Configured));
+        let unescaped = |piece: &Piece| *piece == Piece::UrlUnescaped;
+        let target = match scheme.signed.iter().any(|template| template.pieces.iter().any(unescaped)) {
+            true => Cow::Owned(extract::unescaped(&delivery.target)),
+            false => Cow::Borrowed(delivery.target.as_str()),
+        };
+        let url = scheme.covers_target().then(|| [origin, &target].concat());
+        let fields = if scheme.covers_repeats() { extract::form_all_fields } else { extract::form_fields };
+        let fields = scheme.covers_form_alone().then(|| fields(&delivery.body)).flatten();
         Self { url, fields, scheme, body: &delivery.body }
     }
 
@@ -136,7 +189,18 @@ fn body_digest(scheme: &Scheme, body: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Bodies that are signed the same are the same: one that is spelled otherwise counts by what is signed of it.
 fn feed_body(scheme: &Scheme, body: &[u8], hash: &mut Sha256) {
+    let mut spelled = Cow::Borrowed(body);
+    for form in scheme.respellings() {
+        let other = match form {
+            BodyForm::Ascii => extract::spelled_ascii(&spelled).map(Cow::into_owned),
+            BodyForm::Compact => extract::spelled_compact(&spelled),
+            BodyForm::Base64 | BodyForm::Crc32 => None,
+        };
+        spelled = other.map_or(spelled, Cow::Owned);
+    }
+    let body = &*spelled;
     let mut from = 0;
     for span in volatile_spans(scheme, body) {
         hash.update(body.get(from..span.start).unwrap_or_default());
@@ -280,6 +344,59 @@ event = { id = ["json:/id", "form:id", "form:payload > json:/id", "header:X-Id"]
         assert_eq!(told("{\"id\":\"\"}"), names("h", "", false));
         assert_eq!(told("<a>&id=1</a>"), names("h", "", false));
         assert_eq!(told(""), names("h", "", false));
+    }
+
+    #[test]
+    fn a_composite_is_told_apart_part_by_part_and_spelled_bodies_are_one() {
+        let rules = r#"
+algorithm = "hmac-sha256"
+signed = ["{body:compact}"]
+event = { id = ["{json:/a}:{json:/b}", "json:/a"] }
+"#;
+        let of = |body: &str| key(rules, ("/in/x", "", body));
+        let one = of(r#"{"a":"1:2","b":"3"}"#);
+        assert_eq!(one.event_id(), "1:2:3");
+        let other = of(r#"{"a":"1","b":"2:3"}"#);
+        assert_eq!(one.event_id(), other.event_id());
+        assert_ne!(one.keys(), other.keys());
+        assert_eq!(one.keys(), of(r#"{ "b": "3", "a": "1:2", "c": 0 }"#).keys(), "the same signed id");
+        assert_eq!(of(r#"{"a":"1:2"}"#).event_id(), "1:2", "without a part there is no composite");
+        assert_ne!(of(r#"{"a":"1:2:3"}"#).keys(), one.keys());
+        let bare = rules.split_once("event").unwrap().0;
+        let of = |body: &str| key(bare, ("/in/x", "", body)).keys();
+        assert_eq!(of("{\"a\":1}"), of("{ \"a\" : 1 }"), "signed alike: a blank is no new event");
+        assert_ne!(of("{\"a\":1}"), of("{\"a\":2}"));
+    }
+
+    #[test]
+    fn a_delivery_of_two_signed_elements_is_not_that_of_the_first() {
+        let rules = r#"
+algorithm = "token"
+each = "json:/items"
+signature = { from = "item:/s", encoding = "text" }
+event = { id = "{json:/items/0/id}:{json:/items/0/n}" }
+"#;
+        let file = format!("name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n{rules}");
+        let definition: Definition = toml::from_str(&file).unwrap();
+        let scheme = Arc::new(Scheme::build(&definition, None, &BTreeMap::new()).unwrap());
+        let of = |body: &str| {
+            let (method, target, body) = ("POST".to_owned(), "/".to_owned(), body.to_owned().into());
+            let delivery = Delivery { method, target, headers: Headers::default(), body, received_at: NOW };
+            let verifier = Verifier::new(Arc::clone(&scheme), vec![Key::new(&scheme, "live", b"k").unwrap()]);
+            verifier.verify(delivery, NOW).map(|verified| EventKey::derive("shop", &verified)).ok()
+        };
+        let (one, two) = (r#"{"s":"k","id":1,"n":2}"#, r#"{"s":"k","id":3,"n":4}"#);
+        let alone = of(&format!("{{\"items\":[{one}]}}")).unwrap();
+        let both = of(&format!("{{\"items\":[{one},{two}]}}")).unwrap();
+        assert_eq!((alone.event_id(), both.event_id()), ("1:2", "1:2"));
+        assert_ne!(alone.keys(), both.keys());
+        assert_eq!(both.keys(), of(&format!("{{ \"items\": [{one}, {two}] }}")).unwrap().keys());
+        let forged = two.replace("\"k\"", "\"x\"");
+        for refused in
+            [format!("{{\"items\":[{one},{forged}]}}"), "{\"items\":[]}".to_owned(), "{}".to_owned()]
+        {
+            assert!(of(&refused).is_none(), "{refused}");
+        }
     }
 
     fn hash(parts: &[Vec<u8>]) -> Digest {

@@ -6,13 +6,20 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::multipart;
+
 /// Fields that a form may have before its sorting is refused; senders have some dozens.
 const FIELDS_MAX: usize = 10_000;
 
 /// The first field `name` of a body, decoded. `None` where there is none, or the body is plainly no form: one
-/// that begins like JSON or XML has no fields, whatever `&` and `=` its texts have in them.
+/// that begins like JSON or XML has no fields, whatever `&` and `=` its texts have in them; one that begins with
+/// `--` is a multipart body.
 pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
-    if is_other(body) { None } else { parameter(body, name) }
+    match body {
+        [b'-', b'-', ..] => multipart::field(body, name).map(Cow::Borrowed),
+        _ if is_other(body) => None,
+        _ => parameter(body, name),
+    }
 }
 
 /// The first parameter `name` of a query, decoded.
@@ -22,7 +29,7 @@ pub(super) fn parameter<'d>(text: &'d [u8], name: &str) -> Option<Cow<'d, str>> 
 
 /// Where the value of the first field `name` lies in a body, as it is written there.
 pub fn field_span(body: &[u8], name: &str) -> Option<Range<usize>> {
-    if is_other(body) {
+    if is_other(body) || body.starts_with(b"--") {
         return None;
     }
     let mut start = 0;
@@ -48,10 +55,22 @@ pub fn sorted(body: &[u8]) -> Option<String> {
     Some(fields(body)?.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
 }
 
+/// The same with equal pairs as often as they stand there.
+pub fn sorted_all(body: &[u8]) -> Option<String> {
+    Some(all_fields(body)?.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+}
+
 /// Every field's name and value, decoded: sorted by name, then by value, in the order of UTF-16 code units; a pair
 /// that stands there twice counts once. `None` where the fields are not UTF-8, since two different bodies would
 /// then read alike, or more than anybody sends.
 pub fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let mut fields = all_fields(body)?;
+    fields.dedup();
+    Some(fields)
+}
+
+/// The same with equal pairs as often as they stand there.
+pub fn all_fields(body: &[u8]) -> Option<Vec<(String, String)>> {
     let mut fields = Vec::new();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         if fields.len() == FIELDS_MAX {
@@ -63,7 +82,6 @@ pub fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
     }
     let units = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
     fields.sort_unstable_by(|a, b| units(&a.0, &b.0).then_with(|| units(&a.1, &b.1)));
-    fields.dedup();
     Some(fields)
 }
 
@@ -110,6 +128,7 @@ mod tests {
         for (body, want) in cases {
             assert_eq!(sorted(body.as_bytes()).as_deref(), Some(want), "{body}");
         }
+        assert_eq!(sorted_all(b"a=2&a=1&a=2").as_deref(), Some("a1a2a2"));
     }
 
     #[test]

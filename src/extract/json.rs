@@ -15,6 +15,24 @@ pub struct Pointer {
 }
 
 impl Pointer {
+    /// The whole JSON text.
+    pub fn root() -> Self {
+        Self { text: String::new(), steps: Vec::new() }
+    }
+
+    /// The steps below `base`, where this lies inside it.
+    pub fn below(&self, base: &Self) -> Option<&[String]> {
+        self.steps.strip_prefix(base.steps.as_slice())
+    }
+
+    /// The same, as a pointer from the element of an array at `base`: of `/items/0/id` and `/items`, `/id`, with
+    /// the element's index.
+    pub fn within(&self, base: &Self) -> Option<(usize, Self)> {
+        let (index, steps) = self.below(base)?.split_first()?;
+        let text = steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")));
+        Some((index.parse().ok()?, Self { text: text.collect(), steps: steps.to_vec() }))
+    }
+
     /// Reads `/a/b~1c/0`.
     ///
     /// # Errors
@@ -59,6 +77,16 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// The value as it is written.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether it is a number.
+    pub fn is_number(&self) -> bool {
+        self.raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    }
+
     /// The value as text: a string's characters, a number or boolean as written. `None` for null, and for
     /// objects and arrays, which are no names.
     pub fn text(&self) -> Option<Cow<'a, str>> {
@@ -79,6 +107,9 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
     let mut found = vec![None; pointers.len()];
     let active: Vec<(usize, &[String])> =
         pointers.iter().enumerate().map(|(slot, pointer)| (slot, pointer.steps.as_slice())).collect();
+    for (slot, _) in active.iter().filter(|(_, steps)| steps.is_empty()) {
+        found[*slot] = root(body);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let walk = Walk { base: body.as_ptr() as usize, active, found: &mut found };
     let whole = walk.deserialize(&mut deserializer).and_then(|()| deserializer.end());
@@ -86,6 +117,58 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
         found.iter_mut().for_each(|slot| *slot = None);
     }
     found
+}
+
+/// The whole text without the blanks around it; whether it is JSON is seen by walking it.
+fn root(body: &[u8]) -> Option<Found<'_>> {
+    let blank = |c: char| b" \t\r\n".contains(&(c as u8)) && c.is_ascii();
+    let text = std::str::from_utf8(body).ok()?;
+    let start = text.len() - text.trim_start_matches(blank).len();
+    let raw = text.trim_matches(blank);
+    Some(Found { raw, span: start..start + raw.len() })
+}
+
+/// The elements of a JSON array as they are written, and where each lies. `None` where the text is no array, or has
+/// more than `most`.
+pub fn elements(text: &str, most: usize) -> Option<Vec<Found<'_>>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let elements = Elements { base: text.as_ptr() as usize, most };
+    let found = elements.deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok().map(|()| found)
+}
+
+struct Elements {
+    base: usize,
+    most: usize,
+}
+
+impl<'a> DeserializeSeed<'a> for Elements {
+    type Value = Vec<Found<'a>>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Elements {
+    type Value = Vec<Found<'a>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {} elements", self.most)
+    }
+
+    fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+        let mut found = Vec::new();
+        while let Some(raw) = seq.next_element::<&'a RawValue>()? {
+            if found.len() == self.most {
+                return Err(serde::de::Error::invalid_length(self.most + 1, &self));
+            }
+            let raw = raw.get();
+            let start = (raw.as_ptr() as usize).saturating_sub(self.base);
+            found.push(Found { raw, span: start..start + raw.len() });
+        }
+        Ok(found)
+    }
 }
 
 struct Walk<'f, 'p, 'a> {
@@ -253,6 +336,26 @@ mod tests {
         for broken in [r#"{"a":1"#, r#"{"a":1}x"#, "", "\u{feff}{}", r#"{"a":1,}"#] {
             assert_eq!(texts(broken, &["/a"]), [None], "{broken}");
         }
+    }
+
+    #[test]
+    fn the_root_is_a_value_and_an_array_has_its_elements() {
+        let of = |body: &'static str| find(body.as_bytes(), &[&Pointer::root()]).remove(0);
+        assert_eq!(of(" \"a\"\n").unwrap().text().as_deref(), Some("a"));
+        assert_eq!(of(" [1] ").unwrap().span, 1..4);
+        assert_eq!(of("[1").map(|found| found.raw), None);
+        assert_eq!(of(""), None);
+        let text = " [ {\"a\":1} , 2,[3 ]] ";
+        let found = elements(text, 3).unwrap();
+        assert_eq!(found.iter().map(Found::raw).collect::<Vec<_>>(), ["{\"a\":1}", "2", "[3 ]"]);
+        assert!(found.iter().all(|found| &text[found.span.clone()] == found.raw));
+        assert_eq!(elements(text, 2), None);
+        assert_eq!(elements("[1]x", 9), None);
+        assert_eq!(elements("{}", 9), None);
+        let (base, deep) = (Pointer::parse("/items").unwrap(), Pointer::parse("/items/3/a~1b").unwrap());
+        assert_eq!(deep.within(&base), Some((3, Pointer::parse("/a~1b").unwrap())));
+        assert_eq!(base.within(&deep), None);
+        assert_eq!(deep.within(&Pointer::root()), None);
     }
 
     #[test]

@@ -1,14 +1,22 @@
-//! Values picked out of a delivery by name: a header, a JSON pointer, a form field, a query parameter.
+//! Values picked out of a delivery by name: a header, a JSON pointer, a form field, a query parameter, an XML path.
 //!
 //! Provider files say where a value is (`header:X-Request-Id`, `json:/data/id`); this room fetches it.
 //! A value comes back as its text; a body is read once for any number of pointers, and never printed again.
 
 mod form;
 mod json;
+mod multipart;
 mod pick;
+mod scene;
+mod spelling;
+mod xml;
 
 pub use form::{
-    encoded as form_encoded, field_span as form_field_span, fields as form_fields, sorted as form_sorted,
+    all_fields as form_all_fields, encoded as form_encoded, field_span as form_field_span,
+    fields as form_fields, sorted as form_sorted, sorted_all as form_sorted_all,
 };
-pub use json::{Found, Pointer, find};
+pub use json::{Found, Pointer, elements, find};
 pub use pick::Pick;
+pub use scene::Scene;
+pub use spelling::{ascii as spelled_ascii, compact as spelled_compact, crc32, unescaped};
+pub use xml::Path;

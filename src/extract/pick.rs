@@ -3,95 +3,235 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use super::form;
-use super::json::{self, Pointer};
+use super::json::{self, Found, Pointer};
+use super::scene::Scene;
+use super::xml;
 use crate::delivery::Delivery;
 
-/// Between a place and the pointer into the JSON that its text is.
+/// Between a place and what is looked up in its text.
 const INSIDE: &str = " > ";
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// Padding may be there or not; bits that no byte has must be zero, so that a text has one reading.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// A named place in a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
     /// `header:NAME`: the only line of that name; a repeated one is no value.
     Header(String),
-    /// `json:/pointer`: a string, number or boolean in the JSON body.
+    /// `json:/pointer`: a string, number or boolean in the JSON body; `json:` is the whole of it.
     Json(Pointer),
-    /// `form:NAME`: the first field of that name in an urlencoded body, decoded.
+    /// `form:NAME`: the first field of that name in an urlencoded or multipart body, decoded.
     Form(String),
     /// `query:NAME`: the first parameter of that name, decoded.
     Query(String),
+    /// `xml:/a/b`: the text of an element or attribute of the XML body.
+    Xml(xml::Path),
+    /// `body`: all of it, where it is text.
+    Body,
+    /// `signature:NAME`: a named value beside the signature.
+    Signature(String),
+    /// `item:/pointer`: a value within the element that is looked at.
+    Item(Pointer),
+    /// `jwt:/pointer`: a claim of the scheme's own token, once that is proved.
+    Jwt(Pointer),
+    /// `jwt-header:/pointer`: a value of the token's header.
+    JwtHeader(Pointer),
     /// `PLACE > json:/pointer`: a value in the JSON that the text at another place is.
     Inside(Box<Self>, Pointer),
+    /// `PLACE > xml:/a/b`: the same in XML.
+    InsideXml(Box<Self>, xml::Path),
+    /// `PLACE > base64`: the text that the text at another place stands for.
+    Base64(Box<Self>),
 }
 
 impl Pick {
-    /// Reads `header:…`, `json:/…`, `form:…` or `query:…`, and `… > json:/…` for JSON inside one of them.
+    /// Reads a place as it is written in provider files.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some((outer, inner)) = text.rsplit_once(INSIDE) {
-            return match (Self::parse(outer)?, Self::parse(inner)?) {
-                (outer, Self::Json(pointer)) => Ok(Self::Inside(Box::new(outer), pointer)),
-                _ => Err(allowed(text)),
+            let outer = Box::new(Self::parse(outer)?);
+            return match inner {
+                "base64" => Ok(Self::Base64(outer)),
+                inner => match Self::parse(inner)? {
+                    Self::Json(pointer) => Ok(Self::Inside(outer, pointer)),
+                    Self::Xml(path) => Ok(Self::InsideXml(outer, path)),
+                    _ => Err(allowed(text)),
+                },
             };
+        }
+        if text == "body" {
+            return Ok(Self::Body);
         }
         let Some((place, name)) = text.split_once(':') else { return Err(allowed(text)) };
         match place {
+            "jwt" => Pointer::parse(name).map(Self::Jwt),
+            "jwt-header" => Pointer::parse(name).map(Self::JwtHeader),
             "header" if is_token(name) => Ok(Self::Header(name.to_ascii_lowercase())),
+            "json" if name.is_empty() => Ok(Self::Json(Pointer::root())),
             "json" => Pointer::parse(name).map(Self::Json),
             "form" if !name.is_empty() => Ok(Self::Form(name.to_owned())),
             "query" if !name.is_empty() => Ok(Self::Query(name.to_owned())),
+            "xml" => xml::Path::parse(name).map(Self::Xml),
+            "signature" if !name.is_empty() => Ok(Self::Signature(name.to_owned())),
+            "item" if name.is_empty() => Ok(Self::Item(Pointer::root())),
+            "item" => Pointer::parse(name).map(Self::Item),
             _ => Err(allowed(text)),
         }
     }
 
     /// The value's text. `None` where it is absent, repeated in the headers, or not UTF-8.
     pub fn read<'d>(&self, delivery: &'d Delivery) -> Option<Cow<'d, str>> {
+        self.read_in(&Scene::of(delivery))
+    }
+
+    /// The same with what stands beside the delivery.
+    pub fn read_in<'d>(&self, scene: &Scene<'d>) -> Option<Cow<'d, str>> {
         match self {
-            Self::Header(name) => header(delivery, name).map(Cow::Borrowed),
-            Self::Json(pointer) => json::find(&delivery.body, &[pointer]).pop()??.text(),
-            Self::Form(name) => form::field(&delivery.body, name),
-            Self::Query(name) => form::parameter(delivery.query().as_bytes(), name),
+            Self::Header(name) => header(scene.delivery, name).map(Cow::Borrowed),
+            Self::Json(_) | Self::Item(_) => self.found(scene)?.text(),
+            Self::Form(name) => form::field(&scene.delivery.body, name),
+            Self::Query(name) => form::parameter(scene.delivery.query().as_bytes(), name),
+            Self::Xml(path) => xml::find(&scene.delivery.body, &[path]).pop()?.map(Cow::Owned),
+            Self::Body => std::str::from_utf8(&scene.delivery.body).ok().map(Cow::Borrowed),
+            Self::Signature(name) => scene.named(name).map(Cow::Borrowed),
+            Self::Jwt(pointer) => json::find(scene.claims?, &[pointer]).pop()??.text(),
+            Self::JwtHeader(_) => None,
             Self::Inside(outer, pointer) => {
-                let text = outer.read(delivery)?;
+                let text = outer.read_in(scene)?;
                 let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
                 Some(Cow::Owned(value))
             }
+            Self::InsideXml(outer, path) => {
+                xml::find(outer.read_in(scene)?.as_bytes(), &[path]).pop()?.map(Cow::Owned)
+            }
+            Self::Base64(outer) => base64(&outer.read_in(scene)?).map(Cow::Owned),
         }
+    }
+
+    /// The value's text in a token's `claims` (or, for `jwt-header:`, its header), a JSON text.
+    pub fn read_claim<'c>(&self, claims: &'c [u8]) -> Option<Cow<'c, str>> {
+        match self {
+            Self::Jwt(pointer) | Self::JwtHeader(pointer) => json::find(claims, &[pointer]).pop()??.text(),
+            Self::Inside(outer, pointer) => {
+                let text = outer.read_claim(claims)?;
+                let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
+                Some(Cow::Owned(value))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is a claim of the scheme's token, or lies in the text of one.
+    pub fn is_claim(&self) -> bool {
+        match self {
+            Self::Jwt(_) => true,
+            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => outer.is_claim(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is in the header of the scheme's token.
+    pub fn is_token_header(&self) -> bool {
+        match self {
+            Self::JwtHeader(_) => true,
+            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => {
+                outer.is_token_header()
+            }
+            _ => false,
+        }
+    }
+
+    /// A value of the JSON body, or of the element that is looked at, as it is written.
+    fn found<'d>(&self, scene: &Scene<'d>) -> Option<Found<'d>> {
+        match self {
+            Self::Json(pointer) => json::find(&scene.delivery.body, &[pointer]).pop()?,
+            Self::Item(pointer) => json::find(scene.item?.as_bytes(), &[pointer]).pop()?,
+            _ => None,
+        }
+    }
+
+    /// The JSON value there as it is written, of whatever kind. `None` where there is none, or the place is not in
+    /// JSON.
+    pub fn json<'d>(&self, scene: &Scene<'d>) -> Option<Cow<'d, str>> {
+        match self {
+            Self::Json(_) | Self::Item(_) => self.found(scene).map(|found| Cow::Borrowed(found.raw())),
+            Self::Inside(outer, pointer) => {
+                let text = outer.read_in(scene)?;
+                let raw = json::find(text.as_bytes(), &[pointer]).pop()??.raw().to_owned();
+                Some(Cow::Owned(raw))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the value there is a JSON number.
+    pub fn is_number(&self, scene: &Scene<'_>) -> bool {
+        self.json(scene).is_some_and(|raw| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
     }
 
     /// Whether it lies in the body, so that a signed body proves it.
     pub fn is_in_body(&self) -> bool {
         match self {
-            Self::Json(_) | Self::Form(_) => true,
-            Self::Header(_) | Self::Query(_) => false,
-            Self::Inside(outer, _) => outer.is_in_body(),
+            Self::Json(_) | Self::Form(_) | Self::Xml(_) | Self::Body | Self::Item(_) => true,
+            Self::Header(_) | Self::Query(_) | Self::Signature(_) | Self::Jwt(_) | Self::JwtHeader(_) => {
+                false
+            }
+            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => outer.is_in_body(),
         }
     }
 
-    /// Reads several at once, so that a JSON body is walked only once.
+    /// Reads several at once, so that a JSON or XML body is walked only once.
     pub fn read_all<'p, 'd>(
         picks: impl Iterator<Item = &'p Self> + Clone,
-        delivery: &'d Delivery,
+        scene: &Scene<'d>,
     ) -> Vec<Option<Cow<'d, str>>> {
-        let pointers: Vec<&Pointer> = picks.clone().filter_map(Self::pointer).collect();
-        let mut found =
-            if pointers.is_empty() { Vec::new() } else { json::find(&delivery.body, &pointers) }.into_iter();
+        let pointers =
+            picks.clone().filter_map(|pick| if let Self::Json(at) = pick { Some(at) } else { None });
+        let mut json = walked(pointers, scene.delivery.body.as_ref());
+        let pointers =
+            picks.clone().filter_map(|pick| if let Self::Item(at) = pick { Some(at) } else { None });
+        let mut items = walked(pointers, scene.item.unwrap_or_default().as_bytes());
+        let paths = picks.clone().filter_map(|pick| if let Self::Xml(at) = pick { Some(at) } else { None });
+        let paths: Vec<&xml::Path> = paths.collect();
+        let elements = if paths.is_empty() { Vec::new() } else { xml::find(&scene.delivery.body, &paths) };
+        let mut elements = elements.into_iter();
         let read = |pick: &Self| match pick {
-            Self::Json(_) => found.next().flatten().and_then(|value| value.text()),
-            Self::Header(_) | Self::Form(_) | Self::Query(_) | Self::Inside(..) => pick.read(delivery),
+            Self::Json(_) => json.next().flatten().and_then(|value| value.text()),
+            Self::Item(_) => items.next().flatten().and_then(|value| value.text()),
+            Self::Xml(_) => elements.next().flatten().map(Cow::Owned),
+            _ => pick.read_in(scene),
         };
         picks.map(read).collect()
     }
+}
 
-    fn pointer(&self) -> Option<&Pointer> {
-        match self {
-            Self::Json(pointer) => Some(pointer),
-            Self::Header(_) | Self::Form(_) | Self::Query(_) | Self::Inside(..) => None,
-        }
+fn walked<'p, 'd>(
+    pointers: impl Iterator<Item = &'p Pointer>,
+    text: &'d [u8],
+) -> std::vec::IntoIter<Option<Found<'d>>> {
+    let pointers: Vec<&Pointer> = pointers.collect();
+    if pointers.is_empty() { Vec::new() } else { json::find(text, &pointers) }.into_iter()
+}
+
+/// The text that base64 of either alphabet stands for. Lines may be broken, as mail has them.
+fn base64(text: &str) -> Option<String> {
+    let mut text = Cow::Borrowed(text);
+    if text.contains('\n') {
+        text = Cow::Owned(text.replace("\r\n", "").replace('\n', ""));
     }
+    let engine = if text.contains(['-', '_']) { URL } else { STANDARD };
+    String::from_utf8(engine.decode(text.as_bytes()).ok()?).ok()
 }
 
 impl fmt::Display for Pick {
@@ -101,7 +241,15 @@ impl fmt::Display for Pick {
             Self::Json(pointer) => write!(f, "json:{pointer}"),
             Self::Form(name) => write!(f, "form:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
+            Self::Xml(path) => write!(f, "xml:{path}"),
+            Self::Body => f.write_str("body"),
+            Self::Signature(name) => write!(f, "signature:{name}"),
+            Self::Item(pointer) => write!(f, "item:{pointer}"),
+            Self::Jwt(pointer) => write!(f, "jwt:{pointer}"),
+            Self::JwtHeader(pointer) => write!(f, "jwt-header:{pointer}"),
             Self::Inside(outer, pointer) => write!(f, "{outer}{INSIDE}json:{pointer}"),
+            Self::InsideXml(outer, path) => write!(f, "{outer}{INSIDE}xml:{path}"),
+            Self::Base64(outer) => write!(f, "{outer}{INSIDE}base64"),
         }
     }
 }
@@ -121,8 +269,9 @@ fn is_token(name: &str) -> bool {
 
 fn allowed(text: &str) -> String {
     format!(
-        "`{text}` names no place; allowed: header:NAME, json:/pointer, form:NAME, query:NAME, and after one of \
-         them ` > json:/pointer` for JSON inside its text"
+        "`{text}` names no place; allowed: header:NAME, json:/pointer, form:NAME, query:NAME, xml:/a/b, body, \
+         signature:NAME, item:/pointer, and after one of them ` > json:/pointer` or ` > xml:/a/b` for a value inside \
+         its text, ` > base64` for the text that it stands for"
     )
 }
 
@@ -159,6 +308,7 @@ mod tests {
     #[test]
     fn only_json_lies_inside_and_the_body_is_told_from_the_rest() {
         assert!(Pick::parse("form:a > header:b").is_err());
+        assert!(Pick::parse("form:a > body").is_err());
         assert!(Pick::parse("nowhere > json:/a").is_err());
         for (place, inside) in [
             ("json:/a", true),
@@ -167,8 +317,56 @@ mod tests {
             ("header:a", false),
             ("query:a", false),
             ("query:a > json:/b", false),
+            ("form:a > base64 > xml:/b/@c", true),
+            ("header:a > base64", false),
+            ("signature:t", false),
+            ("item:/a", true),
+            ("body", true),
         ] {
             assert_eq!(Pick::parse(place).unwrap().is_in_body(), inside, "{place}");
         }
+    }
+
+    #[test]
+    fn text_is_read_through_base64_xml_and_the_whole_body() {
+        assert_eq!(read("body", "/", " a\n").as_deref(), Some(" a\n"));
+        assert_eq!(read("json:", "/", " \"x\" ").as_deref(), Some("x"));
+        assert_eq!(read("json:", "/", "[1]"), None, "an array is no value");
+        assert_eq!(read("xml:/a/b", "/", "<a><b>1</b></a>").as_deref(), Some("1"));
+        assert_eq!(read("form:p > base64", "/", "p=w6k%3D").as_deref(), Some("\u{e9}"));
+        assert_eq!(
+            read("form:p > base64 > xml:/a/b", "/", "p=PGE%2BPGI%2B%0AMTwvYj48L2E%2B%0A").as_deref(),
+            Some("1")
+        );
+        assert_eq!(read("json:/d > base64 > json:/id", "/", "{\"d\":\"eyJpZCI6Nn0\"}").as_deref(), Some("6"));
+        for (text, why) in
+            [("w6l", "a bit too many"), ("w6k*", "no base64"), ("_-/+", "two alphabets"), ("/w", "no text")]
+        {
+            assert_eq!(read("query:q > base64", &format!("/?q={}", form_encoded(text)), ""), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn many_places_are_read_as_each_alone_and_items_and_names_only_where_there_are_any() {
+        let headers = Headers::default();
+        let body = "{\"a\":1,\"b\":[\"x\"]}".into();
+        let at = Timestamp::from_seconds(1_800_000_000);
+        let delivery =
+            Delivery { method: "POST".into(), target: "/?q=2".into(), headers, body, received_at: at };
+        let named = [("t", "5"), ("u", "6"), ("u", "7"), ("t", "5")];
+        let scene = Scene { delivery: &delivery, item: Some("{\"id\":9}"), named: &named, claims: None };
+        let picks =
+            ["json:/a", "item:/id", "query:q", "json:/b/0", "signature:t", "signature:u", "item:/none"];
+        let picks: Vec<Pick> = picks.iter().map(|text| Pick::parse(text).unwrap()).collect();
+        let all = Pick::read_all(picks.iter(), &scene);
+        assert_eq!(all, picks.iter().map(|pick| pick.read_in(&scene)).collect::<Vec<_>>());
+        let want = [Some("1"), Some("9"), Some("2"), Some("x"), Some("5"), None, None];
+        assert_eq!(all.iter().map(Option::as_deref).collect::<Vec<_>>(), want);
+        assert_eq!(picks[1].read(&delivery), None);
+        assert!(picks[0].is_number(&scene) && !picks[3].is_number(&scene));
+    }
+
+    fn form_encoded(text: &str) -> String {
+        form::encoded(text)
     }
 }

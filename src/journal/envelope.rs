@@ -6,7 +6,7 @@
 //! | 32 | 32 | content key, zero where there is none |
 //! | 64 | 32 | twin of, zero where it is none |
 //! | 96 | 8 | received at, Unix ms, signed |
-//! | 104 | 1 | bits: 1 content, 2 twin, 4 source authenticated, 8 invalid, 16 held, 32 redelivery |
+//! | 104 | 1 | bits: 1 content, 2 twin, 4 source authenticated, 8 invalid, 16 held, 32 redelivery, 64 unauthenticated |
 //! | 105 | 3 | number of headers |
 //! | 108 | | texts, each its length (4) and UTF-8 bytes: source, provider, secret, event id, event type, content type, why invalid (empty where valid), then name and value of each header |
 
@@ -25,6 +25,7 @@ const SOURCE_AUTHENTICATED: u8 = 4;
 const INVALID: u8 = 8;
 const HELD: u8 = 16;
 const REDELIVERY: u8 = 32;
+const UNAUTHENTICATED: u8 = 64;
 const HEADERS_MAX: usize = (1 << 24) - 1;
 
 /// What recovery and the relay's scan need to know of an event.
@@ -89,7 +90,8 @@ pub(super) fn put(out: &mut Vec<u8>, envelope: &Envelope) {
         | bit(envelope.source_authenticated, SOURCE_AUTHENTICATED)
         | bit(envelope.invalid.is_some(), INVALID)
         | bit(envelope.held, HELD)
-        | bit(envelope.redelivery, REDELIVERY);
+        | bit(envelope.redelivery, REDELIVERY)
+        | bit(envelope.unauthenticated, UNAUTHENTICATED);
     let headers = envelope.headers.len().min(HEADERS_MAX) as u32;
     out.extend_from_slice(&(headers << 8 | u32::from(bits)).to_le_bytes());
     put_text(out, &envelope.source);
@@ -137,6 +139,7 @@ pub(super) fn event(head: &[u8], body: Bytes) -> Option<Event> {
         twin_of: Some(digest_at(head, 64)?).filter(|_| bits & TWIN != 0),
         held: bits & HELD != 0,
         redelivery: bits & REDELIVERY != 0,
+        unauthenticated: bits & UNAUTHENTICATED != 0,
     };
     for _ in 0..count {
         envelope.headers.push((texts.next()?.to_owned(), texts.next()?.to_owned()));

@@ -39,6 +39,7 @@ fn event(source: &str) -> Event {
         content_type: "application/json".into(),
         headers: Vec::new(),
         source_authenticated: false,
+        unauthenticated: false,
         invalid: None,
         twin_of: None,
         held: false,

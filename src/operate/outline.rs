@@ -28,6 +28,7 @@ pub fn details(envelope: &Envelope) -> Map<String, Value> {
         "content_type": envelope.content_type,
         "secret": &*envelope.secret,
         "source_authenticated": envelope.source_authenticated,
+        "unauthenticated": envelope.unauthenticated,
         "redelivery": envelope.redelivery,
         "invalid": envelope.invalid,
     }))

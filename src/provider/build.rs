@@ -3,12 +3,14 @@
 use std::fmt;
 
 use super::definition::{
-    Definition, ForwardDefinition, Grammar, SchemeDefinition, SignatureDefinition, TimestampDefinition,
+    Definition, ForwardDefinition, SchemeDefinition, SignatureDefinition, TimestampDefinition,
 };
+use super::demands::{Proof, names_values, proof, values};
 use super::event::EventPlaces;
 use super::handshake::Handshakes;
 use super::rules::{
-    ALGORITHMS, Algorithm, ENCODINGS, KEY_FORMS, SignatureRule, TIME_UNITS, TimeSource, TimestampRule,
+    ALGORITHMS, Algorithm, ENCODINGS, KEY_FORMS, SignatureRule, TIME_UNITS, TimeSource, TimeUnit,
+    TimestampRule,
 };
 use super::scheme::Scheme;
 use super::template::{Piece, Template};
@@ -71,7 +73,7 @@ impl Check {
         found
     }
 
-    fn read<T>(&mut self, key: &str, found: &str, result: Result<T, String>) -> Option<T> {
+    pub(super) fn read<T>(&mut self, key: &str, found: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|allowed| self.add(key, &format!("{found:?}"), &allowed)).ok()
     }
 
@@ -81,30 +83,41 @@ impl Check {
 
     pub(super) fn scheme(&mut self, definition: &Definition, raw: &SchemeDefinition) -> Option<Scheme> {
         let algorithm = self.one_of("algorithm", &raw.algorithm, &ALGORITHMS);
-        let key_form = self.one_of("secret", &raw.secret, &KEY_FORMS);
+        let secret = Self::secret_form(algorithm, &raw.secret);
+        let key_form = self.one_of("secret", secret, &KEY_FORMS);
         let signed: Vec<Template> =
             raw.signed.iter().filter_map(|text| self.read("signed", text, Template::parse(text))).collect();
         let require = raw.require.iter().filter_map(|text| self.place("require", text)).collect();
-        let signature = self.signature(&raw.signature);
+        let (equal, matching) = (self.equal(&raw.equal), self.matching(&raw.matching));
+        let each = raw.each.as_ref().and_then(|text| self.each(text, &signed));
+        let written = algorithm.map(|algorithm| self.written(algorithm, &raw.signature));
+        let signature = self.signature(written.as_ref().unwrap_or(&raw.signature));
         let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
         let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
         let event = raw.event.clone().unwrap_or_default();
-        let covered = |pick: &Pick| match &raw.body_digest {
-            Some(_) if pick.is_in_body() => true,
-            _ => !signed.is_empty() && signed.iter().all(|template| template.covers(pick)),
+        let token = algorithm.map(|algorithm| self.token(algorithm, &raw.jwt)).unwrap_or_default();
+        let key_id = raw.key.id.as_ref().and_then(|text| self.place("key.id", text));
+        let proof = |pick: &Pick| match &raw.body_digest {
+            _ if pick.is_claim() => Proof::Whole,
+            Some(digest) if pick.is_in_body() && !digest.optional => Proof::Whole,
+            _ => proof(&signed, each.as_ref(), pick),
         };
-        let ids = self.places("event.id", &event.id, &covered);
+        let ids = self.places("event.id", &event.id, &proof);
         self.signed_first(&ids);
-        let types = self.places("event.type", &event.event_type, &covered);
+        let types = self.places("event.type", &event.event_type, &proof);
         let volatile = event
             .volatile
             .iter()
             .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
             .collect();
         let (algorithm, key_form) = (algorithm?, key_form?);
-        self.key_form(algorithm, key_form, &raw.secret);
+        self.key_form(algorithm, key_form, secret);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
-        if algorithm == Algorithm::Token {
+        let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
+        let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
+        let named = [("key.id", key_id.as_ref()), ("body_digest.from", digest)];
+        self.token_places(algorithm, &places.chain(named).collect::<Vec<_>>());
+        if algorithm.shows_secret() {
             self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
         }
         Some(Scheme {
@@ -113,12 +126,19 @@ impl Check {
             methods: raw.methods.as_ref().unwrap_or(&definition.methods).clone(),
             algorithm,
             key_form,
+            each,
+            values: values(&signed),
             signed,
             require,
+            equal,
+            matching,
             empty_body: raw.empty_body,
             signature: signature?,
             timestamp: timestamp.flatten(),
             body_digest: body_digest.flatten(),
+            token,
+            key_id,
+            known_secrets: raw.known_secrets.clone(),
             origin: None,
             event: EventPlaces::new(ids, types),
             volatile,
@@ -130,19 +150,19 @@ impl Check {
     }
 
     fn signature(&mut self, raw: &SignatureDefinition) -> Option<SignatureRule> {
-        let from = self.place("signature.from", &raw.from);
+        let mut places = self.signature_places(raw).into_iter();
         let encoding = self.one_of("signature.encoding", &raw.encoding, &ENCODINGS);
-        if let Grammar::Pairs { separator, assign, keys } | Grammar::Versions { separator, assign, keys } =
-            &raw.grammar
-            && (separator.is_empty() || assign.is_empty() || keys.is_empty())
-        {
-            self.add("signature.grammar", "an empty part", "a separator, an assign and at least one key");
-        }
+        let (pattern, choices) = self.grammar(&raw.grammar);
         Some(SignatureRule {
-            from: from?,
+            from: places.next()?,
             repeated: raw.repeated,
             grammar: raw.grammar.clone(),
             encoding: encoding?,
+            more: places.collect(),
+            numbered: raw.count.is_some(),
+            slots: raw.slots,
+            pattern,
+            choices,
         })
     }
 
@@ -153,14 +173,12 @@ impl Check {
     ) -> Option<TimestampRule> {
         let unit = self.one_of("timestamp.unit", &raw.unit, &TIME_UNITS);
         let from = match raw.from.strip_prefix("signature:") {
-            Some(name) if matches!(signature.grammar, Grammar::Pairs { .. }) => {
-                Some(TimeSource::Signature(name.to_owned()))
-            }
+            Some(name) if names_values(&signature.grammar) => Some(TimeSource::Signature(name.to_owned())),
             Some(_) => {
                 self.add(
                     "timestamp.from",
                     &format!("{:?}", raw.from),
-                    "`signature:` needs the grammar `pairs`",
+                    "`signature:` needs a grammar with named values: `pairs`, `sets`, `positional`, `pattern`",
                 );
                 None
             }
@@ -169,6 +187,7 @@ impl Check {
         Some(TimestampRule {
             from: from?,
             unit: unit?,
+            number: raw.number,
             past: raw.past.map(|span| span.duration()),
             future: raw.future.map(|span| span.duration()),
         })
@@ -179,8 +198,10 @@ impl Check {
         let leaks = match token {
             Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
             Some(Pick::Query(_)) => forward.query,
-            Some(Pick::Inside(outer, _)) => return self.kept_secret(forward, Some(outer)),
-            Some(Pick::Json(_) | Pick::Form(_)) | None => false,
+            Some(Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer)) => {
+                return self.kept_secret(forward, Some(outer));
+            }
+            Some(_) | None => false,
         };
         if let (true, Some(place)) = (leaks, token) {
             self.add("forward", &place.to_string(), "nothing that carries the secret itself");
@@ -189,28 +210,48 @@ impl Check {
 
     /// A MAC needs something to cover, a token has nothing; a time that is not signed proves no freshness.
     fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
-        match (algorithm, signed.is_empty()) {
-            (Algorithm::Token, false) => {
-                self.add("signed", "a template", "nothing, with the algorithm `token`")
-            }
-            (Algorithm::Token, true) => {}
-            (_, true) => {
+        match (algorithm.signs_templates(), signed.is_empty()) {
+            (false, false) => self.add("signed", "a template", "nothing, with this algorithm"),
+            (true, true) => {
                 self.add("signed", "nothing", "at least one template such as \"{timestamp}.{body}\"")
             }
-            (_, false) => {}
+            _ => {}
+        }
+        match algorithm {
+            Algorithm::Plain(_) if !signed.iter().all(Template::holds_secret) => {
+                let allowed = "{secret} in every template: without it anybody can make the digest";
+                self.add("signed", "a template without {secret}", allowed);
+            }
+            Algorithm::Plain(_) => {}
+            _ if signed.iter().any(Template::holds_secret) => {
+                self.add("signed", "{secret}", "{secret} with a plain digest alone: here it is the key");
+            }
+            _ => {}
         }
         let covered = |template: &Template| match timestamp.map(|rule| &rule.from) {
             None => true,
-            Some(TimeSource::Signature(_)) => template.pieces.contains(&Piece::Timestamp),
-            Some(TimeSource::Place(pick)) => {
-                template.pieces.contains(&Piece::Timestamp) || template.covers(pick)
+            Some(TimeSource::Signature(name)) => {
+                template.covers_time() || template.covers(&Pick::Signature(name.clone()))
             }
+            Some(TimeSource::Place(Pick::Header(_))) if template.lists_header() => true,
+            Some(TimeSource::Place(pick)) => template.covers_time() || template.covers(pick),
         };
+        let either = timestamp.is_some_and(|rule| rule.unit == TimeUnit::SecondsOrMilliseconds);
+        if either && signed.iter().any(Template::time_touches) {
+            let allowed = "`seconds` or `milliseconds`, or a sign between the time and what stands beside it";
+            self.add("timestamp.unit", "\"seconds-or-milliseconds\" where digits touch the time", allowed);
+        }
         let dated = |template: &Template| template.pieces.contains(&Piece::Timestamp);
         if timestamp.is_none() && signed.iter().any(dated) {
             self.add("signed", "{timestamp}", "a table `timestamp` that says where the time is");
         }
-        if timestamp.is_some() && !signed.iter().all(covered) {
+        let claim =
+            timestamp.is_some_and(|rule| matches!(&rule.from, TimeSource::Place(pick) if pick.is_claim()));
+        let proved = match algorithm {
+            Algorithm::Jwt(_) => claim,
+            _ => !claim && signed.iter().all(covered),
+        };
+        if timestamp.is_some() && !proved {
             self.add(
                 "timestamp.from",
                 "a time that is not signed",

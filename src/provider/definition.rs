@@ -4,10 +4,12 @@
 //! under `settings`. A value that is only an unset setting is left out, as if its key were not there.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
 use super::handshake::HandshakeDefinition;
+use super::token::JwtDefinition;
 use crate::units::{ByteSize, Span};
 
 /// A provider file.
@@ -154,18 +156,26 @@ pub struct ForwardDefinition {
 pub struct SchemeDefinition {
     /// Its name within the provider.
     pub name: String,
-    /// `hmac-sha1`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512`, `ed25519` (the secret is a public key), or
-    /// `token` (the secret itself is sent).
+    /// How the signature is made: `hmac-…`, a plain digest, a public-key algorithm, `jwt-…`, `basic`, `token` (the
+    /// secret itself is sent) or `none`.
     pub algorithm: String,
-    /// How the key is made from the secret's text: `utf8`, `hex`, `base64`, `whsec`, `whpk`, `spki`.
-    #[serde(default = "utf8")]
+    /// How the key is made from the secret's text; default `utf8`, and `public-key` where the secrets are public keys.
+    #[serde(default)]
     pub secret: String,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
     #[serde(default)]
     pub signed: Vec<String>,
+    /// An array of which every element is judged by itself, by places of the form `item:/…`.
+    pub each: Option<String>,
     /// Places that must hold a value beside the signature.
     #[serde(default)]
     pub require: Vec<String>,
+    /// Places and the value, or one of the values, that must stand there.
+    #[serde(default)]
+    pub equal: BTreeMap<String, Texts>,
+    /// Places and the pattern that the whole value there must match.
+    #[serde(default)]
+    pub matching: BTreeMap<String, String>,
     /// Whether an empty body may be signed.
     #[serde(default)]
     pub empty_body: EmptyBody,
@@ -174,7 +184,17 @@ pub struct SchemeDefinition {
     /// Methods, where this scheme has others than the provider.
     pub methods: Option<Vec<String>>,
     /// Where the signature is and how it is written.
+    #[serde(default)]
     pub signature: SignatureDefinition,
+    /// What a token's claims must say.
+    #[serde(default)]
+    pub jwt: JwtDefinition,
+    /// Which of a source's keys a delivery names.
+    #[serde(default)]
+    pub key: KeyDefinition,
+    /// Public secrets for tests: a source that has one does not start.
+    #[serde(default)]
+    pub known_secrets: Vec<String>,
     /// Where the time of signing is.
     pub timestamp: Option<TimestampDefinition>,
     /// Where this scheme has id and type elsewhere than the provider's other schemes.
@@ -187,8 +207,12 @@ pub struct SchemeDefinition {
     pub settings: BTreeMap<String, SettingDefinition>,
 }
 
-fn utf8() -> String {
-    "utf8".to_owned()
+/// Which of a source's keys a delivery names.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDefinition {
+    /// The place of the key's id.
+    pub id: Option<String>,
 }
 
 /// Whether an empty body may be signed.
@@ -208,25 +232,64 @@ pub enum EmptyBody {
 pub struct BodyDigestDefinition {
     /// Its place, which must be signed.
     pub from: String,
-    /// `sha1`, `sha256` or `sha512`.
+    /// `sha1`, `sha256`, `sha384` or `sha512`.
     pub algorithm: String,
-    /// `hex` (lower case only), `hex-any-case` or `base64`.
+    /// `hex` (lower case only), `hex-any-case`, `base64` or `base64url`.
     pub encoding: String,
+    /// Whether it may be absent; then nothing proves the body.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "TextsForm")]
+pub struct Texts(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "text, or a list of texts")]
+enum TextsForm {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From<TextsForm> for Texts {
+    fn from(form: TextsForm) -> Self {
+        match form {
+            TextsForm::One(one) => Self(vec![one]),
+            TextsForm::Several(several) => Self(several),
+        }
+    }
+}
+
+impl fmt::Display for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
 }
 
 /// Where the signature is and how it is written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureDefinition {
-    /// A place such as `header:X-Signature`.
-    pub from: String,
+    /// A place such as `header:X-Signature`, or several; of `header:X-Signature-{n}` those from 1 on that are there.
+    /// Default for `basic`: `header:Authorization`.
+    #[serde(default)]
+    pub from: Texts,
+    /// How many places `{n}` stands for at most.
+    pub count: Option<u16>,
+    /// Whether the secret of slot 0 goes with the first place only, that of slot 1 with the second, and so on.
+    #[serde(default)]
+    pub slots: bool,
     /// What a repeated header means.
     #[serde(default)]
     pub repeated: Repeated,
     /// How the signatures stand in the value.
     #[serde(default)]
     pub grammar: Grammar,
-    /// `hex` (lower case only), `hex-any-case`, `base64` (canonical), `text` (as it is).
+    /// `hex` (lower case only), `hex-any-case`, `base64` (canonical), `base64url` (canonical, unpadded), `text` (as it
+    /// is, the default for `token`). Tokens and Basic have an encoding of their own.
+    #[serde(default)]
     pub encoding: String,
 }
 
@@ -253,15 +316,35 @@ pub enum Grammar {
         /// Whether the prefix may be written in any case.
         #[serde(default)]
         ignore_case: bool,
+        /// Whether it may be absent.
+        #[serde(default)]
+        optional: bool,
     },
     /// `t=1,v1=abc,v1=def`: named values, unknown names ignored.
-    Pairs {
-        /// Between pairs.
+    Pairs(PairsForm),
+    /// `t=1,v1=abc t=2,v1=def`: several of such, each with named values of its own.
+    Sets {
+        /// Between sets.
         separator: String,
-        /// Between name and value.
-        assign: String,
-        /// Names whose values are signatures.
-        keys: Vec<String>,
+        /// What one looks like.
+        pairs: PairsForm,
+    },
+    /// `1,abc,def`: the first items are named values, the rest are signatures.
+    Positional {
+        /// Between items.
+        separator: String,
+        /// Names of the first items.
+        names: Vec<String>,
+    },
+    /// What the groups of a regular expression over the whole value hold: `signature`, and named values.
+    Pattern {
+        /// The expression.
+        pattern: String,
+    },
+    /// One signature after a prefix that says how it was made.
+    Choices {
+        /// Prefixes, and the algorithm that each stands for.
+        choices: BTreeMap<String, String>,
     },
     /// `v1,abc v1,def`: items of which those with a known version are signatures.
     Versions {
@@ -276,8 +359,26 @@ pub enum Grammar {
 
 impl Default for Grammar {
     fn default() -> Self {
-        Self::Plain { prefix: String::new(), ignore_case: false }
+        Self::Plain { prefix: String::new(), ignore_case: false, optional: false }
     }
+}
+
+/// Named values of which some are signatures.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairsForm {
+    /// Between pairs.
+    pub separator: String,
+    /// Between name and value.
+    pub assign: String,
+    /// Names whose values are signatures.
+    pub keys: Vec<String>,
+    /// Whether blanks around names and values count for nothing.
+    #[serde(default)]
+    pub trim: bool,
+    /// Whether only the first signature counts.
+    #[serde(default)]
+    pub first: bool,
 }
 
 /// Where the time of signing is.
@@ -286,8 +387,11 @@ impl Default for Grammar {
 pub struct TimestampDefinition {
     /// `signature:NAME` (a named value beside the signature) or a place such as `header:X-Timestamp`.
     pub from: String,
-    /// `seconds`, `milliseconds` or `rfc3339`.
+    /// `seconds`, `milliseconds`, `seconds-or-milliseconds`, `rfc3339` or `rfc2822`.
     pub unit: String,
+    /// Whether JSON has it as a number and not as a string.
+    #[serde(default)]
+    pub number: bool,
     /// Oldest age accepted; absent = any.
     pub past: Option<Span>,
     /// Farthest future accepted; absent = any.

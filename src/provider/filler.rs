@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::build::Check;
 use super::definition::{
-    Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition,
+    Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition, Texts,
 };
+use super::event::is_composite;
 use super::template::Template;
 
 /// Puts a source's settings in the place of `${name}`.
@@ -73,7 +74,9 @@ impl Filler {
     /// The places without those that are nothing but an unset setting.
     fn places(&self, places: &Places) -> Places {
         let place = |place: &PlaceDefinition| {
-            let when = self.fill(&place.when, str::to_owned)?;
+            let escape: fn(&str) -> String =
+                if is_composite(&place.when.replace("${", "")) { Template::escape } else { str::to_owned };
+            let when = self.fill(&place.when, escape)?;
             Some(PlaceDefinition { when, text: place.text.clone() })
         };
         Places(places.0.iter().filter_map(place).collect())
@@ -87,24 +90,50 @@ impl Filler {
         }
     }
 
+    /// A place and what may stand there, without values that are nothing but an unset setting; nothing where none
+    /// is left.
+    fn equal(&self, place: &str, wanted: &Texts) -> Option<(String, Texts)> {
+        let filled: Vec<String> = wanted.0.iter().filter_map(|text| self.fill(text, str::to_owned)).collect();
+        (!filled.is_empty() || wanted.0.is_empty()).then(|| (self.text(place), Texts(filled)))
+    }
+
+    fn grammar(&self, grammar: &mut Grammar) {
+        let fill = |text: &mut String| *text = self.text(text);
+        match grammar {
+            Grammar::Plain { prefix, .. } => fill(prefix),
+            Grammar::Pairs(pairs) | Grammar::Sets { pairs, .. } => pairs.keys.iter_mut().for_each(fill),
+            Grammar::Versions { keys, .. } => keys.iter_mut().for_each(fill),
+            Grammar::Pattern { pattern } => *pattern = self.fill(pattern, regex::escape).unwrap_or_default(),
+            Grammar::Choices { choices } => {
+                *choices = choices.iter().map(|(prefix, how)| (self.text(prefix), self.text(how))).collect();
+            }
+            Grammar::Positional { .. } => {}
+        }
+    }
+
     pub(super) fn scheme(&self, raw: &SchemeDefinition, definition: &Definition) -> SchemeDefinition {
         let mut scheme = raw.clone();
         scheme.algorithm = self.text(&raw.algorithm);
         scheme.secret = self.text(&raw.secret);
         scheme.signed =
             raw.signed.iter().map(|text| self.fill(text, Template::escape).unwrap_or_default()).collect();
+        scheme.each = raw.each.as_ref().map(|text| self.text(text));
         scheme.require = raw.require.iter().map(|text| self.text(text)).collect();
-        scheme.signature.from = self.text(&raw.signature.from);
+        scheme.equal = raw.equal.iter().filter_map(|(place, wanted)| self.equal(place, wanted)).collect();
+        let pattern = |text: &String| self.fill(text, regex::escape).unwrap_or_default();
+        scheme.matching =
+            raw.matching.iter().map(|(place, text)| (self.text(place), pattern(text))).collect();
+        scheme.signature.from = Texts(raw.signature.from.0.iter().map(|text| self.text(text)).collect());
         scheme.signature.encoding = self.text(&raw.signature.encoding);
-        if let Grammar::Plain { prefix, .. } = &mut scheme.signature.grammar {
-            *prefix = self.text(prefix);
-        }
+        self.grammar(&mut scheme.signature.grammar);
         if let Some(timestamp) = &mut scheme.timestamp {
             timestamp.from = self.text(&timestamp.from);
         }
         if let Some(digest) = &mut scheme.body_digest {
             digest.from = self.text(&digest.from);
         }
+        scheme.jwt = raw.jwt.filled(&|text| self.fill(text, str::to_owned));
+        scheme.known_secrets = raw.known_secrets.clone();
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
         scheme
     }

@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod definition;
+mod demands;
 mod event;
 mod filler;
 mod handshake;
@@ -15,15 +16,20 @@ mod rules;
 mod scheme;
 pub mod secret;
 mod template;
+mod token;
 
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
-pub use definition::{Definition, EmptyBody, Grammar, Repeated, SampleDefinition, SettingDefinition};
-pub use event::{EventPlace, EventPlaces, Named};
+pub use definition::{
+    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SettingDefinition,
+};
+pub use event::{EventPlace, EventPlaces, NamePart, Named};
 pub use handshake::{HandshakeAnswer, Handshakes};
 pub use origin::{Origin, UrlPort};
 pub use rules::{
-    Algorithm, BodyDigestRule, Digest, Encoding, KeyForm, SignatureRule, TimeSource, TimeUnit, TimestampRule,
+    Algorithm, BodyDigestRule, Digest, Encoding, EqualRule, Jws, KeyForm, MatchingRule, SignatureRule,
+    TimeSource, TimeUnit, TimestampRule,
 };
 pub use scheme::Scheme;
-pub use template::{Piece, Template};
+pub use template::{BodyForm, Piece, Template};
+pub use token::{ClaimValue, Expires, TokenRule};

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use super::build::{Check, Problem, select};
 use super::definition::{Definition, EmptyBody};
+use super::demands::within;
 use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::Handshakes;
 use super::origin::Origin;
-use super::rules::{Algorithm, BodyDigestRule, KeyForm, SignatureRule, TimestampRule};
-use super::template::Template;
+use super::rules::{
+    Algorithm, BodyDigestRule, Digest, EqualRule, KeyForm, MatchingRule, SignatureRule, TimestampRule,
+};
+use super::template::{BodyForm, Piece, Template};
+use super::token::TokenRule;
 use crate::extract::{Pick, Pointer};
 
 /// A scheme, ready to verify with.
@@ -29,14 +33,28 @@ pub struct Scheme {
     pub key_form: KeyForm,
     /// What may have been signed; any may match.
     pub signed: Vec<Template>,
+    /// The array of which every element is judged by itself.
+    pub each: Option<Pick>,
+    /// Every place in `signed`, once.
+    pub values: Vec<Pick>,
     /// Places that must hold a value.
     pub require: Vec<Pick>,
+    /// Places that must hold one of some values.
+    pub equal: Vec<EqualRule>,
+    /// Places that must hold a value of some form.
+    pub matching: Vec<MatchingRule>,
     /// Whether an empty body may be signed.
     pub empty_body: EmptyBody,
     /// The signature.
     pub signature: SignatureRule,
     /// The time of signing.
     pub timestamp: Option<TimestampRule>,
+    /// What a token's claims must say.
+    pub token: TokenRule,
+    /// Where a delivery names the key that it was signed with.
+    pub key_id: Option<Pick>,
+    /// Public secrets for tests, which no source may have.
+    pub known_secrets: Vec<String>,
     /// A digest of the body beside the signature.
     pub body_digest: Option<BodyDigestRule>,
     /// The public URL, where a source has one; needed where the URL is signed.
@@ -105,23 +123,78 @@ impl Scheme {
 
     /// Whether the body is proved, and not only the sender.
     pub fn covers_body(&self) -> bool {
-        let covers = |template: &Template| template.covers_body() || template.covers_form();
-        self.body_digest.is_some() || self.all_templates(covers)
+        let covers = |template: &Template| template.covers_json() || template.covers_form();
+        self.body_digest.is_some() || self.token_is_body() || self.all_templates(covers)
+    }
+
+    /// Whether the body is a token, so that its claims are what it says.
+    pub fn token_is_body(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Jwt(_)) && self.signature.from == Pick::Body
+    }
+
+    /// Whether a digest that no delivery may lack proves the body.
+    fn proves_digest(&self) -> bool {
+        self.body_digest.as_ref().is_some_and(|rule| !rule.optional)
     }
 
     /// Whether the body is proved as the fields of a form and no further.
     pub fn covers_form_alone(&self) -> bool {
-        self.body_digest.is_none() && !self.all_templates(Template::covers_body) && self.covers_body()
+        self.body_digest.is_none()
+            && !self.token_is_body()
+            && !self.all_templates(Template::covers_json)
+            && self.covers_body()
+    }
+
+    /// How the body may be spelled otherwise and be signed the same, where no digest proves its bytes.
+    pub fn respellings(&self) -> Vec<BodyForm> {
+        let forms = [BodyForm::Ascii, BodyForm::Compact];
+        let respelled = |form: &BodyForm| {
+            let signed = Piece::BodyAs(*form);
+            !self.proves_digest() && self.signed.iter().any(|template| template.pieces.contains(&signed))
+        };
+        forms.into_iter().filter(respelled).collect()
+    }
+
+    /// Whether fields that stand twice in a signed form are signed twice.
+    pub fn covers_repeats(&self) -> bool {
+        self.all_templates(|template| template.pieces.contains(&Piece::FormSortedAll))
+    }
+
+    /// The place within an element of [`Self::each`] that `pick` is in one of them.
+    pub fn item_of(&self, pick: &Pick) -> Option<Pick> {
+        within(self.each.as_ref(), pick)
+    }
+
+    /// Whether path and query are proved, with or without the public URL before them.
+    pub fn covers_target(&self) -> bool {
+        self.all_templates(Template::covers_target)
     }
 
     /// Whether the URL is signed, so that the public one must be known.
     pub fn signs_url(&self) -> bool {
-        self.signed.iter().any(Template::covers_url)
+        self.signed.iter().any(Template::needs_url)
     }
 
     /// Whether the secrets of a source are public keys, which cannot sign.
     pub fn has_public_keys(&self) -> bool {
-        self.algorithm == Algorithm::Ed25519
+        self.algorithm.has_public_keys()
+    }
+
+    /// What an operator should know of how this scheme proves, if anything.
+    pub fn warnings(&self) -> Vec<String> {
+        let Algorithm::Plain(digest) = self.algorithm else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if digest == Digest::Md5 {
+            warnings.push("MD5 is broken; it proves no more than that forging costs some effort".to_owned());
+        }
+        if digest != Digest::Sha384 && self.signed.iter().any(Template::ends_open) {
+            warnings.push(
+                "the secret stands before what is signed: whoever sees one delivery can sign longer ones that begin \
+                 with it"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     fn all_templates(&self, holds: impl Fn(&Template) -> bool) -> bool {

@@ -64,6 +64,10 @@ pub struct SecretRef {
     pub place: SecretPlace,
     /// The name it is shown and counted under; default `secret-<position>`.
     pub label: Option<String>,
+    /// The id by which deliveries name this key, under a scheme where they do.
+    pub kid: Option<String>,
+    /// The place of signatures that it goes with, counted from 0, under a scheme that has several; default: any.
+    pub slot: Option<u8>,
     /// It verifies nothing before this time (RFC 3339); default: no bound.
     pub not_before: Option<Timestamp>,
     /// It verifies nothing from this time on (RFC 3339); default: no bound.
@@ -179,6 +183,8 @@ impl SecretRef {
         let secret = Secret {
             bytes,
             label: self.label_at(position),
+            kid: self.kid.clone(),
+            slot: self.slot,
             not_before: self.not_before,
             not_after: self.not_after,
         };
@@ -249,6 +255,8 @@ fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) -> bool {
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
     label: String,
+    kid: Option<String>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -262,6 +270,16 @@ impl Secret {
     /// The name it is shown and counted under.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The id by which deliveries name it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The place of signatures that it goes with; `None` = any.
+    pub fn slot(&self) -> Option<u8> {
+        self.slot
     }
 
     /// From when on it may verify; `None` = ever.
@@ -295,6 +313,10 @@ struct Table {
     value: Option<String>,
     #[serde(default, deserialize_with = "label")]
     label: Option<String>,
+    #[serde(default, deserialize_with = "key_id")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "slot")]
+    slot: Option<u8>,
     #[serde(default, deserialize_with = "moment")]
     not_before: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
@@ -355,6 +377,20 @@ fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     })
 }
 
+/// Also the URL of a certificate.
+fn key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    parsed(deserializer, "a key id of 1 to 512 visible ASCII characters", |text| {
+        ((1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
+    })
+}
+
+fn slot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match u8::deserialize(deserializer)? {
+        slot @ 0..=99 => Ok(Some(slot)),
+        _ => Err(de::Error::custom("a number from 0 to 99")),
+    }
+}
+
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     parsed(deserializer, "a time with its offset (RFC 3339), such as 2026-12-31T00:00:00Z", |text| {
         text.parse().ok()
@@ -372,7 +408,7 @@ impl<'de> Visitor<'de> for RefVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretRef, E> {
         let place = SecretPlace::Value(Zeroizing::new(text.to_owned()));
-        Ok(SecretRef { place, label: None, not_before: None, not_after: None })
+        Ok(SecretRef { place, label: None, kid: None, slot: None, not_before: None, not_after: None })
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SecretRef, M::Error> {
@@ -380,7 +416,8 @@ impl<'de> Visitor<'de> for RefVisitor {
         let place = table.place().ok_or_else(|| {
             de::Error::custom("exactly one of env (a variable), file (a path) and credential (a file name)")
         })?;
-        Ok(SecretRef { place, label: table.label, not_before: table.not_before, not_after: table.not_after })
+        let Table { label, kid, slot, not_before, not_after, .. } = table;
+        Ok(SecretRef { place, label, kid, slot, not_before, not_after })
     }
 }
 

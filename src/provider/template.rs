@@ -5,23 +5,63 @@ use std::fmt;
 use super::origin::UrlPort;
 use crate::extract::Pick;
 
+/// How the body's text may be written before it is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyForm {
+    /// Its bytes in base64: another body has another one.
+    Base64,
+    /// Its CRC-32 in decimal. It proves nothing: whoever wants to, makes another body with the same one.
+    Crc32,
+    /// With every character outside ASCII as `\uXXXX`. JSON spelled either way is signed the same.
+    Ascii,
+    /// JSON without the blanks outside its strings. JSON with any blanks is signed the same.
+    Compact,
+}
+
 /// One piece of the signed bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Fixed text.
     Literal(String),
+    /// The secret's key bytes, under a plain digest.
+    Secret,
     /// The time's text exactly as received.
     Timestamp,
     /// The body's bytes.
     Body,
+    /// The body in another form.
+    BodyAs(BodyForm),
     /// The request's method in upper case.
     Method,
+    /// The request's path as received.
+    Path,
+    /// The request's path and query as received.
+    Target,
     /// The public URL, then path and query exactly as received.
     Url(UrlPort),
+    /// The same with some percent-escapes of path and query decoded.
+    UrlUnescaped,
     /// Every field of the urlencoded body, sorted, name and value one after the other.
     FormSorted,
+    /// The same with equal pairs as often as they stand there.
+    FormSortedAll,
+    /// The headers that the header of this name lists, as `name:value`.
+    SignedHeaders(String),
     /// A value of the delivery; without it there is nothing that could have been signed.
     Value(Pick),
+    /// A value in lower case.
+    Lower(Pick),
+    /// A value where there is one.
+    Optional {
+        /// Its place.
+        pick: Pick,
+        /// Whether in lower case.
+        lower: bool,
+    },
+    /// The pieces from here to [`Self::End`] count where the place holds a value.
+    If(Pick),
+    /// The end of such.
+    End,
 }
 
 /// The signed bytes of a scheme, in order.
@@ -62,6 +102,7 @@ impl Template {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal));
         }
+        conditions(&pieces, text)?;
         Ok(Self { pieces })
     }
 
@@ -70,19 +111,87 @@ impl Template {
         text.replace('{', "{{").replace('}', "}}")
     }
 
-    /// Whether the body's bytes are signed as they are.
+    /// Whether the secret is among what is hashed.
+    pub fn holds_secret(&self) -> bool {
+        self.pieces.contains(&Piece::Secret)
+    }
+
+    /// Whether anything can be added at the end without knowing the secret, under a digest whose state is its output.
+    pub fn ends_open(&self) -> bool {
+        let last = self.pieces.iter().rev().find(|piece| !matches!(piece, Piece::Literal(_)));
+        self.holds_secret() && last != Some(&Piece::Secret)
+    }
+
+    /// The pieces that are signed whatever the delivery has or lacks.
+    fn always(&self) -> impl Iterator<Item = &Piece> {
+        self.with_conditions().filter(|(condition, _)| condition.is_none()).map(|(_, piece)| piece)
+    }
+
+    /// Every piece, with the place that must hold a value for it to be signed.
+    fn with_conditions(&self) -> impl Iterator<Item = (Option<&Pick>, &Piece)> {
+        let mut condition = None;
+        self.pieces.iter().map(move |piece| {
+            match piece {
+                Piece::If(pick) => condition = Some(pick),
+                Piece::End => condition = None,
+                _ => {}
+            }
+            (condition, piece)
+        })
+    }
+
+    /// Every place whose value the pieces need.
+    pub fn picks(&self) -> impl Iterator<Item = &Pick> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Value(pick) | Piece::Lower(pick) | Piece::Optional { pick, .. } | Piece::If(pick) => {
+                Some(pick)
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether the body's bytes are signed, as they are or so that another body would be signed otherwise.
     pub fn covers_body(&self) -> bool {
-        self.pieces.contains(&Piece::Body)
+        self.always().any(|piece| matches!(piece, Piece::Body | Piece::BodyAs(BodyForm::Base64)))
+    }
+
+    /// Whether all values of a JSON body are signed, if not how they are spelled.
+    ///
+    /// `\u00e9` for `é` and blanks between values may differ under one signature. What differs inside a string or
+    /// in the order of values is signed otherwise.
+    pub fn covers_json(&self) -> bool {
+        let spelled = |piece: &Piece| matches!(piece, Piece::BodyAs(BodyForm::Ascii | BodyForm::Compact));
+        self.covers_body() || self.always().any(spelled)
     }
 
     /// Whether all fields of the form are signed. That proves them together only: `a=bc` and `ab=c` read alike.
     pub fn covers_form(&self) -> bool {
-        self.pieces.contains(&Piece::FormSorted)
+        self.always().any(|piece| matches!(piece, Piece::FormSorted | Piece::FormSortedAll))
     }
 
     /// Whether the URL is signed, path and query included.
     pub fn covers_url(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Url(_)))
+        self.always().any(|piece| matches!(piece, Piece::Url(_) | Piece::UrlUnescaped))
+    }
+
+    /// Whether path and query are signed, with the URL before them or alone.
+    pub fn covers_target(&self) -> bool {
+        self.covers_url() || self.always().any(|piece| *piece == Piece::Target)
+    }
+
+    /// Whether the public URL must be known.
+    pub fn needs_url(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Url(_) | Piece::UrlUnescaped))
+    }
+
+    /// Whether the time is signed wherever there is one.
+    pub fn covers_time(&self) -> bool {
+        self.always().any(|piece| *piece == Piece::Timestamp)
+    }
+
+    /// Whether the header `name` is signed because the list of signed headers must name it.
+    pub fn lists_header(&self) -> bool {
+        self.always().any(|piece| matches!(piece, Piece::SignedHeaders(_)))
     }
 
     /// Whether the time's digits touch a value or the body, so that a digit could be moved between the two and the
@@ -97,35 +206,168 @@ impl Template {
         })
     }
 
-    /// Whether the value at `pick` is signed: by itself, or as a part of the body or the URL.
+    /// Whether the value at `pick` is signed: by itself, or as a part of the body or the URL. One in lower case is
+    /// not: another spelling would be signed the same.
     pub fn covers(&self, pick: &Pick) -> bool {
-        let itself = self.pieces.iter().any(|piece| matches!(piece, Piece::Value(value) if value == pick));
+        self.place_of(pick).is_some()
+            || self.is_part(pick)
+            || outer(pick).is_some_and(|outer| self.covers(outer))
+    }
+
+    /// Whether it is signed as a part of the body or the URL.
+    fn is_part(&self, pick: &Pick) -> bool {
         match pick {
-            _ if itself => true,
-            Pick::Json(_) | Pick::Form(_) => self.covers_body(),
-            Pick::Header(_) => false,
-            Pick::Query(_) => self.covers_url(),
-            Pick::Inside(outer, _) => self.covers(outer),
+            Pick::Json(_) => self.covers_json(),
+            Pick::Form(_) | Pick::Xml(_) | Pick::Body => self.covers_body(),
+            Pick::Header(_) | Pick::Signature(_) | Pick::Item(_) | Pick::Jwt(_) | Pick::JwtHeader(_) => false,
+            Pick::Query(_) => self.covers_target(),
+            Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => self.is_part(outer),
         }
+    }
+
+    /// Whether it is signed as a part of the body, all of which is.
+    pub fn contains(&self, pick: &Pick) -> bool {
+        pick.is_in_body() && self.is_part(pick)
+    }
+
+    /// Where the value at `pick` stands by itself: a value that is there is always signed there.
+    fn place_of(&self, pick: &Pick) -> Option<usize> {
+        let own = |(condition, piece): (Option<&Pick>, &Piece)| {
+            let itself = match piece {
+                Piece::Value(value) | Piece::Optional { pick: value, lower: false } => value == pick,
+                _ => false,
+            };
+            itself && condition.is_none_or(|place| place == pick)
+        };
+        self.with_conditions().position(own)
+    }
+
+    /// Whether the signature proves which value stands at `pick`.
+    ///
+    /// Whoever has one signed request may divide its text otherwise: of `{header:a}{header:b}` the end of `a` may
+    /// go to `b`, of `{header:a}.{header:b}` too where a value has a `.` in it, and a piece that need not be there
+    /// can hide in the value beside it. So a value that stands by itself is proved only where nothing but fixed
+    /// text, time and method stands on one side of it, and no sign of an id ([`is_plain`]) is what parts it from
+    /// its neighbours; whether the value itself has only such signs is seen when it is read. What lies in the body
+    /// needs none of this: the rest of a JSON text is none.
+    pub fn proves(&self, pick: &Pick) -> bool {
+        if self.contains(pick) {
+            return true;
+        }
+        match (self.place_of(pick), outer(pick)) {
+            (Some(at), _) => self.is_delimited(at),
+            (None, Some(outer)) => self.proves(outer),
+            (None, None) if matches!(pick, Pick::Query(_)) => {
+                self.pieces.iter().position(is_target).is_some_and(|at| self.is_delimited(at))
+            }
+            (None, None) => false,
+        }
+    }
+
+    fn is_delimited(&self, at: usize) -> bool {
+        let (before, after) = self.pieces.split_at(at);
+        let Some((own, after)) = after.split_first() else { return false };
+        let fixed = |piece: &Piece| matches!(piece, Piece::Literal(_) | Piece::Timestamp | Piece::Method);
+        let anchored = before.iter().all(fixed) || after.iter().all(fixed);
+        let left = match before.last() {
+            Some(Piece::Literal(text)) => !text.ends_with(is_plain),
+            None => true,
+            Some(_) => false,
+        };
+        let right = match after.first() {
+            // A URL may have any sign in it but blanks.
+            Some(Piece::Literal(text)) if is_target(own) => text.starts_with(char::is_whitespace),
+            Some(Piece::Literal(text)) => !text.starts_with(is_plain),
+            None => true,
+            Some(_) => false,
+        };
+        let left = left || is_target(own) && matches!(own, Piece::Url(_) | Piece::UrlUnescaped);
+        anchored && left && right
     }
 }
 
+/// Whether ids usually are of such signs: ASCII letters and digits, `_` and `-`. None of them parts one signed value
+/// from the next.
+pub fn is_plain(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || sign == '_' || sign == '-'
+}
+
+fn is_target(piece: &Piece) -> bool {
+    matches!(piece, Piece::Url(_) | Piece::UrlUnescaped | Piece::Target)
+}
+
+/// The place whose text it is read in.
+fn outer(pick: &Pick) -> Option<&Pick> {
+    match pick {
+        Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => Some(outer),
+        _ => None,
+    }
+}
+
+/// Every condition ends, and none stands inside another.
+fn conditions(pieces: &[Piece], text: &str) -> Result<(), String> {
+    let mut open = false;
+    for piece in pieces {
+        match piece {
+            Piece::If(_) if open => return Err(format!("`{text}` has an `{{if …}}` inside another")),
+            Piece::If(_) => open = true,
+            Piece::End if !open => return Err(format!("`{text}` has an `{{end}}` without its `{{if …}}`")),
+            Piece::End => open = false,
+            _ => {}
+        }
+    }
+    if open { Err(format!("`{text}` has an `{{if …}}` without its `{{end}}`")) } else { Ok(()) }
+}
+
+const PIECES: [(&str, Piece); 15] = [
+    ("timestamp", Piece::Timestamp),
+    ("body", Piece::Body),
+    ("body:base64", Piece::BodyAs(BodyForm::Base64)),
+    ("body:crc32", Piece::BodyAs(BodyForm::Crc32)),
+    ("body:ascii", Piece::BodyAs(BodyForm::Ascii)),
+    ("body:compact", Piece::BodyAs(BodyForm::Compact)),
+    ("method", Piece::Method),
+    ("path", Piece::Path),
+    ("target", Piece::Target),
+    ("url", Piece::Url(UrlPort::Configured)),
+    ("url:no_port", Piece::Url(UrlPort::Left)),
+    ("url:std_port", Piece::Url(UrlPort::Named)),
+    ("url:unescaped", Piece::UrlUnescaped),
+    ("form_sorted", Piece::FormSorted),
+    ("form_sorted:all", Piece::FormSortedAll),
+];
+
 fn piece(name: &str) -> Result<Piece, String> {
-    match name {
-        "timestamp" => Ok(Piece::Timestamp),
-        "body" => Ok(Piece::Body),
-        "method" => Ok(Piece::Method),
-        "url" => Ok(Piece::Url(UrlPort::Configured)),
-        "url:no_port" => Ok(Piece::Url(UrlPort::Left)),
-        "url:std_port" => Ok(Piece::Url(UrlPort::Named)),
-        "form_sorted" => Ok(Piece::FormSorted),
-        _ => Pick::parse(name).map(Piece::Value).map_err(|_| {
+    if let Some((_, piece)) = PIECES.iter().find(|(known, _)| *known == name) {
+        return Ok(piece.clone());
+    }
+    let place = |text: &str| {
+        Pick::parse(text).map_err(|_| {
+            let names: Vec<String> = PIECES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
             format!(
-                "`{{{name}}}` is no piece; allowed: {{timestamp}}, {{body}}, {{method}}, {{url}}, \
-                 {{url:no_port}}, {{url:std_port}}, {{form_sorted}}, {{header:NAME}}, {{json:/pointer}}, \
-                 {{form:NAME}}, {{query:NAME}}"
+                "`{{{name}}}` is no piece; allowed: {}, {{signed_headers:header:NAME}}, a place such as \
+                 {{header:NAME}}, {{lower PLACE}}, {{optional PLACE}}, {{optional lower PLACE}}, {{if PLACE}} … {{end}}",
+                names.join(", ")
             )
-        }),
+        })
+    };
+    if name == "end" {
+        return Ok(Piece::End);
+    }
+    if let Some(list) = name.strip_prefix("signed_headers:") {
+        return match place(list)? {
+            Pick::Header(name) => Ok(Piece::SignedHeaders(name)),
+            _ => Err(format!("`{{{name}}}` is no piece; allowed: {{signed_headers:header:NAME}}")),
+        };
+    }
+    if let Some(rest) = name.strip_prefix("optional ") {
+        let lower = rest.strip_prefix("lower ");
+        return Ok(Piece::Optional { pick: place(lower.unwrap_or(rest))?, lower: lower.is_some() });
+    }
+    match (name.strip_prefix("lower "), name.strip_prefix("if ")) {
+        (Some(rest), _) => place(rest).map(Piece::Lower),
+        (_, Some(rest)) => place(rest).map(Piece::If),
+        _ => place(name).map(Piece::Value),
     }
 }
 
@@ -134,14 +376,17 @@ impl fmt::Display for Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => f.write_str(&Self::escape(text))?,
-                Piece::Timestamp => f.write_str("{timestamp}")?,
-                Piece::Body => f.write_str("{body}")?,
-                Piece::Method => f.write_str("{method}")?,
-                Piece::Url(UrlPort::Configured) => f.write_str("{url}")?,
-                Piece::Url(UrlPort::Left) => f.write_str("{url:no_port}")?,
-                Piece::Url(UrlPort::Named) => f.write_str("{url:std_port}")?,
-                Piece::FormSorted => f.write_str("{form_sorted}")?,
+                Piece::SignedHeaders(name) => write!(f, "{{signed_headers:header:{name}}}")?,
                 Piece::Value(pick) => write!(f, "{{{pick}}}")?,
+                Piece::Lower(pick) => write!(f, "{{lower {pick}}}")?,
+                Piece::Optional { pick, lower: true } => write!(f, "{{optional lower {pick}}}")?,
+                Piece::Optional { pick, lower: false } => write!(f, "{{optional {pick}}}")?,
+                Piece::If(pick) => write!(f, "{{if {pick}}}")?,
+                Piece::End => f.write_str("{end}")?,
+                named => {
+                    let name = PIECES.iter().find(|(_, piece)| piece == named).map(|(name, _)| *name);
+                    write!(f, "{{{}}}", name.unwrap_or_default())?;
+                }
             }
         }
         Ok(())
@@ -159,6 +404,8 @@ mod tests {
             "v0:{header:x-id}:{body}",
             "a{{b}}{method}{query:q}{json:/a/b}",
             "{url}{url:no_port}{url:std_port}{form_sorted}{form:p > json:/a}",
+            "{url:unescaped}{path}{target}{body:base64}{body:crc32}{body:ascii}{body:compact}{form_sorted:all}",
+            "{signed_headers:header:x-list}{optional item:/a}{lower query:a.b}{optional lower body}{if xml:/a/@b}x{end}",
             "",
         ] {
             assert_eq!(Template::parse(text).unwrap().to_string(), text);
@@ -167,9 +414,16 @@ mod tests {
 
     #[test]
     fn a_bad_template_says_what_is_allowed() {
-        for (text, part) in
-            [("{bdy}", "`{bdy}` is no piece"), ("{body", "without its"), ("a}", "without its")]
-        {
+        for (text, part) in [
+            ("{bdy}", "`{bdy}` is no piece"),
+            ("{body", "without its"),
+            ("a}", "without its"),
+            ("{if body}", "without its"),
+            ("{end}", "without its"),
+            ("{if body}{if body}{end}{end}", "inside another"),
+            ("{signed_headers:query:a}", "signed_headers:header:NAME"),
+            ("{lower }", "is no piece"),
+        ] {
             assert!(Template::parse(text).unwrap_err().contains(part), "{text}");
         }
     }
@@ -205,6 +459,64 @@ mod tests {
             ("{body}", false),
         ] {
             assert_eq!(Template::parse(text).unwrap().time_touches(), touches, "{text}");
+        }
+    }
+
+    fn proves(text: &str, pick: &str) -> bool {
+        Template::parse(text).unwrap().proves(&Pick::parse(pick).unwrap())
+    }
+
+    #[test]
+    fn what_may_be_absent_or_spelled_otherwise_is_not_covered() {
+        let covers =
+            |text: &str, pick: &str| Template::parse(text).unwrap().covers(&Pick::parse(pick).unwrap());
+        for (text, pick, covered) in [
+            ("{body:base64}", "xml:/a", true),
+            ("{body:crc32}", "json:/a", false),
+            ("{body:ascii}", "json:/a", true),
+            ("{body:compact}", "json:/a > base64", true),
+            ("{body:compact}", "form:a", false),
+            ("{if header:x}{body}{end}", "json:/a", false),
+            ("{if header:x}{header:y}{end}", "header:y", false),
+            ("{if header:x}a:{header:x};{end}", "header:x", true),
+            ("{optional header:x}", "header:x", true),
+            ("{lower header:x}", "header:x", false),
+            ("{optional lower header:x}", "header:x", false),
+            ("{signed_headers:header:list}", "header:x", false),
+            ("{item:/id}", "item:/id", true),
+            ("{item:/id}", "item:/other", false),
+            ("{target}", "query:a", true),
+            ("{path}", "query:a", false),
+            ("{form:p}", "form:p > json:/id", true),
+            ("{form_sorted:all}", "form:p", false),
+        ] {
+            assert_eq!(covers(text, pick), covered, "{text} {pick}");
+        }
+        let crc = Template::parse("{header:id}|{timestamp}|{body:crc32}").unwrap();
+        assert!(!crc.covers_body() && !crc.covers_json(), "a CRC-32 is made to order");
+    }
+
+    /// The text that one signed request has can be divided between its places otherwise.
+    #[test]
+    fn a_value_is_proved_only_where_nothing_of_it_can_be_moved_to_its_neighbours() {
+        for (text, pick, proved) in [
+            ("{header:id}.{timestamp}.{body}", "header:id", true),
+            ("{header:id}{timestamp}{body}", "header:id", false),
+            ("{header:id}-{timestamp}.{body}", "header:id", false),
+            ("v0{header:id}.{body}", "header:id", false),
+            ("v0:{header:id}.{body}", "header:id", true),
+            ("{header:a}.{header:id}.{body}", "header:id", false),
+            ("{header:a}.{header:id}", "header:id", true),
+            ("{body}.{header:id}.{timestamp}", "header:id", true),
+            ("{if header:id}id:{header:id};{end}ts:{timestamp};", "header:id", false),
+            ("{header:a}{body}", "json:/id", true),
+            ("{method} {target}\n{body}", "query:id", true),
+            ("{url}", "query:id", true),
+            ("{url}{body}", "query:id", false),
+            ("{url}.{body}", "query:id", false),
+            ("{header:id}\n{body}", "header:id > base64", true),
+        ] {
+            assert_eq!(proves(text, pick), proved, "{text} {pick}");
         }
     }
 }

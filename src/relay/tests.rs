@@ -269,6 +269,7 @@ fn event(number: usize, source: &str, received_at: Timestamp) -> Event {
         content_type: "application/json".into(),
         headers: Vec::new(),
         source_authenticated: false,
+        unauthenticated: false,
         invalid: None,
         twin_of: None,
         held: false,

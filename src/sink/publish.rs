@@ -205,6 +205,7 @@ fn headers(envelope: &Envelope, body: &[u8], sequence: Sequence, attempt: Attemp
         headers.text("hookgate-content-type", &envelope.content_type);
     }
     headers.mark("hookgate-source-authenticated", envelope.source_authenticated);
+    headers.mark("hookgate-unauthenticated", envelope.unauthenticated);
     headers.mark("hookgate-possible-duplicate", attempt.possible_duplicate);
     headers.mark("hookgate-redelivery", attempt.redelivery);
     headers.mark("hookgate-replay", attempt.replay);
@@ -370,6 +371,7 @@ pub(crate) mod tests {
             content_type: "application/json".into(),
             headers: vec![("x-shop".into(), "a.example".into()), ("traceparent".into(), "00-a-b-01".into())],
             source_authenticated: false,
+            unauthenticated: false,
             invalid: None,
             twin_of: None,
             held: false,

@@ -1,38 +1,54 @@
-//! The signed bytes: a template's pieces fed one after the other, the body never copied.
+//! The signed bytes: a template's pieces fed one after the other, the body never copied where it is signed as it is.
 
-use crate::delivery::Delivery;
-use crate::extract;
-use crate::provider::{Piece, Scheme, Template};
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::extract::{self, Pick, Scene};
+use crate::provider::{BodyForm, Piece, Scheme, Template, TimeSource};
 use crate::reject::{Refused, Reject};
+
+/// Headers that a list of signed headers may name.
+const SIGNED_HEADERS_MAX: usize = 64;
 
 /// What the templates of a scheme are filled from, for one delivery.
 pub(super) struct Content<'c> {
     scheme: &'c Scheme,
-    delivery: &'c Delivery,
+    scene: Scene<'c>,
     /// The time's text exactly as received.
     time: Option<&'c str>,
-    /// The sorted form, made once for all templates and keys.
-    form: Option<String>,
+    /// The values of all templates, in the order of [`Scheme::values`], read once for all templates and keys.
+    values: Vec<Option<Cow<'c, str>>>,
+    /// The sorted forms and other spellings of the body, made once likewise. `None` where the body has none.
+    made: Vec<(Piece, Option<Vec<u8>>)>,
 }
 
 impl<'c> Content<'c> {
-    /// Of `delivery`, with the `time` that it has.
+    /// Of `scene`, with the `time` that it has.
     ///
     /// # Errors
-    /// `FormMalformed` where a form is signed and the body is none.
-    pub(super) fn new(
-        scheme: &'c Scheme,
-        delivery: &'c Delivery,
-        time: Option<&'c str>,
-    ) -> Result<Self, Refused> {
-        let malformed =
-            || Reject::FormMalformed.because("the body is no form of UTF-8 text that could be signed");
-        let form = if scheme.signed.iter().any(Template::covers_form) {
-            Some(extract::form_sorted(&delivery.body).ok_or_else(malformed)?)
-        } else {
-            None
+    /// `FormMalformed` where a form is signed by every template and the body is none.
+    pub(super) fn new(scheme: &'c Scheme, scene: Scene<'c>, time: Option<&'c str>) -> Result<Self, Refused> {
+        let values = match scheme.values.as_slice() {
+            [] => Vec::new(),
+            values => Pick::read_all(values.iter(), &scene),
         };
-        Ok(Self { scheme, delivery, time, form })
+        let mut content = Self { scheme, scene, time, values, made: Vec::new() };
+        for piece in scheme.signed.iter().flat_map(|template| &template.pieces) {
+            if is_made(piece) && !content.made.iter().any(|(known, _)| known == piece) {
+                content.made.push((piece.clone(), make(piece, &scene)));
+            }
+        }
+        let unmade = |template: &Template| template.pieces.iter().any(|piece| content.unmade(piece));
+        if !content.made.is_empty() && scheme.signed.iter().all(unmade) {
+            return Err(malformed());
+        }
+        Ok(content)
+    }
+
+    fn unmade(&self, piece: &Piece) -> bool {
+        self.made.iter().any(|(known, made)| known == piece && made.is_none())
     }
 
     /// Feeds the signed bytes to `take`, in order.
@@ -40,26 +56,113 @@ impl<'c> Content<'c> {
     /// # Errors
     /// `CompanionMissing` where a signed value is not in the delivery.
     pub(super) fn feed(&self, template: &Template, take: &mut dyn FnMut(&[u8])) -> Result<(), Refused> {
+        self.feed_with(template, &[], take)
+    }
+
+    /// The same with the bytes that stand for `{secret}`.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub(super) fn feed_with(
+        &self,
+        template: &Template,
+        secret: &[u8],
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Refused> {
+        let mut left_out = false;
         for piece in &template.pieces {
             match piece {
-                Piece::Literal(text) => take(text.as_bytes()),
-                Piece::Body => take(&self.delivery.body),
-                Piece::Method => take(self.delivery.method.as_bytes()),
-                Piece::Timestamp => take(self.time.ok_or(Reject::TimestampMissing)?.as_bytes()),
-                Piece::FormSorted => take(self.form.as_deref().unwrap_or_default().as_bytes()),
-                Piece::Url(port) => {
-                    let unknown =
-                        || Reject::CompanionMissing.because("the URL is signed, and no public URL is known");
-                    take(self.scheme.origin.as_ref().ok_or_else(unknown)?.text(*port).as_bytes());
-                    take(self.delivery.target.as_bytes());
-                }
-                Piece::Value(pick) => {
-                    let value = pick.read(self.delivery);
-                    let missing =
-                        || Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing"));
-                    take(value.ok_or_else(missing)?.as_bytes());
-                }
+                Piece::If(pick) => left_out = self.value(pick).is_none_or(str::is_empty),
+                Piece::End => left_out = false,
+                _ if left_out => {}
+                Piece::Secret => take(secret),
+                piece => self.feed_piece(piece, take)?,
             }
+        }
+        Ok(())
+    }
+
+    fn feed_piece(&self, piece: &Piece, take: &mut dyn FnMut(&[u8])) -> Result<(), Refused> {
+        let delivery = self.scene.delivery;
+        match piece {
+            Piece::Literal(text) => take(text.as_bytes()),
+            Piece::Body => take(&delivery.body),
+            Piece::Method => take(delivery.method.as_bytes()),
+            Piece::Timestamp => take(self.time.ok_or(Reject::TimestampMissing)?.as_bytes()),
+            Piece::FormSorted | Piece::FormSortedAll | Piece::BodyAs(_) => {
+                let made = self.made.iter().find(|(known, _)| known == piece);
+                take(made.and_then(|(_, made)| made.as_deref()).ok_or_else(malformed)?);
+            }
+            Piece::Path => take(delivery.path().as_bytes()),
+            Piece::Target => take(delivery.target.as_bytes()),
+            Piece::Url(port) => {
+                take(self.scheme.origin.as_ref().ok_or_else(nowhere)?.text(*port).as_bytes());
+                take(delivery.target.as_bytes());
+            }
+            Piece::UrlUnescaped => {
+                let origin = self.scheme.origin.as_ref().ok_or_else(nowhere)?;
+                take(origin.text(crate::provider::UrlPort::Configured).as_bytes());
+                take(extract::unescaped(&delivery.target).as_bytes());
+            }
+            Piece::SignedHeaders(name) => self.signed_headers(name, take)?,
+            Piece::Value(pick) => take(self.needed(pick)?.as_bytes()),
+            Piece::Lower(pick) => take(self.needed(pick)?.to_lowercase().as_bytes()),
+            Piece::Optional { pick, lower: false } => take(self.value(pick).unwrap_or_default().as_bytes()),
+            Piece::Optional { pick, lower: true } => {
+                take(self.value(pick).unwrap_or_default().to_lowercase().as_bytes());
+            }
+            Piece::If(_) | Piece::End | Piece::Secret => {}
+        }
+        Ok(())
+    }
+
+    /// The value at a place of the templates.
+    fn value(&self, pick: &Pick) -> Option<&str> {
+        let at = self.scheme.values.iter().position(|known| known == pick)?;
+        self.values.get(at)?.as_deref()
+    }
+
+    fn needed(&self, pick: &Pick) -> Result<&str, Refused> {
+        let missing = || Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing"));
+        self.value(pick).ok_or_else(missing)
+    }
+
+    /// The headers that the list in header `list` names, sorted by name. What the list leaves out is not signed, so
+    /// itself and the time must be in it.
+    fn signed_headers(&self, list: &str, take: &mut dyn FnMut(&[u8])) -> Result<(), Refused> {
+        let delivery = self.scene.delivery;
+        let header = |name: &str| {
+            let missing =
+                || Reject::CompanionMissing.because(format!("header:{name}, which is signed, is missing"));
+            Pick::Header(name.to_owned()).read(delivery).ok_or_else(missing)
+        };
+        let listed = header(list)?;
+        let mut names: Vec<String> = listed
+            .split(',')
+            .take(SIGNED_HEADERS_MAX + 1)
+            .map(|name| name.trim().to_ascii_lowercase())
+            .collect();
+        names.sort_unstable();
+        let repeated = names.windows(2).any(|pair| pair[0] == pair[1]);
+        let token = |name: &String| Pick::parse(&format!("header:{name}")).is_ok();
+        if names.len() > SIGNED_HEADERS_MAX || repeated || !names.iter().all(token) {
+            return Err(Reject::CompanionWrong.because(format!("header:{list} is no list of header names")));
+        }
+        let time = self.scheme.timestamp.as_ref().and_then(|rule| match &rule.from {
+            TimeSource::Place(Pick::Header(name)) => Some(name.as_str()),
+            _ => None,
+        });
+        if let Some(absent) =
+            [Some(list), time].into_iter().flatten().find(|name| !names.iter().any(|n| n == name))
+        {
+            let detail = format!("header:{list} does not name {absent}, which must be signed");
+            return Err(Reject::CompanionWrong.because(detail));
+        }
+        for (at, name) in names.iter().enumerate() {
+            take(if at == 0 { b"" } else { b";" });
+            take(name.as_bytes());
+            take(b":");
+            take(header(name)?.as_bytes());
         }
         Ok(())
     }
@@ -69,8 +172,33 @@ impl<'c> Content<'c> {
     /// # Errors
     /// As [`Self::feed`].
     pub(super) fn whole(&self, template: &Template) -> Result<Vec<u8>, Refused> {
-        let mut whole = Vec::with_capacity(self.delivery.body.len() + 128);
+        let mut whole = Vec::with_capacity(self.scene.delivery.body.len() + 128);
         self.feed(template, &mut |bytes| whole.extend_from_slice(bytes))?;
         Ok(whole)
+    }
+}
+
+fn malformed() -> Refused {
+    Reject::FormMalformed.because("the body is no form or JSON of UTF-8 text that could be signed")
+}
+
+fn nowhere() -> Refused {
+    Reject::CompanionMissing.because("the URL is signed, and no public URL is known")
+}
+
+fn is_made(piece: &Piece) -> bool {
+    matches!(piece, Piece::FormSorted | Piece::FormSortedAll | Piece::BodyAs(_))
+}
+
+fn make(piece: &Piece, scene: &Scene<'_>) -> Option<Vec<u8>> {
+    let body = &scene.delivery.body;
+    match piece {
+        Piece::FormSorted => extract::form_sorted(body).map(String::into_bytes),
+        Piece::FormSortedAll => extract::form_sorted_all(body).map(String::into_bytes),
+        Piece::BodyAs(BodyForm::Base64) => Some(STANDARD.encode(body).into_bytes()),
+        Piece::BodyAs(BodyForm::Crc32) => Some(extract::crc32(body).to_string().into_bytes()),
+        Piece::BodyAs(BodyForm::Ascii) => extract::spelled_ascii(body).map(Cow::into_owned),
+        Piece::BodyAs(BodyForm::Compact) => extract::spelled_compact(body),
+        _ => None,
     }
 }

@@ -5,18 +5,21 @@ use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
 use super::algorithm::{self, Output};
-use crate::delivery::Delivery;
+use crate::extract::Scene;
 use crate::provider::BodyDigestRule;
 use crate::reject::{Refused, Reject};
 
-/// The digest that the delivery names.
+/// The digest that the delivery names; `None` where it names none and need not.
 ///
 /// # Errors
-/// `CompanionMissing` where it names none: then nothing would prove the body.
-pub(super) fn named<'d>(rule: &BodyDigestRule, delivery: &'d Delivery) -> Result<Cow<'d, str>, Refused> {
+/// `CompanionMissing` where it must and names none: then nothing would prove the body.
+pub(super) fn named<'d>(rule: &BodyDigestRule, scene: &Scene<'d>) -> Result<Option<Cow<'d, str>>, Refused> {
     let missing =
         || Reject::CompanionMissing.because(format!("{}, the body's digest, is missing", rule.from));
-    rule.from.read(delivery).filter(|text| !text.is_empty()).ok_or_else(missing)
+    match rule.from.read_in(scene).filter(|text| !text.is_empty()) {
+        None if !rule.optional => Err(missing()),
+        text => Ok(text),
+    }
 }
 
 /// Whether `text`, which is signed, is the digest of the body.

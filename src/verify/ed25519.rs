@@ -7,12 +7,11 @@ use base64::Engine as _;
 use zeroize::Zeroizing;
 
 use super::key::{KeyError, LENIENT};
+use super::spki;
 use crate::provider::KeyForm;
 
 /// Length of a public key and of a seed, in bytes.
 const KEY_BYTES: usize = 32;
-/// What stands before the key in a SubjectPublicKeyInfo (RFC 8410).
-const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// The x-coordinates' sign bit, which is no part of a point's y.
 const SIGN: u8 = 0x80;
 /// The y-coordinates of the points of order 1, 2, 4 and 8 in both their spellings, little endian. Under such a
@@ -45,23 +44,29 @@ const fn y(first: u8, middle: u8, last: u8) -> [u8; KEY_BYTES] {
 /// # Errors
 /// Where the text is not in that form, is a private key, or one that proves nothing.
 pub(super) fn public_key(form: KeyForm, text: &[u8]) -> Result<ParsedPublicKey, KeyError> {
-    if text.starts_with(b"whsk_") || pem(text, "PRIVATE KEY").is_some() {
+    if text.starts_with(b"whsk_") || spki::armoured(text, "PRIVATE KEY") {
         return Err(KeyError::hinted(wanted(form), ": this is the private key, which only the sender has"));
     }
     let refused = || KeyError::new(wanted(form));
     let bytes = match form {
-        KeyForm::Spki => {
-            let der = pem(text, "PUBLIC KEY").or_else(|| base64(text)).ok_or_else(refused)?;
-            der.strip_prefix(&SPKI_HEAD).map(|key| Zeroizing::new(key.to_vec()))
-        }
         KeyForm::Whpk => base64(text.strip_prefix(b"whpk_").unwrap_or(text)),
-        KeyForm::Hex | KeyForm::Base64 | KeyForm::Utf8 | KeyForm::Whsec => plain(form, text),
+        _ => plain(form, text),
     };
-    let bytes = bytes.filter(|bytes| bytes.len() == KEY_BYTES).ok_or_else(refused)?;
-    if is_low_order(&bytes) {
-        return Err(KeyError::hinted(wanted(form), ": this one is of low order and proves nothing"));
+    from_bytes(wanted(form), &bytes.ok_or_else(refused)?)
+}
+
+/// The public key of these 32 bytes.
+///
+/// # Errors
+/// Where they are not as many, no point, or one that proves nothing.
+pub(super) fn from_bytes(wanted: &'static str, bytes: &[u8]) -> Result<ParsedPublicKey, KeyError> {
+    if bytes.len() != KEY_BYTES {
+        return Err(KeyError::new(wanted));
     }
-    ParsedPublicKey::new(&ED25519, &*bytes).map_err(|_| refused())
+    if is_low_order(bytes) {
+        return Err(KeyError::hinted(wanted, ": this one is of low order and proves nothing"));
+    }
+    ParsedPublicKey::new(&ED25519, bytes).map_err(|_| KeyError::new(wanted))
 }
 
 /// The private key that a sender has: a seed of 32 bytes, with the public key after it or not, or PKCS #8.
@@ -70,8 +75,9 @@ pub(super) fn public_key(form: KeyForm, text: &[u8]) -> Result<ParsedPublicKey, 
 /// Where the text is not in that form.
 pub(super) fn key_pair(form: KeyForm, text: &[u8]) -> Result<Ed25519KeyPair, KeyError> {
     let refused = || KeyError::new(wanted_private(form));
-    if form == KeyForm::Spki {
-        let der = pem(text, "PRIVATE KEY").or_else(|| base64(text)).ok_or_else(refused)?;
+    if form == KeyForm::PublicKey {
+        let der = spki::pem(text, "PRIVATE KEY").map(Zeroizing::new);
+        let der = der.or_else(|| base64(text.trim_ascii())).ok_or_else(refused)?;
         return Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| refused());
     }
     let bytes = match form {
@@ -106,42 +112,34 @@ fn base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(text).ok().map(Zeroizing::new)
 }
 
-/// The bytes between the lines that begin and end a PEM text of that kind.
-fn pem(text: &[u8], kind: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let inside = text.trim().strip_prefix(&format!("-----BEGIN {kind}-----"))?;
-    let inside = inside.strip_suffix(&format!("-----END {kind}-----"))?;
-    let joined = Zeroizing::new(inside.split_ascii_whitespace().collect::<String>());
-    base64(joined.as_bytes())
-}
-
 fn wanted(form: KeyForm) -> &'static str {
     match form {
         KeyForm::Whpk => "of a public key: 32 bytes as whpk_ and base64",
-        KeyForm::Spki => "of a public key: SubjectPublicKeyInfo of Ed25519 as PEM or base64",
         KeyForm::Hex => "of a public key: 32 bytes as 64 hexadecimal digits",
-        KeyForm::Base64 | KeyForm::Utf8 | KeyForm::Whsec => "of a public key: 32 bytes as base64",
+        _ => "of a public key: 32 bytes as base64",
     }
 }
 
 fn wanted_private(form: KeyForm) -> &'static str {
     match form {
         KeyForm::Whpk => "of the sender's private key: 32 or 64 bytes as whsk_ and base64",
-        KeyForm::Spki => "of the sender's private key: PKCS #8 as PEM or base64",
+        KeyForm::PublicKey => "of the sender's private key: PKCS #8 as PEM or base64",
         KeyForm::Hex => "of the sender's private key: 32 or 64 bytes as hexadecimal digits",
-        KeyForm::Base64 | KeyForm::Utf8 | KeyForm::Whsec => {
-            "of the sender's private key: 32 or 64 bytes as base64"
-        }
+        _ => "of the sender's private key: 32 or 64 bytes as base64",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Algorithm;
+    use crate::verify::public::PublicKey;
     use aws_lc_rs::signature::KeyPair as _;
     use base64::engine::general_purpose::STANDARD;
 
     const SEED: [u8; 32] = [7; 32];
+    /// What stands before the key in a SubjectPublicKeyInfo (RFC 8410).
+    const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
     fn public() -> Vec<u8> {
         Ed25519KeyPair::from_seed_unchecked(&SEED).unwrap().public_key().as_ref().to_vec()
@@ -164,8 +162,8 @@ mod tests {
             (KeyForm::Base64, STANDARD.encode(SEED), base64.clone()),
             (KeyForm::Whpk, format!("whsk_{whole}"), format!("whpk_{base64}")),
             (KeyForm::Whpk, whole, base64.trim_end_matches('=').to_owned()),
-            (KeyForm::Spki, pkcs8.clone(), spki.clone()),
-            (KeyForm::Spki, armoured("PRIVATE KEY", &pkcs8), armoured("PUBLIC KEY", &spki)),
+            (KeyForm::PublicKey, pkcs8.clone(), spki.clone()),
+            (KeyForm::PublicKey, armoured("PRIVATE KEY", &pkcs8), armoured("PUBLIC KEY", &spki)),
         ]
     }
 
@@ -173,9 +171,13 @@ mod tests {
     fn keys_of_every_form_sign_and_verify() {
         for (form, private, public) in pairs() {
             let signature = key_pair(form, private.as_bytes()).unwrap().sign(b"text");
-            let key = public_key(form, public.as_bytes()).unwrap();
-            assert!(key.verify_sig(b"text", signature.as_ref()).is_ok(), "{form:?}");
-            assert!(key.verify_sig(b"texts", signature.as_ref()).is_err(), "{form:?}");
+            let key = PublicKey::read(Algorithm::Ed25519, form, public.as_bytes()).unwrap();
+            let holds = |text: &[u8]| {
+                let mut message = key.message();
+                message.update(text);
+                key.holds(&message.finish(), signature.as_ref())
+            };
+            assert!(holds(b"text") && !holds(b"texts"), "{form:?}");
         }
     }
 
@@ -188,15 +190,16 @@ mod tests {
             (KeyForm::Whpk, "whpk_AAAA", "whpk_ and base64"),
             (KeyForm::Whpk, "whsk_AAAA", "only the sender has"),
             (
-                KeyForm::Spki,
+                KeyForm::PublicKey,
                 "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
                 "only the sender has",
             ),
-            (KeyForm::Spki, "AAAA", "SubjectPublicKeyInfo"),
+            (KeyForm::PublicKey, "AAAA", "SubjectPublicKeyInfo"),
             (KeyForm::Base64, "", "32 bytes as base64"),
         ];
         for (form, text, part) in cases {
-            let told = public_key(form, text.as_bytes()).unwrap_err().to_string();
+            let told = PublicKey::read(Algorithm::Ed25519, form, text.as_bytes());
+            let told = told.map(|_| ()).unwrap_err().to_string();
             assert!(told.contains(part), "{told}");
             assert!(text.is_empty() || !told.contains(text), "{told}");
         }

@@ -1,32 +1,46 @@
-//! Header grammars: from the value that carries signatures to the candidate signatures in it.
+//! Where signatures are carried: the texts at a scheme's places that hold some.
 
 use std::borrow::Cow;
 
-use super::algorithm::{self, Output};
 use crate::delivery::Delivery;
-use crate::extract::Pick;
-use crate::provider::{Encoding, Grammar, Repeated, Scheme, SignatureRule};
+use crate::extract::{Pick, Scene};
+use crate::provider::{Repeated, SignatureRule};
 use crate::reject::{Refused, Reject};
 
-/// Signatures looked at in one delivery; senders put one for each secret that is being rolled.
-const SIGNATURES_MAX: usize = 16;
-/// Different ones of them that are tried where each takes a pass of its own over the body: a MAC is made once for
-/// all, a public-key signature is not, and whoever has no key may send what is dear to refuse.
-const PUBLIC_SIGNATURES_MAX: usize = 4;
+/// A text that carries signatures.
+#[derive(Debug)]
+pub(super) struct Carrier<'d> {
+    pub(super) text: Cow<'d, str>,
+    /// The number of its place, where secrets go with places.
+    pub(super) slot: Option<u8>,
+}
 
-/// The text that carries the signatures.
+/// The texts that carry signatures: of several places those that are there, of numbered ones those before the first
+/// that is not.
 ///
 /// # Errors
-/// Where it is missing, empty, repeated or not text.
-pub(super) fn value<'d>(rule: &SignatureRule, delivery: &'d Delivery) -> Result<Cow<'d, str>, Refused> {
-    let text = match (&rule.from, rule.repeated) {
-        (Pick::Header(name), repeated) => header(name, repeated, delivery)?,
-        (place, _) => place.read(delivery),
-    };
-    match text {
-        Some(text) if !text.is_empty() => Ok(text),
-        _ => Err(Reject::SignatureMissing.because(format!("{} is missing or empty", rule.from))),
+/// Where none is there, or one is repeated or not text.
+pub(super) fn carriers<'d>(rule: &SignatureRule, scene: &Scene<'d>) -> Result<Vec<Carrier<'d>>, Refused> {
+    let mut found = Vec::with_capacity(1);
+    for (at, place) in rule.places().enumerate() {
+        let text = match (place, rule.repeated) {
+            (Pick::Header(name), repeated) => header(name, repeated, scene.delivery)?,
+            (place, _) => place.read_in(scene),
+        };
+        match text.filter(|text| !text.is_empty()) {
+            Some(text) => {
+                let slot = if rule.slots { u8::try_from(at).ok() } else { None };
+                found.push(Carrier { text, slot });
+            }
+            None if rule.numbered => break,
+            None => {}
+        }
     }
+    if found.is_empty() {
+        let or = if rule.more.is_empty() { "" } else { " (and all that may stand in its place)" };
+        return Err(Reject::SignatureMissing.because(format!("{}{or} is missing or empty", rule.from)));
+    }
+    Ok(found)
 }
 
 fn header<'d>(
@@ -48,107 +62,4 @@ fn header<'d>(
         joined.to_mut().push_str(text(next)?);
     }
     Ok(Some(joined))
-}
-
-/// What a signature's value holds: candidates, and named values beside them.
-#[derive(Debug)]
-pub(super) struct Candidates<'v> {
-    signatures: Vec<&'v str>,
-    named: Vec<(&'v str, &'v str)>,
-}
-
-impl<'v> Candidates<'v> {
-    /// Reads the value by the scheme's grammar.
-    ///
-    /// # Errors
-    /// `SignatureMalformed` where the grammar finds no signature in it, or too many.
-    pub(super) fn parse(rule: &SignatureRule, value: &'v str) -> Result<Self, Refused> {
-        let found = match &rule.grammar {
-            Grammar::Plain { prefix, ignore_case } => Self {
-                signatures: plain(value, prefix, *ignore_case).into_iter().collect(),
-                named: Vec::new(),
-            },
-            Grammar::Pairs { separator, assign, keys } => Self::pairs(value, separator, assign, keys),
-            Grammar::Versions { separator, assign, keys } => {
-                let Self { signatures, .. } = Self::pairs(value, separator, assign, keys);
-                Self { signatures, named: Vec::new() }
-            }
-        };
-        match found.signatures.len() {
-            0 => Err(Reject::SignatureMalformed
-                .because(format!("{} holds no signature of this scheme", rule.from))),
-            1..=SIGNATURES_MAX => Ok(found),
-            many => Err(Reject::SignatureMalformed.because(format!(
-                "{} holds {many} signatures; at most {SIGNATURES_MAX} are read",
-                rule.from
-            ))),
-        }
-    }
-
-    fn pairs(value: &'v str, separator: &str, assign: &str, keys: &[String]) -> Self {
-        let mut found = Self { signatures: Vec::new(), named: Vec::new() };
-        for (name, value) in value.split(separator).filter_map(|item| item.split_once(assign)) {
-            if keys.iter().any(|key| key == name) {
-                found.signatures.push(value);
-            } else {
-                found.named.push((name, value));
-            }
-        }
-        found
-    }
-
-    /// The value of that name beside the signatures.
-    ///
-    /// # Errors
-    /// Where it stands there with several values: SDKs differ in which one they take.
-    pub(super) fn named(&self, name: &str) -> Result<Option<&'v str>, Refused> {
-        let mut values = self.named.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value);
-        let first = values.next();
-        if values.any(|other| Some(other) != first) {
-            return Err(
-                Reject::TimestampMalformed.because(format!("`{name}` stands there with several values"))
-            );
-        }
-        Ok(first)
-    }
-
-    /// The candidates as bytes, those that have the length of a real one.
-    ///
-    /// # Errors
-    /// `SignatureMalformed` where not one is in the scheme's encoding and length, or more than can be tried.
-    pub(super) fn decode(&self, scheme: &Scheme) -> Result<Vec<Output>, Refused> {
-        let decode = |text: &&str| algorithm::decode(scheme.algorithm, scheme.signature.encoding, text);
-        let mut decoded: Vec<Output> = self.signatures.iter().filter_map(decode).collect();
-        if scheme.has_public_keys() {
-            decoded.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
-            decoded.dedup_by(|one, other| one.as_bytes() == other.as_bytes());
-            if decoded.len() > PUBLIC_SIGNATURES_MAX {
-                return Err(Reject::SignatureMalformed.because(format!(
-                    "{} holds {} different public-key signatures; at most {PUBLIC_SIGNATURES_MAX} are tried",
-                    scheme.signature.from,
-                    decoded.len()
-                )));
-            }
-        }
-        if decoded.is_empty() {
-            let form = match scheme.signature.encoding {
-                Encoding::Hex => "lower-case hexadecimal digits",
-                Encoding::HexAnyCase => "hexadecimal digits",
-                Encoding::Base64 => "padded base64",
-                Encoding::Text => "plain text",
-            };
-            return Err(Reject::SignatureMalformed.because(format!(
-                "{} holds {} character(s) that are not {form} of the right length",
-                scheme.signature.from,
-                self.signatures.first().map_or(0, |text| text.len())
-            )));
-        }
-        Ok(decoded)
-    }
-}
-
-fn plain<'v>(value: &'v str, prefix: &str, ignore_case: bool) -> Option<&'v str> {
-    let head = value.get(..prefix.len())?;
-    let matches = if ignore_case { head.eq_ignore_ascii_case(prefix) } else { head == prefix };
-    if matches { value.get(prefix.len()..).filter(|rest| !rest.is_empty()) } else { None }
 }

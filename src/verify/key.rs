@@ -7,12 +7,13 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use aws_lc_rs::signature::ParsedPublicKey;
+use sha1::{Digest as _, Sha1};
+use unicode_normalization::UnicodeNormalization as _;
 
-use super::algorithm::{Mac, Output};
-use super::ed25519;
+use super::algorithm::{Hash, Mac, Output};
+use super::public::PublicKey;
 use crate::clock::Timestamp;
-use crate::provider::{Algorithm, KeyForm, Scheme};
+use crate::provider::{Algorithm, Digest, KeyForm, Scheme};
 
 /// Base64 as secrets come: with or without padding.
 pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -44,6 +45,10 @@ impl KeyError {
 pub struct Key {
     label: Arc<str>,
     material: Material,
+    id: Option<Arc<str>>,
+    /// The MACs of the other algorithms that a signature's prefix may name.
+    choices: Vec<(Algorithm, Material)>,
+    slot: Option<u8>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -53,10 +58,27 @@ pub struct Key {
 pub(super) enum Material {
     /// A MAC with its key set up.
     Mac(Box<Mac>),
+    /// What stands among the bytes of a plain digest.
+    Plain(Arc<PlainKey>),
     /// What a token is compared with.
     Token(Output),
     /// A public key.
-    Public(Box<ParsedPublicKey>),
+    Public(Arc<PublicKey>),
+    /// No key: the source proves nothing.
+    Nothing,
+}
+
+/// The secret of a plain digest.
+pub(super) struct PlainKey {
+    digest: Digest,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl PlainKey {
+    /// A digest under way, and the bytes that stand for `{secret}` in it.
+    pub(super) fn begin(&self) -> (Hash, &[u8]) {
+        (Hash::new(self.digest), &self.bytes)
+    }
 }
 
 impl std::fmt::Debug for Material {
@@ -71,16 +93,67 @@ impl Key {
     /// # Errors
     /// Where the text is not in the scheme's key form, such as hexadecimal digits.
     pub fn new(scheme: &Scheme, label: &str, secret: &[u8]) -> Result<Self, KeyError> {
-        let material = if scheme.algorithm == Algorithm::Ed25519 {
-            Material::Public(Box::new(ed25519::public_key(scheme.key_form, secret)?))
-        } else {
-            let bytes = decode(scheme.key_form, secret)?;
-            match Mac::new(scheme.algorithm, &bytes) {
-                Some(mac) => Material::Mac(Box::new(mac)),
-                None => Material::Token(Output::of_token(&bytes)),
-            }
+        if scheme.known_secrets.iter().any(|known| known.as_bytes() == secret) {
+            let hint = ": this one is the provider's public secret for tests, which everybody knows";
+            return Err(KeyError::hinted("of a secret of your own", hint));
+        }
+        let material = Material::read(scheme, secret)?;
+        let id = match &material {
+            Material::Public(public) => public.id().map(Arc::from),
+            _ => None,
         };
-        Ok(Self { label: label.into(), material, not_before: None, not_after: None })
+        let mut choices = Vec::with_capacity(scheme.signature.choices.len());
+        for (_, algorithm) in &scheme.signature.choices {
+            let mac = Mac::new(*algorithm, &decode(scheme.key_form, secret)?);
+            choices.extend(mac.map(|mac| (*algorithm, Material::Mac(Box::new(mac)))));
+        }
+        Ok(Self { id, choices, ..Self::bare(label, material) })
+    }
+
+    /// What stands in the place of a key for a source that proves nothing.
+    pub fn unauthenticated() -> Self {
+        Self::bare("none", Material::Nothing)
+    }
+
+    fn bare(label: &str, material: Material) -> Self {
+        let (label, choices) = (label.into(), Vec::new());
+        Self { label, material, id: None, choices, slot: None, not_before: None, not_after: None }
+    }
+
+    /// Gives the key the id that deliveries name it by; without one, a JWK has that of its own text.
+    pub fn with_id(mut self, id: Option<&str>) -> Self {
+        self.id = id.map(Arc::from).or(self.id);
+        self
+    }
+
+    /// Ties the key to the signature's place of that number, where the scheme has several with secrets of their own.
+    pub fn in_slot(mut self, slot: Option<u8>) -> Self {
+        self.slot = slot;
+        self
+    }
+
+    /// The id that deliveries name it by.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// What an operator should know of it, such as that it is short.
+    pub fn warning(&self) -> Option<&'static str> {
+        match &self.material {
+            Material::Public(public) => public.warning(),
+            _ => None,
+        }
+    }
+
+    /// Whether a signature found in `slot` can be of this key.
+    pub(super) fn fits(&self, slot: Option<u8>) -> bool {
+        slot.is_none() || self.slot.is_none() || self.slot == slot
+    }
+
+    /// What makes signatures of `algorithm` of this key.
+    pub(super) fn material_for(&self, algorithm: Algorithm) -> &Material {
+        let other = self.choices.iter().find(|(known, _)| *known == algorithm);
+        other.map_or(&self.material, |(_, material)| material)
     }
 
     /// Limits when the key counts: from `not_before` on, and before `not_after`.
@@ -98,9 +171,24 @@ impl Key {
     pub(super) fn active_at(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|from| now >= from) && self.not_after.is_none_or(|until| now < until)
     }
+}
 
-    pub(super) fn material(&self) -> &Material {
-        &self.material
+impl Material {
+    fn read(scheme: &Scheme, secret: &[u8]) -> Result<Self, KeyError> {
+        if scheme.has_public_keys() {
+            let key = PublicKey::read(scheme.algorithm, scheme.key_form, secret)?;
+            return Ok(Self::Public(Arc::new(key)));
+        }
+        let bytes = decode(scheme.key_form, secret)?;
+        match scheme.algorithm {
+            Algorithm::Plain(digest) => Ok(Self::Plain(Arc::new(PlainKey { digest, bytes }))),
+            Algorithm::Basic if !bytes.contains(&b':') => Err(KeyError::new("user:password")),
+            Algorithm::Unauthenticated => Err(KeyError::new("nothing: this scheme has no secrets")),
+            algorithm => Ok(match Mac::new(algorithm, &bytes) {
+                Some(mac) => Self::Mac(Box::new(mac)),
+                None => Self::Token(Output::of_token(&bytes)),
+            }),
+        }
     }
 }
 
@@ -110,15 +198,20 @@ pub(super) fn decode(form: KeyForm, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>,
         KeyForm::Utf8 => Some(secret.to_vec()),
         KeyForm::Hex => hex::decode(secret).ok(),
         KeyForm::Base64 => LENIENT.decode(secret).ok(),
-        KeyForm::Whpk | KeyForm::Spki => None,
+        KeyForm::Nfkd => {
+            std::str::from_utf8(secret).ok().map(|text| text.nfkd().collect::<String>().into_bytes())
+        }
+        KeyForm::Sha1 => Some(Sha1::digest(secret).to_vec()),
+        KeyForm::Whpk | KeyForm::PublicKey => None,
         KeyForm::Whsec => LENIENT.decode(secret.strip_prefix(b"whsec_").unwrap_or(secret)).ok(),
     };
     let wanted = match form {
-        KeyForm::Utf8 => "text",
+        KeyForm::Utf8 | KeyForm::Sha1 => "text",
+        KeyForm::Nfkd => "text in UTF-8",
         KeyForm::Hex => "hexadecimal digits",
         KeyForm::Base64 => "base64",
         KeyForm::Whsec => "whsec_ and base64",
-        KeyForm::Whpk | KeyForm::Spki => "of a shared key",
+        KeyForm::Whpk | KeyForm::PublicKey => "of a shared key",
     };
     bytes.map(Zeroizing::new).ok_or(KeyError::new(wanted))
 }

@@ -3,12 +3,22 @@
 //! The same rules sign: [`sign()`] makes what [`Verifier`] accepts, for samples and tests.
 
 mod algorithm;
+mod beside;
+mod candidates;
+mod claims;
 mod content;
+mod der;
 mod digest;
 mod ed25519;
 mod header;
+mod jwt;
 mod key;
+mod private;
+mod public;
+mod seal;
 mod sign;
+mod spki;
+mod token;
 mod verifier;
 
 #[cfg(test)]

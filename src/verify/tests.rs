@@ -2,13 +2,19 @@
 //! the same rules, and refused for the right reason where something is missing or changed. The schemes of the
 //! built-in providers are in `tests/properties.rs`.
 
+mod demands;
 mod properties;
+mod tokens;
+mod wycheproof;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
+use super::key::Material;
 use super::*;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -290,10 +296,10 @@ fn a_provider_file_that_cannot_hold_is_told() {
     for (text, part) in [
         (format!("{ALTERNATIVES}{ids}"), "json:/id after a place that is not signed"),
         (URL_AND_DIGEST.replace("query:digest", "header:digest"), "which is not signed"),
-        (URL_AND_DIGEST.replace("sha512", "md5"), "allowed: sha1, sha256, sha512"),
-        (URL_AND_DIGEST.replace("base64", "text"), "allowed: hex, hex-any-case, base64"),
-        (PUBLIC.replace("\"hex\"\nsigned", "\"utf8\"\nsigned"), "allowed: hex, base64, whpk, spki"),
-        (VERSIONS.replace("whsec", "whpk"), "allowed: utf8, hex, base64, whsec"),
+        (URL_AND_DIGEST.replace("sha512", "md5"), "allowed: sha1, sha256, sha384, sha512"),
+        (URL_AND_DIGEST.replace("base64", "text"), "allowed: hex, hex-any-case, base64, base64url"),
+        (PUBLIC.replace("\"hex\"\nsigned", "\"utf8\"\nsigned"), "allowed: hex, base64, whpk, public-key"),
+        (VERSIONS.replace("whsec", "whpk"), "allowed: utf8, nfkd, sha1, hex, base64, whsec"),
         (
             format!("{TOKEN}[forward]\nheaders = [\"x-TOKEN\"]"),
             "header:x-token; allowed: nothing that carries",

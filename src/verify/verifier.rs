@@ -3,17 +3,24 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::algorithm;
+use super::beside;
+use super::candidates::{Candidates, Decoded, Set};
 use super::content::Content;
 use super::digest;
-use super::header::{self, Candidates};
+use super::header;
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{EmptyBody, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
+use crate::extract::{self, Scene};
+use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
 use crate::reject::{Refused, Reject};
+
+/// Elements of an array that are judged one by one.
+const ITEMS_MAX: usize = 1000;
 
 /// A source's scheme with its keys, made once at load.
 #[derive(Clone, Debug)]
@@ -29,6 +36,17 @@ pub struct Verified {
     scheme: Arc<Scheme>,
     secret: Arc<str>,
     signed_at: Option<Timestamp>,
+    claims: Option<Bytes>,
+    body_proved: bool,
+}
+
+/// A verdict, before it becomes a proof.
+pub(super) struct Judged {
+    pub(super) secret: Arc<str>,
+    pub(super) signed_at: Option<Timestamp>,
+    /// The claims of the token that proved it.
+    pub(super) claims: Option<Bytes>,
+    pub(super) body_proved: bool,
 }
 
 impl Verified {
@@ -50,6 +68,21 @@ impl Verified {
     /// The signed time, where the scheme has one.
     pub fn signed_at(&self) -> Option<Timestamp> {
         self.signed_at
+    }
+
+    /// The claims of the token that it was proved with, a JSON text.
+    pub fn claims(&self) -> Option<&[u8]> {
+        self.claims.as_deref()
+    }
+
+    /// Whether this delivery's body is proved, and not only its sender.
+    pub fn covers_body(&self) -> bool {
+        self.body_proved
+    }
+
+    /// Whether nothing is proved, as the source's configuration says that it may be.
+    pub fn unauthenticated(&self) -> bool {
+        self.scheme.algorithm == Algorithm::Unauthenticated
     }
 
     /// Gives the delivery back, the proof being used up.
@@ -79,48 +112,125 @@ impl Verifier {
     /// # Errors
     /// The exact cause; never with a secret or any of the body in its detail.
     pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
-        let (secret, signed_at) = self.judge(&delivery, now)?;
-        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at })
+        let judged = match self.scheme.algorithm {
+            Algorithm::Jwt(jws) => self.judge_token(jws, &delivery, now)?,
+            Algorithm::Unauthenticated => self.admit(&delivery, now)?,
+            _ => self.judge(&delivery, now)?,
+        };
+        let Judged { secret, signed_at, claims, body_proved } = judged;
+        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at, claims, body_proved })
     }
 
-    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<(Arc<str>, Option<Timestamp>), Refused> {
-        let value = header::value(&self.scheme.signature, delivery)?;
-        let candidates = Candidates::parse(&self.scheme.signature, &value)?;
-        for pick in &self.scheme.require {
-            if pick.read(delivery).is_none_or(|value| value.is_empty()) {
-                return Err(Reject::CompanionMissing.because(format!("{pick} is missing or empty")));
-            }
+    /// What is looked at where nothing is proved.
+    fn admit(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+        beside::check(&self.scheme, &Scene::of(delivery))?;
+        let none = || Reject::NoActiveSecret.because("this source does not say that it proves nothing");
+        let key = self
+            .active(None, now)?
+            .find(|key| matches!(key.material_for(self.scheme.algorithm), Material::Nothing));
+        let secret = Arc::clone(key.ok_or_else(none)?.label());
+        Ok(Judged { secret, signed_at: None, claims: None, body_proved: false })
+    }
+
+    /// The id of the key that the delivery, or its token's `header`, says it was signed with.
+    pub(super) fn named_key<'d>(
+        &self,
+        scene: &Scene<'d>,
+        header: Option<&'d [u8]>,
+    ) -> Result<Option<Cow<'d, str>>, Refused> {
+        let Some(place) = &self.scheme.key_id else { return Ok(None) };
+        let id = match header.filter(|_| place.is_token_header()) {
+            Some(header) => place.read_claim(header),
+            None => place.read_in(scene),
+        };
+        let missing = || Reject::UnknownKey.because(format!("{place}, the key's id, is missing"));
+        id.filter(|id| !id.is_empty()).map(Some).ok_or_else(missing)
+    }
+
+    /// The keys that count at `now`: where the delivery names one, those of that `id`.
+    pub(super) fn active<'k>(
+        &'k self,
+        id: Option<&'k str>,
+        now: Timestamp,
+    ) -> Result<impl Iterator<Item = &'k Key>, Refused> {
+        let mut active = self
+            .keys
+            .iter()
+            .filter(move |key| key.active_at(now) && (id.is_none() || key.id() == id))
+            .peekable();
+        if active.peek().is_some() {
+            return Ok(active);
         }
-        if self.scheme.empty_body == EmptyBody::Refuse && delivery.body.is_empty() {
-            return Err(Reject::BodyEmpty.into());
+        Err(match id {
+            Some(_) => Reject::UnknownKey.because("no key of this source has the id that the delivery names"),
+            None => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
+        })
+    }
+
+    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+        let scene = Scene::of(delivery);
+        let Some(place) = &self.scheme.each else { return self.judge_one(&scene, now) };
+        let none =
+            || Reject::CompanionMissing.because(format!("{place} is no array of 1 to {ITEMS_MAX} elements"));
+        let text = place.json(&scene).ok_or_else(none)?;
+        let elements = extract::elements(&text, ITEMS_MAX).ok_or_else(none)?;
+        let mut judged: Option<Judged> = None;
+        for element in &elements {
+            let next = self.judge_one(&Scene { item: Some(element.raw()), ..scene }, now)?;
+            // The oldest element decides how old the delivery is.
+            judged = Some(match judged {
+                Some(first) => Judged { signed_at: first.signed_at.min(next.signed_at), ..first },
+                None => next,
+            });
         }
+        judged.ok_or_else(none)
+    }
+
+    fn judge_one(&self, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+        let carriers = header::carriers(&self.scheme.signature, scene)?;
+        let candidates = Candidates::parse(&self.scheme.signature, &carriers)?;
+        let mut judged: Option<Result<Judged, Refused>> = None;
+        for set in candidates.sets() {
+            let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, now);
+            judged = Some(match judged {
+                Some(first) => better(first, next),
+                None => next,
+            });
+        }
+        judged.unwrap_or_else(|| Err(Reject::SignatureMalformed.into()))
+    }
+
+    /// Judges the signatures that share the same values beside them.
+    fn judge_set(&self, set: &Set<'_>, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+        beside::check(&self.scheme, scene)?;
         let digest = match &self.scheme.body_digest {
-            Some(rule) => Some((rule, digest::named(rule, delivery)?)),
+            Some(rule) => digest::named(rule, scene)?.map(|text| (rule, text)),
             None => None,
         };
-        let time = self.time(delivery, &candidates)?;
-        let content = Content::new(&self.scheme, delivery, time.as_ref().map(|time| &*time.text))?;
-        let secret = self.matching(&content, &candidates, now)?;
+        let time = self.time(scene, set)?;
+        let content = Content::new(&self.scheme, *scene, time.as_ref().map(|time| &*time.text))?;
+        let id = self.named_key(scene, None)?;
+        let secret = self.matching(&content, set, id.as_deref(), now)?;
+        let left_out = digest.is_none() && self.scheme.body_digest.is_some();
         if let Some((rule, text)) = digest {
-            digest::check(rule, &text, &delivery.body)?;
+            digest::check(rule, &text, &scene.delivery.body)?;
         }
-        Ok((secret, time.map(|time| time.at)))
+        let body_proved = self.scheme.covers_body() && !left_out;
+        Ok(Judged { secret, signed_at: time.map(|time| time.at), claims: None, body_proved })
     }
 
-    fn time<'d>(
-        &self,
-        delivery: &'d Delivery,
-        candidates: &'d Candidates<'_>,
-    ) -> Result<Option<SignedTime<'d>>, Refused> {
+    fn time<'d>(&self, scene: &Scene<'d>, set: &Set<'d>) -> Result<Option<SignedTime<'d>>, Refused> {
         let Some(rule) = &self.scheme.timestamp else { return Ok(None) };
         let text = match &rule.from {
-            TimeSource::Signature(name) => candidates.named(name)?.map(Cow::Borrowed),
-            TimeSource::Place(pick) => pick.read(delivery),
+            TimeSource::Signature(name) => set.named(name)?.map(Cow::Borrowed),
+            TimeSource::Place(pick) => pick.read_in(scene),
         };
         let text = text.ok_or(Reject::TimestampMissing)?;
-        let at = read_time(rule, &text).ok_or_else(|| {
-            Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
-        })?;
+        let number = match &rule.from {
+            TimeSource::Place(pick) if rule.number => pick.is_number(scene),
+            _ => true,
+        };
+        let at = time_of(rule, &text, number)?;
         if self.scheme.signed.iter().any(Template::time_touches) && !is_whole(rule.unit, &text) {
             let detail =
                 "the signed time has not all its digits: some may have been moved to what stands beside it";
@@ -133,17 +243,12 @@ impl Verifier {
     fn matching(
         &self,
         content: &Content<'_>,
-        candidates: &Candidates<'_>,
+        set: &Set<'_>,
+        id: Option<&str>,
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
-        let decoded = candidates.decode(&self.scheme)?;
-        let mut active = self.keys.iter().filter(|key| key.active_at(now)).peekable();
-        if active.peek().is_none() {
-            return Err(
-                Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
-            );
-        }
-        for key in active {
+        let decoded = set.decode(&self.scheme)?;
+        for key in self.active(id, now)? {
             if self.signed_by(key, content, &decoded)? {
                 return Ok(Arc::clone(key.label()));
             }
@@ -155,18 +260,34 @@ impl Verifier {
         )))
     }
 
-    fn signed_by(
+    fn signed_by(&self, key: &Key, content: &Content<'_>, candidates: &[Decoded]) -> Result<bool, Refused> {
+        let choices = &self.scheme.signature.choices;
+        if choices.is_empty() && !self.scheme.signature.slots {
+            return self.made_by(key.material_for(self.scheme.algorithm), content, candidates);
+        }
+        let own = [(String::new(), self.scheme.algorithm)];
+        for (_, algorithm) in if choices.is_empty() { &own[..] } else { choices } {
+            let fitting = |one: &&Decoded| one.algorithm == *algorithm && key.fits(one.slot);
+            let fitting: Vec<Decoded> = candidates.iter().filter(fitting).cloned().collect();
+            if !fitting.is_empty() && self.made_by(key.material_for(*algorithm), content, &fitting)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn made_by(
         &self,
-        key: &Key,
+        key: &Material,
         content: &Content<'_>,
-        candidates: &[algorithm::Output],
+        candidates: &[Decoded],
     ) -> Result<bool, Refused> {
-        if let Material::Token(token) = key.material() {
-            return Ok(any_equal(candidates, token));
+        if let Material::Token(token) = key {
+            return Ok(any_equal(outputs(candidates), token));
         }
         let (mut tried, mut missing) = (false, None);
         for template in &self.scheme.signed {
-            match holds(key.material(), content, template, candidates) {
+            match holds(key, content, template, candidates) {
                 Ok(true) => return Ok(true),
                 Ok(false) => tried = true,
                 Err(refused) => missing = Some(refused),
@@ -174,6 +295,18 @@ impl Verifier {
         }
         // A value that only some templates want is missed only where no other template could be tried.
         missing.filter(|_| !tried).map_or(Ok(false), Err)
+    }
+}
+
+/// Of two sets of signatures the one that verifies; of two that do, the one signed last; of two that do not, the
+/// one whose signatures could be compared.
+fn better(first: Result<Judged, Refused>, next: Result<Judged, Refused>) -> Result<Judged, Refused> {
+    match (&first, &next) {
+        (Ok(one), Ok(other)) if other.signed_at > one.signed_at => next,
+        (Ok(_), _) => first,
+        (Err(_), Ok(_)) => next,
+        (Err(_), Err(refused)) if refused.reject == Reject::SignatureMismatch => next,
+        (Err(_), Err(_)) => first,
     }
 }
 
@@ -187,33 +320,61 @@ fn holds(
     key: &Material,
     content: &Content<'_>,
     template: &Template,
-    candidates: &[algorithm::Output],
+    candidates: &[Decoded],
 ) -> Result<bool, Refused> {
     match key {
-        Material::Token(token) => Ok(any_equal(candidates, token)),
+        Material::Token(token) => Ok(any_equal(outputs(candidates), token)),
         Material::Mac(keyed) => {
             let mut mac = (**keyed).clone();
             content.feed(template, &mut |bytes| mac.update(bytes))?;
-            Ok(any_equal(candidates, &mac.finish()))
+            Ok(any_equal(outputs(candidates), &mac.finish()))
+        }
+        Material::Plain(plain) => {
+            let (mut hash, secret) = plain.begin();
+            content.feed_with(template, secret, &mut |bytes| hash.update(bytes))?;
+            Ok(any_equal(outputs(candidates), &hash.finish()))
         }
         Material::Public(public) => {
-            let whole = content.whole(template)?;
-            Ok(candidates.iter().any(|candidate| public.verify_sig(&whole, candidate.as_bytes()).is_ok()))
+            let mut message = public.message();
+            content.feed(template, &mut |bytes| message.update(bytes))?;
+            let message = message.finish();
+            Ok(outputs(candidates).any(|output| public.holds(&message, output.as_bytes())))
         }
+        Material::Nothing => Ok(false),
     }
 }
 
+fn outputs(candidates: &[Decoded]) -> impl Iterator<Item = &algorithm::Output> {
+    candidates.iter().map(|candidate| &candidate.output)
+}
+
 /// Looks at every candidate, whatever the earlier ones gave, and at every byte of each.
-fn any_equal(candidates: &[algorithm::Output], own: &algorithm::Output) -> bool {
-    let equal = candidates.iter().fold(Choice::from(0), |equal, candidate| equal | candidate.ct_eq(own));
+pub(super) fn any_equal<'o>(
+    candidates: impl Iterator<Item = &'o algorithm::Output>,
+    own: &algorithm::Output,
+) -> bool {
+    let equal = candidates.fold(Choice::from(0), |equal, candidate| equal | candidate.ct_eq(own));
     bool::from(equal)
+}
+
+/// The signed time.
+///
+/// # Errors
+/// `TimestampMalformed` where the text is not in the scheme's unit, or is none in the `form` that it must have.
+pub(super) fn time_of(rule: &TimestampRule, text: &str, form: bool) -> Result<Timestamp, Refused> {
+    read_time(rule, text).filter(|_| form).ok_or_else(|| {
+        Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
+    })
 }
 
 fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {
     match rule.unit {
         TimeUnit::Seconds => digits(text).map(Timestamp::from_seconds),
         TimeUnit::Milliseconds => digits(text).map(Timestamp::from_millis),
+        TimeUnit::SecondsOrMilliseconds if text.len() == 13 => digits(text).map(Timestamp::from_millis),
+        TimeUnit::SecondsOrMilliseconds => digits(text).map(Timestamp::from_seconds),
         TimeUnit::Rfc3339 => text.parse().ok(),
+        TimeUnit::Rfc2822 => Timestamp::from_rfc2822(text),
     }
 }
 
@@ -222,7 +383,9 @@ fn is_whole(unit: TimeUnit, text: &str) -> bool {
     match unit {
         TimeUnit::Seconds => text.len() == 10,
         TimeUnit::Milliseconds => text.len() == 13,
-        TimeUnit::Rfc3339 => true,
+        // One of two lengths says nothing; a scheme in which such a time touches is refused at load.
+        TimeUnit::SecondsOrMilliseconds => false,
+        TimeUnit::Rfc3339 | TimeUnit::Rfc2822 => true,
     }
 }
 

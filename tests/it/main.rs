@@ -29,6 +29,7 @@ mod crash;
 mod dedup;
 mod events;
 mod faults;
+mod forms;
 mod handshake;
 mod hostile;
 mod inbox;

@@ -49,6 +49,7 @@ fn envelope(source: &str, number: u32) -> Envelope {
         content_type: "application/json; charset=utf-8".into(),
         headers: vec![("x-shopify-topic".into(), "orders/create".into())],
         source_authenticated: false,
+        unauthenticated: false,
         invalid: None,
         twin_of: None,
         held: false,

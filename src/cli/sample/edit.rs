@@ -14,7 +14,7 @@ pub(super) fn text(body: &[u8], place: &Pick) -> Option<String> {
             form_urlencoded::parse(&[b"=", written].concat()).next().map(|(_, value)| value.into_owned())
         }
         Pick::Inside(outer, pointer) => text(text(body, outer)?.as_bytes(), &Pick::Json(pointer.clone())),
-        Pick::Header(_) | Pick::Query(_) => None,
+        _ => None,
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn changed(body: &[u8], place: &Pick, new: &dyn Fn(&str) -> Option<St
             let inner = |text: &str| String::from_utf8(json(text.as_bytes(), pointer, &value)?).ok();
             changed(body, outer, &inner)
         }
-        Pick::Header(_) | Pick::Query(_) => None,
+        _ => None,
     }
 }
 

@@ -33,6 +33,7 @@ prop_compose! {
             content_type,
             headers,
             source_authenticated: bits[1],
+            unauthenticated: bits[1] && bits[2],
             invalid,
             twin_of: bits[2].then_some(twin),
             held: bits[3],

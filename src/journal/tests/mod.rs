@@ -51,6 +51,7 @@ fn event(number: u64, source: &str, bytes: usize, held: bool) -> Event {
         content_type: "application/json".to_owned(),
         headers: vec![("user-agent".to_owned(), "Stripe/1.0".to_owned())],
         source_authenticated: number.is_multiple_of(3),
+        unauthenticated: number.is_multiple_of(7),
         invalid: number.is_multiple_of(5).then(|| "no id".to_owned()),
         twin_of: number.is_multiple_of(7).then_some(Digest([9; 32])),
         held,

@@ -29,9 +29,9 @@ fn keys(scheme: &Scheme, seed: &[u8; 32]) -> (String, String) {
     let (sender, source) =
         if scheme.has_public_keys() { (&seed[..], &public[..]) } else { (&seed[..], &seed[..]) };
     let text = |prefix: &str, key: &[u8]| match scheme.key_form {
-        KeyForm::Utf8 | KeyForm::Hex => hex::encode(key),
+        KeyForm::Utf8 | KeyForm::Nfkd | KeyForm::Sha1 | KeyForm::Hex => hex::encode(key),
         KeyForm::Whsec | KeyForm::Whpk => format!("{prefix}{}", STANDARD.encode(key)),
-        KeyForm::Base64 | KeyForm::Spki => STANDARD.encode(key),
+        KeyForm::Base64 | KeyForm::PublicKey => STANDARD.encode(key),
     };
     let prefixes = if scheme.key_form == KeyForm::Whpk { ("whsk_", "whpk_") } else { ("whsec_", "whsec_") };
     (text(prefixes.0, sender), text(prefixes.1, source))
@@ -75,7 +75,7 @@ fn signature_name(scheme: &Scheme) -> &str {
 fn other(encoding: Encoding, byte: u8, by: u8) -> u8 {
     let alphabet: &[u8] = match encoding {
         Encoding::Hex | Encoding::HexAnyCase => b"0123456789abcdef",
-        Encoding::Base64 | Encoding::Text => {
+        Encoding::Base64 | Encoding::Base64Url | Encoding::Text => {
             b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/"
         }
     };

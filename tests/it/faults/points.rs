@@ -17,6 +17,8 @@ use crate::services::{RabbitMq, Redis};
 
 /// A point that is not reached by then never is; it takes a second where the disk is not busy with other tests.
 const REACHED: Duration = Duration::from_secs(60);
+/// Kills under load after which some start has reached its point.
+const KILLS_MAX: u64 = 12;
 
 /// What `FAILPOINTS` says to kill when `point` is reached for the `nth` time.
 fn armed(point: Point, nth: u64) -> String {
@@ -98,23 +100,52 @@ impl Bench {
         self.kills += 1;
     }
 
+    /// A start that is armed: true where it ended at the point, else it is up and past it.
+    fn dies_at_start(&mut self) -> bool {
+        self.gateway.launch();
+        let gateway = &mut self.gateway;
+        let mut alive = false;
+        until("it is up or dead", REACHED, || {
+            alive = Client::call(gateway.admin(), "GET", "/livez", &[], b"").is_some();
+            alive || gateway.is_dead()
+        });
+        if !alive {
+            self.fall();
+        }
+        !alive
+    }
+
+    /// SIGKILLs under load, at ever other moments, until the start after one ends at the point: what a start finds to
+    /// do depends on the moment, such as a segment that was prepared and not yet begun.
+    fn die_at_a_start_after_kills(&mut self, point: Point) {
+        for nth in 1..=KILLS_MAX {
+            self.arm("");
+            self.gateway.start();
+            std::thread::sleep(Duration::from_millis(70 * nth));
+            self.gateway.kill();
+            self.kills += 1;
+            self.arm(&armed(point, 1));
+            if self.dies_at_start() {
+                return;
+            }
+            self.gateway.kill();
+            self.kills += 1;
+        }
+        panic!("{point:?} is not reached by a start after any of {KILLS_MAX} kills");
+    }
+
     /// Three starts that end at the point, or get past it because an earlier one had done its work.
     fn die_at_starts(&mut self, point: Point) {
         self.die(point, 1);
+        self.die_again();
+    }
+
+    fn die_again(&mut self) {
         for _ in 0..2 {
-            self.gateway.launch();
-            let gateway = &mut self.gateway;
-            let mut alive = false;
-            until("it is up or dead", Duration::from_secs(20), || {
-                alive = Client::call(gateway.admin(), "GET", "/livez", &[], b"").is_some();
-                alive || gateway.is_dead()
-            });
-            if alive {
-                self.gateway.kill()
-            } else {
-                self.fall()
+            if !self.dies_at_start() {
+                self.gateway.kill();
+                self.kills += 1;
             }
-            self.kills += 1;
         }
     }
 
@@ -136,12 +167,9 @@ impl Bench {
                 self.judge(Some(load));
             }
             Way::Start => {
-                self.arm("");
-                self.gateway.start();
                 let load = self.load(&SOURCES);
-                std::thread::sleep(Duration::from_millis(100));
-                self.gateway.kill();
-                self.die_at_starts(point);
+                self.die_at_a_start_after_kills(point);
+                self.die_again();
                 self.judge(Some(load));
             }
             Way::After(first) => {

@@ -1,0 +1,133 @@
+//! Fields of a multipart/form-data body. Its delimiter is its first line: the Content-Type that also names it is
+//! signed by nobody.
+
+/// Parts that are looked at; one in which more stand has no fields beyond them.
+const PARTS_MAX: usize = 100;
+/// Longest delimiter, its dashes included (RFC 2046 allows 72 characters).
+const DELIMITER_MAX: usize = 72;
+
+/// The value of the first part `name` that is no file. `None` where there is none, it is not UTF-8, or the body is
+/// no multipart body that ends.
+pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<&'d str> {
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next()?;
+    let ending: &[u8] = if first.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let delimiter = first.strip_suffix(ending)?;
+    if !(3..=DELIMITER_MAX).contains(&delimiter.len()) {
+        return None;
+    }
+    let (mut found, mut parts) = (None, 0);
+    let (mut start, mut at) = (first.len(), first.len());
+    for line in lines {
+        if let Some(rest) = line.strip_prefix(delimiter) {
+            let last = rest.starts_with(b"--");
+            if last || rest == ending {
+                let part = body.get(start..at)?.strip_suffix(ending).unwrap_or_default();
+                found = found.or_else(|| value(part, ending, name));
+                parts += 1;
+                start = at + line.len();
+            }
+            if last {
+                return std::str::from_utf8(found?).ok();
+            }
+        }
+        if parts == PARTS_MAX {
+            return None;
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// The content of a part, where it is the field `name`.
+fn value<'d>(part: &'d [u8], ending: &[u8], name: &str) -> Option<&'d [u8]> {
+    let (mut at, mut ours) = (0, false);
+    for line in part.split_inclusive(|byte| *byte == b'\n') {
+        at += line.len();
+        if line == ending {
+            return part.get(at..).filter(|_| ours);
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        let (header, rest) = line.split_once(':')?;
+        if header.trim().eq_ignore_ascii_case("content-disposition") {
+            ours = is_field(rest, name);
+        }
+    }
+    None
+}
+
+/// Whether a Content-Disposition is that of the field `name`: `form-data; name="x"`, and no `filename`.
+fn is_field(disposition: &str, name: &str) -> bool {
+    let mut rest = disposition.trim();
+    let Some(parameters) = rest.strip_prefix("form-data") else { return false };
+    rest = parameters;
+    let mut ours = false;
+    while let Some((key, value, after)) = parameter(rest) {
+        match key.to_ascii_lowercase().as_str() {
+            "name" => ours = value == name,
+            "filename" | "filename*" => return false,
+            _ => {}
+        }
+        rest = after;
+    }
+    ours && rest.trim().is_empty()
+}
+
+/// The next `; key=value` or `; key="value"`, and what stands after it. A quotation mark in a name is written `%22`.
+fn parameter(text: &str) -> Option<(&str, &str, &str)> {
+    let (key, value) = text.trim_start().strip_prefix(';')?.split_once('=')?;
+    if let Some(quoted) = value.strip_prefix('"') {
+        let (value, after) = quoted.split_once('"')?;
+        return Some((key.trim(), value, after));
+    }
+    let end = value.find(';').unwrap_or(value.len());
+    let (value, after) = value.split_at(end);
+    Some((key.trim(), value.trim(), after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BODY: &[u8] = b"--xYz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\nx\r\n\
+        --xYz\r\nContent-Type: text/plain\r\ncontent-disposition: form-data; name=\"json\"\r\n\r\n{\"a\":\r\n --xYz\r\n--xYzz\r\n1}\r\n\
+        --xYz\r\nContent-Disposition: form-data; name=json\r\n\r\nsecond\r\n--xYz\r\nContent-Disposition: form-data; name=e\r\n\r\n\r\n--xYz--\r\n";
+
+    #[test]
+    fn the_first_part_of_a_name_that_is_no_file_is_its_field() {
+        assert_eq!(field(BODY, "json"), Some("{\"a\":\r\n --xYz\r\n--xYzz\r\n1}"));
+        assert_eq!(field(BODY, "file"), None, "a file is no field");
+        assert_eq!(field(BODY, "e"), Some(""));
+        assert_eq!(field(BODY, "none"), None);
+        let lines = String::from_utf8(BODY.to_vec()).unwrap().replace("\r\n", "\n");
+        assert_eq!(field(lines.as_bytes(), "json"), Some("{\"a\":\n --xYz\n--xYzz\n1}"));
+    }
+
+    #[test]
+    fn a_body_that_does_not_end_or_is_no_text_has_no_fields() {
+        let cut = &BODY[..BODY.len() - 9];
+        assert_eq!(field(cut, "json"), None);
+        assert_eq!(field(b"--x", "a"), None);
+        assert_eq!(field(b"--\r\n", "a"), None);
+        let bytes = b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\xff\r\n--x--\r\n";
+        assert_eq!(field(bytes, "a"), None);
+        let part = "--x\nContent-Disposition: form-data; name=a\n\n1\n";
+        assert_eq!(field(format!("{}--x--", part.repeat(99)).as_bytes(), "a"), Some("1"));
+        assert_eq!(field(format!("{}--x--", part.repeat(101)).as_bytes(), "a"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_writing_and_reading(value in "\\PC{0,20}", name in "[a-z\\[\\] ]{1,8}") {
+            let body = format!("--x-y\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x-y--\r\n");
+            prop_assert_eq!(field(body.as_bytes(), &name), Some(&*value));
+        }
+
+        #[test]
+        fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64), text in "[-x\\r\\n:;=\"a]{0,60}") {
+            field(&body, "a");
+            field(format!("--x\n{text}").as_bytes(), "a");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What schemes of the wider form accept and refuse: lists and numbers of places, slots, sets, choices, what must stand
+//! beside a signature, and every unit of time.
+
+use super::*;
+
+const SLOTS: &str = r#"
+algorithm = "hmac-sha256"
+signed = ["{body}"]
+signature = { from = ["header:a", "header:b"], slots = true, encoding = "hex" }
+"#;
+
+fn mac(scheme: &str, secret: &str) -> String {
+    let scheme = self::scheme(scheme);
+    let good = signed(&scheme, secret, &[]);
+    String::from_utf8(good.headers.first("x-sig").unwrap().to_vec()).unwrap()
+}
+
+const PLAIN: &str = r#"
+algorithm = "hmac-sha256"
+signed = ["{body}"]
+signature = { from = "header:x-sig", encoding = "hex" }
+"#;
+
+#[test]
+fn a_secret_of_a_slot_goes_with_its_place_alone() {
+    let scheme = scheme(SLOTS);
+    let key = |secret: &str, slot| Key::new(&scheme, "live", secret.as_bytes()).unwrap().in_slot(slot);
+    let verifier = Verifier::new(
+        Arc::clone(&scheme),
+        vec![key("first", Some(0)), key("second", Some(1)), key("any", None)],
+    );
+    let (first, second, any) = (mac(PLAIN, "first"), mac(PLAIN, "second"), mac(PLAIN, "any"));
+    let holds = |headers: &[(&str, &str)]| {
+        verifier.verify(delivery(headers), NOW).map_err(|refused| refused.reject).map(|_| ())
+    };
+    assert_eq!(holds(&[("a", &first)]), Ok(()));
+    assert_eq!(holds(&[("b", &second)]), Ok(()));
+    assert_eq!(holds(&[("b", &any)]), Ok(()));
+    assert_eq!(holds(&[("a", &second), ("b", &first)]), Err(Reject::SignatureMismatch));
+    assert_eq!(holds(&[("a", &second), ("b", &second)]), Ok(()));
+    assert_eq!(holds(&[]), Err(Reject::SignatureMissing));
+}
+
+#[test]
+fn numbered_headers_count_until_the_first_that_is_not_there() {
+    let scheme = scheme(&PLAIN.replace("header:x-sig\"", "header:x-sig-{n}\", count = 3"));
+    let good = mac(PLAIN, SECRET);
+    let other = "00".repeat(32);
+    let holds = |headers: &[(&str, &str)]| verdict(&scheme, SECRET, delivery(headers)).map(|_| ());
+    assert_eq!(holds(&[("x-sig-1", &other), ("x-sig-2", &other), ("x-sig-3", &good)]), Ok(()));
+    assert_eq!(holds(&[("x-sig-1", &other), ("x-sig-3", &good)]), Err(Reject::SignatureMismatch));
+    assert_eq!(holds(&[("x-sig-2", &good)]), Err(Reject::SignatureMissing));
+}
+
+#[test]
+fn a_signature_is_judged_with_the_time_of_its_own_set() {
+    let sets = r#"
+algorithm = "hmac-sha256"
+signed = ["{timestamp}.{body}"]
+signature = { from = "header:x-sig", encoding = "hex", grammar = { kind = "sets", separator = " ", pairs = { separator = ",", assign = "=", keys = ["v1"] } } }
+timestamp = { from = "signature:t", unit = "seconds" }
+"#;
+    let scheme = scheme(sets);
+    let at = |seconds: i64| {
+        let mut delivery = delivery(&[]);
+        sign(&scheme, SECRET.as_bytes(), &mut delivery, Timestamp::from_seconds(seconds)).unwrap();
+        String::from_utf8(delivery.headers.first("x-sig").unwrap().to_vec()).unwrap()
+    };
+    let (old, new) = (at(1_700_000_000), at(1_800_000_000));
+    let holds = |value: &str| {
+        verdict(&scheme, SECRET, delivery(&[("x-sig", value)]))
+            .map(|verified| verified.signed_at().unwrap().seconds())
+    };
+    assert_eq!(holds(&format!("{old} {new}")), Ok(1_800_000_000));
+    assert_eq!(holds(&format!("{new} {old}")), Ok(1_800_000_000));
+    assert_eq!(holds(&old), Ok(1_700_000_000));
+    let mixed = format!("t=1900000000,v1={} {}", "00".repeat(32), old);
+    assert_eq!(holds(&mixed), Ok(1_700_000_000));
+    let swapped = old.replace("1700000000", "1800000000");
+    assert_eq!(holds(&swapped), Err(Reject::SignatureMismatch));
+}
+
+#[test]
+fn the_prefix_chooses_among_the_algorithms_of_the_list_alone() {
+    let choices = PLAIN.replace("encoding = \"hex\"", "encoding = \"hex\", grammar = { kind = \"choices\", choices = { \"sha256=\" = \"hmac-sha256\", \"sha512=\" = \"hmac-sha512\" } }");
+    let scheme = scheme(&choices);
+    let (short, long) = (mac(PLAIN, SECRET), mac(&PLAIN.replace("sha256", "sha512"), SECRET));
+    let holds = |value: String| verdict(&scheme, SECRET, delivery(&[("x-sig", &value)])).map(|_| ());
+    assert_eq!(holds(format!("sha256={short}")), Ok(()));
+    assert_eq!(holds(format!("sha512={long}")), Ok(()));
+    assert_eq!(holds(format!("sha512={short}")), Err(Reject::SignatureMalformed));
+    assert_eq!(holds(format!("sha1={short}")), Err(Reject::SignatureMalformed));
+    assert!(verdict(&scheme, SECRET, signed(&scheme, SECRET, &[])).is_ok());
+}
+
+#[test]
+fn what_must_stand_beside_the_signature_is_looked_at_first() {
+    let demands = format!(
+        "{PLAIN}equal = {{ \"header:x-version\" = [\"1\", \"2\"] }}\nmatching = {{ \"json:/id\" = \"evt_[0-9]+\" }}\n"
+    );
+    let scheme = scheme(&demands);
+    let good = mac(PLAIN, SECRET);
+    let with = |version: &str| {
+        verdict(&scheme, SECRET, delivery(&[("x-sig", &good), ("x-version", version)])).map(|_| ())
+    };
+    assert_eq!(with("2"), Ok(()));
+    assert_eq!(with("3"), Err(Reject::CompanionWrong));
+    assert_eq!(with("1 "), Err(Reject::CompanionWrong));
+    assert_eq!(
+        verdict(&scheme, SECRET, delivery(&[("x-sig", &good)])).map(|_| ()),
+        Err(Reject::CompanionMissing)
+    );
+    let other = Delivery {
+        body: Bytes::from_static(b"{\"id\":\"x evt_1\"}"),
+        ..delivery(&[("x-sig", &good), ("x-version", "1")])
+    };
+    assert_eq!(verdict(&scheme, SECRET, other).map(|_| ()), Err(Reject::CompanionWrong), "the whole value");
+}
+
+#[test]
+fn every_unit_of_time_is_signed_and_read_and_an_ambiguous_one_is_refused() {
+    for unit in ["seconds", "milliseconds", "seconds-or-milliseconds", "rfc3339", "rfc2822"] {
+        let rules = PLAIN.replace("{body}", "{timestamp}.{body}")
+            + &format!("timestamp = {{ from = \"header:x-time\", unit = \"{unit}\" }}\n");
+        let scheme = scheme(&rules);
+        let found = verdict(&scheme, SECRET, signed(&scheme, SECRET, &[])).unwrap();
+        assert_eq!(found.signed_at(), Some(NOW), "{unit}");
+    }
+    let touching = PLAIN.replace("{body}", "{timestamp}{body}")
+        + "timestamp = { from = \"header:x-time\", unit = \"seconds-or-milliseconds\" }\n";
+    let file = format!("name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n{touching}");
+    let definition: Definition = toml::from_str(&file).unwrap();
+    let problems = Scheme::build(&definition, None, &BTreeMap::new()).unwrap_err();
+    assert!(problems[0].to_string().contains("where digits touch the time"), "{problems:?}");
+}
