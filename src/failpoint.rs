@@ -28,6 +28,10 @@ macro_rules! points {
 }
 
 points! {
+    /// A captured secret is synced under a name that does not count.
+    CaptureRenameBefore = "capture.rename.before",
+    /// It has its name, and the folder is not synced; the sender is not answered.
+    CaptureRenameAfter = "capture.rename.after",
     /// The next segment's file is made, empty.
     JournalPrepareCreated = "journal.prepare.created",
     /// It is full of zeroes and synced; its name is not.

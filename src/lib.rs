@@ -25,6 +25,7 @@
 //!
 //! # Flow
 //! - [`source`]: one configured endpoint, assembled. [`pipeline`]: the stages in order, one page.
+//! - [`capture`]: a secret that the sender brings itself, while the operator has the source armed.
 //! - [`accept`]: the one thread that claims keys and writes the journal: check-and-claim is atomic.
 //! - [`confirm`]: the other way to a 2xx, without a journal: claim in Redis, publish, RabbitMQ's confirm.
 //! - [`keeper`]: which of the two ways a gateway has.
@@ -71,6 +72,7 @@ pub mod journal;
 pub mod sink;
 
 pub mod accept;
+pub mod capture;
 pub mod confirm;
 pub mod keeper;
 pub mod lanes;

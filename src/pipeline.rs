@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::accept::{Accepted, Policy};
+use crate::capture;
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
@@ -64,9 +65,8 @@ impl Pipeline {
         request: &mut Request,
     ) -> Result<Answer, Refused> {
         let now = self.honest_time(delivery.received_at)?;
-        let scheme = source.verifier.scheme();
-        if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
-            return Ok(Answer::Handshake(answer));
+        if let Some(answer) = source.verifier.answer_anybody(&delivery, now)? {
+            return self.handshake(source, answer).await;
         }
         let verified = source.verifier.verify(delivery, now)?;
         if let Some(signed_at) = verified.signed_at() {
@@ -74,10 +74,10 @@ impl Pipeline {
             freshness::judge(signed_at, now, source.tolerance)?;
         }
         source.metrics.verified(verified.secret());
-        if let Some(answer) = scheme.handshakes.verified(&verified)? {
-            return Ok(Answer::Handshake(answer));
+        if let Some(answer) = source.verifier.answer(&verified, now)? {
+            return self.handshake(source, answer).await;
         }
-        if !scheme.sends(&verified.delivery().method) {
+        if !source.verifier.scheme().sends(&verified.delivery().method) {
             return Err(Reject::MethodNotAllowed.because("this method is for handshakes alone"));
         }
         within_limit(source)?;
@@ -90,6 +90,11 @@ impl Pipeline {
         let event = Event::new(&source.name, verified, key, invalid);
         let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
+    }
+
+    /// A secret that the handshake brings is kept before it is answered.
+    async fn handshake(&self, source: &Source, answer: HandshakeAnswer) -> Result<Answer, Refused> {
+        capture::kept(source.capture.as_ref(), answer, &self.clock).await.map(Answer::Handshake)
     }
 
     /// The time to judge by; a clock that cannot be right is a fault of ours, not a stale delivery.

@@ -84,6 +84,10 @@ pub enum Reject {
     ClaimRunning,
     /// Fault: this machine's clock is wrong.
     ClockWrong,
+    /// A handshake that would set the source's secret, while the source is not armed.
+    NotArmed,
+    /// Fault: a captured secret could not be kept.
+    CaptureFailed,
     /// Fault: the gateway is stopping.
     Stopping,
 }
@@ -113,7 +117,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -152,6 +156,8 @@ impl Reject {
         Self::Unconfirmed,
         Self::ClaimRunning,
         Self::ClockWrong,
+        Self::NotArmed,
+        Self::CaptureFailed,
         Self::Stopping,
     ];
 
@@ -208,6 +214,8 @@ impl Reject {
             Self::JournalFailed => fault("unavailable", "journal_failed", 5),
             Self::Overloaded => fault("unavailable", "overloaded", 1),
             Self::ClockWrong => fault("unavailable", "clock_wrong", 30),
+            Self::NotArmed => refuse(403, "not_armed", "not_armed"),
+            Self::CaptureFailed => fault("unavailable", "capture_failed", 5),
             Self::Stopping => fault("unavailable", "stopping", 5),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::accept::Policy;
+use crate::capture::Capture;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
@@ -38,6 +39,8 @@ pub struct Source {
     pub body_bytes_max: usize,
     /// Scheme and keys.
     pub verifier: Verifier,
+    /// The secret that its sender brings, where that is how it gets one.
+    pub capture: Option<Arc<Capture>>,
     /// The age window.
     pub tolerance: Tolerance,
     /// Its own rate, where deliveries beyond it are refused.

@@ -36,7 +36,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     ),
     (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
-    (3, &["accept", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),
+    (3, &["accept", "capture", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),
     (4, &["admin", "cli", "config", "ingress", "main"]),
     (5, &["simulation"]),
 ];
@@ -51,11 +51,13 @@ const MEANT: &[(&str, &str)] = &[
     ("operate", "accept"),
     ("operate", "lanes"),
     ("source", "accept"),
+    ("source", "capture"),
     ("confirm", "accept"),
     ("confirm", "relay"),
     ("keeper", "accept"),
     ("keeper", "confirm"),
     ("pipeline", "accept"),
+    ("pipeline", "capture"),
     ("pipeline", "keeper"),
     ("pipeline", "source"),
 ];

@@ -11,6 +11,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Data, JsonConfig, get, post};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
+use super::arm::{self, Arming};
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::{events, inbox};
@@ -34,6 +35,8 @@ pub struct AdminParts {
     pub inbox: Option<Inbox<RealDisk>>,
     /// Events listed, shown and acted on, where there is a journal.
     pub operator: Option<Operator<RealDisk>>,
+    /// Sources that can be armed.
+    pub arming: Arming,
     /// Names of the sources.
     pub sources: Vec<Arc<str>>,
     /// A lease, where the worker names none.
@@ -87,6 +90,7 @@ impl Admin {
                 .route("/v1/events/{sequence}", get().to(events::show))
                 .route("/v1/events/{sequence}/body", get().to(events::body))
                 .route("/v1/events/{action}", post().to(events::act))
+                .route("/v1/sources/{name}/arm", post().to(arm::arm))
                 .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
                 .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
                 .route("/v1/inbox/{source}/nack", post().to(inbox::nack))
@@ -142,8 +146,7 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
 }
 
 async fn unknown() -> HttpResponse {
-    let detail =
-        "here are /livez, /readyz, /metrics, /v1/events and /v1/inbox/{source}/claim, /ack, /nack, /extend";
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::assemble::{self, Plan};
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, healthcheck, init, journal, man, providers, send, serve, sign,
-    vectors, verify,
+    check, completions, consume, demo, events, healthcheck, init, journal, man, providers, secret, send,
+    serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -51,6 +51,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
+    /// Arm a source whose sender brings the secret itself
+    Secret(secret::SecretArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),
     /// What is known of each provider
@@ -167,6 +169,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),
         Command::Events(args) => events::run(args, output),
+        Command::Secret(args) => secret::run(args, output),
         Command::Journal(args) => journal::run(args, output),
     };
     done.unwrap_or_else(|error| {

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gateway;
+use super::{gateway, paths};
 use crate::accept::Policy;
+use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::config::{self, Ack, KeyPath, Loaded, Report};
 use crate::freshness::Tolerance;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub name: String,
     /// Scheme and keys.
     pub verifier: Verifier,
+    /// The secret that its sender brings, where that is how it gets one.
+    pub capture: Option<Arc<Capture>>,
     /// Schemas, where the stage is on.
     pub schemas: Option<Arc<Schemas>>,
     /// Longest body in bytes.
@@ -55,6 +58,7 @@ pub fn catalog(loaded: &Loaded, report: &mut Report) -> Catalog {
 pub fn all(loaded: &Loaded, report: &mut Report) -> Vec<Plan> {
     let catalog = catalog(loaded, report);
     let plans = plan(loaded, &catalog, report);
+    paths::check(loaded, &plans, report);
     served(loaded, report);
     plans
 }
@@ -117,11 +121,18 @@ impl Planner<'_> {
             .chain(short)
             .map(|text| format!("sources.{name}: {text}"))
             .collect();
+        let scheme = Arc::new(scheme);
+        let capture = self.capture(&path, name, &scheme);
+        let verifier = Verifier::new(Arc::clone(&scheme), keys);
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
         let schemas = if source.schema { self.schemas(&definition.name) } else { None };
         Some(Plan {
             name: name.to_owned(),
-            verifier: Verifier::new(Arc::new(scheme), keys),
+            verifier: match &capture {
+                Some(capture) => verifier.with_captured(capture.keys()),
+                None => verifier,
+            },
+            capture,
             schemas,
             body_bytes_max,
             warnings,
@@ -230,7 +241,7 @@ impl Planner<'_> {
             self.report.error(path.key("unauthenticated"), "true", allowed);
         }
         let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
-        if secrets.is_empty() {
+        if secrets.is_empty() && !self.loaded.secrets.captured.contains_key(name) {
             self.report.error(
                 path.key("secrets"),
                 "no usable secret",
@@ -253,6 +264,25 @@ impl Planner<'_> {
             }
         }
         (keys.len() == secrets.len()).then_some(keys)
+    }
+
+    /// The secret that a handshake brings; the provider's file must have such a handshake.
+    fn capture(&mut self, path: &KeyPath, name: &str, scheme: &Arc<Scheme>) -> Option<Arc<Capture>> {
+        let (file, label) = self.loaded.secrets.captured.get(name)?;
+        if !scheme.handshakes.capture() {
+            let found = format!("a captured secret, and {:?} never sends one", scheme.provider);
+            let allowed = "env, file or credential, or a provider whose file has a handshake with `capture`";
+            self.report.error(path.key("secrets"), found, allowed);
+            return None;
+        }
+        match Capture::open(name, Arc::clone(scheme), label, file.clone()) {
+            Ok(capture) => Some(Arc::new(capture)),
+            Err(error) => {
+                let allowed = "a file that a capture wrote, or none yet";
+                self.report.error(path.key("secrets"), error.to_string(), allowed);
+                None
+            }
+        }
     }
 
     fn body_bytes_max(&mut self, path: &KeyPath, source: &config::Source, definition: &Definition) -> usize {
@@ -314,13 +344,15 @@ pub fn source(
         future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
     };
     let refused = source.limit.filter(|_| source.on_limit(ack) == config::OnLimit::TooMany);
-    let secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    let mut secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    secrets.extend(plan.capture.iter().flat_map(|capture| capture.labels()));
     Source {
         metrics: metrics.source(&plan.name, secrets.into_iter()),
         name: plan.name.into(),
         path: source.path.as_str().to_owned(),
         body_bytes_max: plan.body_bytes_max,
         verifier: plan.verifier,
+        capture: plan.capture,
         tolerance,
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
@@ -334,11 +366,16 @@ pub fn source(
             hold_twins: source.on_twin == config::OnTwin::Hold,
             refuse_unknown: None,
         },
-        statuses: Statuses {
-            accepted: source.success_status.code(),
-            duplicate: source.duplicate_status.code(),
-        },
+        statuses: statuses(source, &scheme),
     }
+}
+
+/// The source's own statuses come over those that its provider demands, which no duplicate may lack either.
+fn statuses(source: &config::Source, scheme: &Scheme) -> Statuses {
+    let own = source.success_status.map(|status| status.code());
+    let accepted = own.or(scheme.answer.as_ref().map(|answer| answer.status)).unwrap_or(200);
+    let like_accepted = scheme.answer.as_ref().map_or(200, |_| accepted);
+    Statuses { accepted, duplicate: source.duplicate_status.map_or(like_accepted, |status| status.code()) }
 }
 
 /// The limit on relaying a source's events, where it accepts beyond its rate.

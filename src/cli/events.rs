@@ -4,7 +4,6 @@
 //! and tells its progress on stderr.
 
 mod action;
-mod caller;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
-use self::caller::{Caller, CallerArgs};
+use super::caller::{Caller, CallerArgs};
 use super::output::{self, Output};
 use super::stop::Stop;
 use crate::accept::Action;

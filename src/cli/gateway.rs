@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::assemble::{self, Plan};
 use crate::accept::{Acceptor, Core, Fault};
-use crate::admin::{Admin, AdminParts, Guard, Health};
+use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
 use crate::clock::{Clock, System};
 use crate::config::{self, Ack, Backend, Loaded, SinkKind};
 use crate::confirm::Confirmer;
@@ -170,7 +170,7 @@ impl Gateway {
         let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
         let keeper = Keeper::Journal(shared.acceptor.clone());
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
-        let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &names, health) };
+        let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &plans, health) };
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
@@ -344,7 +344,10 @@ impl Shared {
 }
 
 /// What the admin listener has in either mode.
-fn admin_parts(loaded: &Loaded, names: &[String], health: Health) -> AdminParts {
+fn admin_parts(loaded: &Loaded, plans: &[Plan], health: Health) -> AdminParts {
+    let capture = |plan: &Plan| Some((plan.name.clone(), Arc::clone(plan.capture.as_ref()?)));
+    let arming =
+        Arming { captures: plans.iter().filter_map(capture).collect(), clock: Arc::clone(&health.clock) };
     AdminParts {
         guard: Guard::new(
             loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
@@ -353,7 +356,8 @@ fn admin_parts(loaded: &Loaded, names: &[String], health: Health) -> AdminParts 
         health,
         inbox: None,
         operator: None,
-        sources: names.iter().map(|name| name.as_str().into()).collect(),
+        arming,
+        sources: plans.iter().map(|plan| plan.name.as_str().into()).collect(),
         lease: loaded.settings.sink.lease.duration(),
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod args;
 mod assemble;
+mod caller;
 mod captured;
 mod check;
 mod completions;
@@ -19,8 +20,10 @@ mod init;
 mod journal;
 mod man;
 mod output;
+mod paths;
 mod providers;
 mod sample;
+mod secret;
 mod send;
 mod serve;
 mod sign;

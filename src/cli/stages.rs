@@ -21,18 +21,21 @@ pub(super) enum Found {
 /// The first refusal.
 pub(super) fn find(verifier: &Verifier, delivery: Delivery, now: Timestamp) -> Result<Found, Refused> {
     let scheme = verifier.scheme();
+    if let Some(answer) = verifier.answer_at_path(&delivery, now)? {
+        return Ok(Found::Handshake(answer));
+    }
     if !scheme.takes(&delivery.method) {
         let detail = format!("{}; allowed: {}", delivery.method, scheme.allowed_methods().join(", "));
         return Err(Reject::MethodNotAllowed.because(detail));
     }
-    if let Some(answer) = scheme.handshakes.unverified(&delivery)? {
+    if let Some(answer) = verifier.answer_anybody(&delivery, now)? {
         return Ok(Found::Handshake(answer));
     }
     let verified = verifier.verify(delivery, now)?;
     if let (Some(signed_at), Some(rule)) = (verified.signed_at(), &scheme.timestamp) {
         freshness::judge(signed_at, now, Tolerance { past: rule.past, future: rule.future })?;
     }
-    if let Some(answer) = scheme.handshakes.verified(&verified)? {
+    if let Some(answer) = verifier.answer(&verified, now)? {
         return Ok(Found::Handshake(answer));
     }
     if !scheme.sends(&verified.delivery().method) {

@@ -2,6 +2,7 @@
 //!
 //! So anybody can prove a provider file of their own. The format is described in `tests/vectors/README.md`.
 
+mod handshake;
 mod response;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ struct Vector {
     request: Request,
     event_id: Option<String>,
     event_type: Option<String>,
-    /// The provider's answer; compared where it is a handshake's.
+    /// What the request is answered with.
     response: Option<Response>,
     #[serde(default)]
     policy_sensitive: bool,
@@ -188,7 +189,7 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
         for vector in vectors {
             match vector.judge(catalog) {
                 Ok(()) => tally.passed += 1,
-                Err(found) if vector.policy_sensitive || vector.divergent => {
+                Err(found) if vector.policy_sensitive || vector.divergent || vector.is_outbound() => {
                     tally.differ += 1;
                     tell(Judged { id: &vector.id, differs: true, found: &found });
                 }
@@ -224,15 +225,22 @@ impl Vector {
     /// # Errors
     /// What was found instead of what the vector expects.
     fn judge(&self, catalog: &Catalog) -> Result<(), String> {
+        if self.is_outbound() {
+            return Err("a request that the provider gets, and not one to the gateway".to_owned());
+        }
         let verifier = self.verifier(catalog)?;
         let now = Timestamp::from_seconds(self.now);
         let delivery = self.request.delivery(now)?;
+        let unproved = self.unproved(&verifier, &delivery);
         match (self.expect, stages::find(&verifier, delivery, now)) {
             (Expect::Accept, Ok(Found::Event(verified))) => {
-                self.compare(&EventKey::derive("vector", &verified))
+                self.compare(&EventKey::derive("vector", &verified))?;
+                self.compare_answer(&verifier)
             }
+            (Expect::Handshake, Ok(Found::Event(_))) if self.may_be_event() => self.compare_answer(&verifier),
+            (Expect::Handshake, Err(_)) if unproved.is_some() => unproved.unwrap_or(Ok(())),
             (Expect::Handshake, Ok(Found::Handshake(answer))) => match &self.response {
-                Some(response) => response.compare(&answer),
+                Some(response) => response.compare(&answer.into_event_answer()),
                 None => Err("a handshake without a response to compare with".to_owned()),
             },
             (Expect::Reject, Err(_)) => Ok(()),
@@ -258,8 +266,14 @@ impl Vector {
             .get(&self.provider)
             .ok_or_else(|| format!("there is no provider file for {:?}", self.provider))?;
         let scheme = self.scheme(definition)?;
-        let keys: Result<Vec<Key>, _> =
-            self.secrets.iter().enumerate().map(|(at, secret)| secret.key(at, &scheme)).collect();
+        let configured = self.configured_secret();
+        let keys: Result<Vec<Key>, _> = self
+            .secrets
+            .iter()
+            .chain(&configured)
+            .enumerate()
+            .map(|(at, secret)| secret.key(at, &scheme))
+            .collect();
         let mut keys = keys?;
         if scheme.algorithm == Algorithm::Unauthenticated {
             keys.push(Key::unauthenticated());
@@ -276,7 +290,8 @@ impl Vector {
             self.config.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let public_url =
             if definition.settings.contains_key(PUBLIC_URL) { None } else { settings.remove(PUBLIC_URL) };
-        let scheme = Scheme::build(definition, Some(&self.scheme), &settings)
+        self.leave_settings(&mut settings, |name| definition.settings.contains_key(name));
+        let scheme = Scheme::build(definition, self.scheme_name(), &settings)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let url = public_url.as_deref().unwrap_or(&self.request.url);
         let (base, _) = split(url);
@@ -315,6 +330,12 @@ impl fmt::Display for Expect {
 }
 
 impl VectorSecret {
+    /// A key that is shared, as its text is.
+    fn shared(value: &str) -> Self {
+        let (value, kind, encoding) = (value.to_owned(), SecretKind::Shared, String::new());
+        Self { value, kind, encoding, kid: None, slot: None, cert_url: None }
+    }
+
     /// # Errors
     /// Where the value is not what the scheme wants, or the vector says of it what nobody knows.
     fn key(&self, at: usize, scheme: &Scheme) -> Result<Key, String> {

@@ -1,18 +1,21 @@
 //! Resolves every secret that the settings refer to, and reports each that cannot be used.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::load::Input;
 use super::path::KeyPath;
 use super::report::Report;
 use super::settings::{Backend, Settings, SinkKind};
-use crate::provider::secret::{KEY_BYTES_MIN, Secret, SecretError, SecretRef};
+use crate::provider::secret::{KEY_BYTES_MIN, Secret, SecretError, SecretPlace, SecretRef};
 
 /// The secrets of a configuration, by what they are for.
 #[derive(Debug, Default)]
 pub struct Secrets {
     /// Those of each source, in the order of its list.
     pub sources: BTreeMap<String, Vec<Secret>>,
+    /// Where a source's secret is kept that a handshake brings: the file, and its label.
+    pub captured: BTreeMap<String, (PathBuf, String)>,
     /// The token that opens the admin listener.
     pub admin_token: Option<Secret>,
     /// The token that opens the inbox only.
@@ -35,6 +38,7 @@ pub(super) fn resolve(
     for (name, source) in &settings.sources {
         let list = KeyPath::from("sources").key(name).key("secrets");
         secrets.sources.insert(name.clone(), all.list(&list, &source.secrets));
+        secrets.captured.extend(all.captured(&list, &source.secrets).map(|found| (name.clone(), found)));
     }
     let Settings { admin, dedup, sink, .. } = settings;
     secrets.admin_token = all.optional("admin.token", admin.token.as_ref(), KEY_BYTES_MIN);
@@ -74,9 +78,30 @@ impl Resolver<'_> {
                 let key = path.index(index).key("not_after");
                 self.report.error(key, format!("{until}"), format!("a time after not_before, {from}"));
             }
+            if matches!(reference.place, SecretPlace::Captured(_)) {
+                continue;
+            }
             resolved.extend(self.one(&path.index(index), reference, index + 1, KEY_BYTES_MIN));
         }
         resolved
+    }
+
+    /// The captured secret of a list, which has its own times.
+    fn captured(&mut self, path: &KeyPath, references: &[SecretRef]) -> Option<(PathBuf, String)> {
+        let mut found = None;
+        for (index, reference) in references.iter().enumerate() {
+            let SecretPlace::Captured(file) = &reference.place else { continue };
+            if found.is_some() {
+                let allowed = "one: each capture keeps the secret before it for an hour";
+                self.report.error(path.index(index), "a second captured secret", allowed);
+            }
+            if reference.not_before.is_some() || reference.not_after.is_some() {
+                let allowed = "neither not_before nor not_after: it counts from its capture to the next";
+                self.report.error(path.index(index), "a captured secret with a time", allowed);
+            }
+            found = Some((file.clone(), reference.label_at(index + 1)));
+        }
+        found
     }
 
     fn optional(&mut self, path: &str, reference: Option<&SecretRef>, bytes_min: usize) -> Option<Secret> {
@@ -114,6 +139,7 @@ fn remedy(error: &SecretError) -> String {
         SecretError::Unset(name) => format!("a value in {name}, or the path of a file in {name}_FILE"),
         SecretError::Ambiguous(_) => "one of the two".to_owned(),
         SecretError::NoCredentials => "a service started with LoadCredential=".to_owned(),
+        SecretError::Captured(_) => "env, file or credential".to_owned(),
         SecretError::Unreadable(..) => "a file that this user can read".to_owned(),
         SecretError::Empty(_) | SecretError::Blank(_) => "the secret's text".to_owned(),
         SecretError::Short { .. } => format!("at least {KEY_BYTES_MIN} bytes"),

@@ -30,10 +30,11 @@ pub struct Source {
     pub tolerance: Tolerance,
     /// The event types that are relayed; others are answered 2xx and counted. Default `[]`: all.
     pub events: Vec<String>,
-    /// The status for an accepted event, 200 to 299. Default 200.
-    pub success_status: Success,
-    /// The status for an event seen before, 200 to 299. Default 200.
-    pub duplicate_status: Success,
+    /// The status for an accepted event, 200 to 299. Default: the provider's, else 200.
+    pub success_status: Option<Success>,
+    /// The status for an event seen before, 200 to 299. Default: that of an accepted one where the provider demands an
+    /// answer, else 200.
+    pub duplicate_status: Option<Success>,
     /// The rate above which `on_limit` applies. Default: none.
     pub limit: Option<Limit>,
     /// What happens to a verified delivery above the limit. Default `"accept"`; with `journal.ack = "confirm"` `"429"`,
@@ -63,8 +64,8 @@ impl Default for Source {
             settings: BTreeMap::new(),
             tolerance: Tolerance::default(),
             events: Vec::new(),
-            success_status: Success::default(),
-            duplicate_status: Success::default(),
+            success_status: None,
+            duplicate_status: None,
             limit: None,
             on_limit: None,
             on_invalid: OnInvalid::default(),

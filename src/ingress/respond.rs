@@ -1,17 +1,19 @@
 //! From an answer or a refusal to a response. A 2xx takes an [`Answer`], which takes a receipt.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 
 use super::handshake;
 use crate::metrics::Outcome;
 use crate::pipeline::Answer;
+use crate::provider::EventAnswer;
 use crate::reject::Reject;
-use crate::source::{Source, Statuses};
+use crate::source::Source;
 
 /// The 2xx of a delivery that was kept, filtered, or a handshake.
-pub(super) fn accepted(answer: &Answer, statuses: Statuses) -> HttpResponse {
+pub(super) fn accepted(answer: &Answer, source: &Source) -> HttpResponse {
+    let statuses = source.statuses;
     let (status, outcome, message_id) = match answer {
         Answer::Kept { accepted, message_id } => match accepted.outcome {
             Outcome::Duplicate => (statuses.duplicate, "duplicate", Some(message_id)),
@@ -24,11 +26,22 @@ pub(super) fn accepted(answer: &Answer, statuses: Statuses) -> HttpResponse {
     if status == StatusCode::NO_CONTENT {
         return response.finish();
     }
+    if let Some(demanded) = &source.verifier.scheme().answer {
+        return worded(response, demanded);
+    }
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
     match message_id {
         Some(id) => response.body(format!(r#"{{"outcome":"{outcome}","message_id":"{id}"}}"#)),
         None => response.body(format!(r#"{{"outcome":"{outcome}"}}"#)),
     }
+}
+
+/// The sender's own words for «accepted», the same for every event and each copy of it.
+fn worded(mut response: HttpResponseBuilder, demanded: &EventAnswer) -> HttpResponse {
+    for (name, value) in &demanded.headers {
+        response.insert_header((name.as_str(), value.as_str()));
+    }
+    if demanded.body.is_empty() { response.finish() } else { response.body(demanded.body.clone()) }
 }
 
 /// The problem document of a refusal (RFC 9457): its public code and nothing about the secret.

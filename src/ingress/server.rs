@@ -11,6 +11,7 @@ use actix_web::http::KeepAlive;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use bytes::Bytes;
 
 use super::peer::TrustedProxies;
 use super::{body, respond};
@@ -54,6 +55,8 @@ pub type Routes = HashMap<String, Arc<Source>>;
 pub struct Gate {
     /// Sources by exact path.
     pub routes: Routes,
+    /// Sources whose handshakes have a path of their own, by that path.
+    asked: Routes,
     /// The stages.
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
@@ -74,8 +77,15 @@ impl Gate {
         strangers: SourceMetrics,
         settings: &IngressSettings,
     ) -> Self {
+        let paths = |source: &Arc<Source>| {
+            let scheme = source.verifier.scheme();
+            let of = |path: &str| (path.to_owned(), Arc::clone(source));
+            scheme.handshakes.paths().map(of).collect::<Vec<_>>()
+        };
+        let asked = routes.values().flat_map(paths).collect();
         Self {
             routes,
+            asked,
             pipeline,
             strangers,
             body_timeout: settings.body_timeout,
@@ -90,6 +100,9 @@ impl Gate {
         let Some(source) =
             self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
         else {
+            if let Some(source) = self.asked.get(request.uri().path()) {
+                return self.serve_path(request, source);
+            }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
             return self.refuse(request, None, &refused.into());
@@ -108,6 +121,20 @@ impl Gate {
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
         response
+    }
+
+    /// A handshake at a path of its own: it needs no proof and has no body that is read.
+    fn serve_path(&self, request: &HttpRequest, source: &Source) -> HttpResponse {
+        let counted = source.metrics.begin();
+        let delivery = self.without_body(request);
+        let found = source.verifier.answer_at_path(&delivery, delivery.received_at);
+        match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
+            Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
+            Err(refused) => {
+                counted.end(Ending::Refused(refused.reject));
+                self.refuse(request, Some(source), &refused)
+            }
+        }
     }
 
     async fn delivery(
@@ -133,6 +160,10 @@ impl Gate {
         let declared =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = body::read(payload, declared, source.body_bytes_max, self.body_timeout).await?;
+        Ok(Delivery { body, ..self.without_body(request) })
+    }
+
+    fn without_body(&self, request: &HttpRequest) -> Delivery {
         let mut headers = Headers::with_capacity(request.headers().len());
         for (name, value) in request.headers() {
             headers.push(name.as_str(), value.as_bytes());
@@ -140,7 +171,7 @@ impl Gate {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let method = request.method().as_str().to_owned();
         let received_at = self.pipeline.clock().now();
-        Ok(Delivery { method, target, headers, body, received_at })
+        Delivery { method, target, headers, body: Bytes::new(), received_at }
     }
 
     fn accept(
@@ -168,7 +199,7 @@ impl Gate {
                 }
             }
         }
-        let response = respond::accepted(answer, source.statuses);
+        let response = respond::accepted(answer, source);
         failpoint::reach(Point::IngressAnswerMade);
         response
     }

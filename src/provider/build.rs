@@ -146,6 +146,7 @@ impl Check {
             forward_query: definition.forward.query,
             retries: definition.sender.retries.map(|span| span.duration()),
             handshakes: Handshakes::default(),
+            answer: None,
         })
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::handshake::HandshakeDefinition;
+use super::handshake::{AnswerDefinition, HandshakeDefinition};
 use super::token::JwtDefinition;
 use crate::units::{ByteSize, Span};
 
@@ -42,6 +42,8 @@ pub struct Definition {
     /// Handshakes that all its schemes have.
     #[serde(default)]
     pub handshakes: Vec<HandshakeDefinition>,
+    /// What accepted events are answered with, where the sender demands something.
+    pub answer: Option<AnswerDefinition>,
     /// How `hookgate send` makes a sample.
     pub sample: Option<SampleDefinition>,
 }
@@ -202,6 +204,8 @@ pub struct SchemeDefinition {
     /// Handshakes that only this scheme has; they are tried first.
     #[serde(default)]
     pub handshakes: Vec<HandshakeDefinition>,
+    /// What accepted events are answered with, where this scheme has another answer than the provider.
+    pub answer: Option<AnswerDefinition>,
     /// Settings that only this scheme has.
     #[serde(default)]
     pub settings: BTreeMap<String, SettingDefinition>,

@@ -24,7 +24,7 @@ pub use definition::{
     Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SettingDefinition,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
-pub use handshake::{HandshakeAnswer, Handshakes};
+pub use handshake::{Captured, EventAnswer, HandshakeAnswer, Handshakes, Made, Mint};
 pub use origin::{Origin, UrlPort};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, EqualRule, Jws, KeyForm, MatchingRule, SignatureRule,

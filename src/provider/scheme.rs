@@ -9,7 +9,7 @@ use super::definition::{Definition, EmptyBody};
 use super::demands::within;
 use super::event::EventPlaces;
 use super::filler::Filler;
-use super::handshake::Handshakes;
+use super::handshake::{EventAnswer, Handshakes, event_answer};
 use super::origin::Origin;
 use super::rules::{
     Algorithm, BodyDigestRule, Digest, EqualRule, KeyForm, MatchingRule, SignatureRule, TimestampRule,
@@ -71,6 +71,8 @@ pub struct Scheme {
     pub retries: Option<Duration>,
     /// What is answered without an event.
     pub handshakes: Handshakes,
+    /// What accepted events are answered with; `None` for the gateway's own words.
+    pub answer: Option<EventAnswer>,
 }
 
 impl Scheme {
@@ -90,7 +92,9 @@ impl Scheme {
         let built = check.scheme(definition, &scheme);
         let fill = |text: &str, escape: fn(&str) -> String| filled.fill(text, escape);
         let handshakes = Handshakes::build(definition, raw, &fill, &mut check.problems);
-        let built = built.map(|scheme| Self { handshakes, ..scheme });
+        let answer = raw.answer.as_ref().or(definition.answer.as_ref());
+        let answer = answer.and_then(|answer| event_answer(answer, &fill, &mut check.problems));
+        let built = built.map(|scheme| Self { handshakes, answer, ..scheme });
         if check.problems.is_empty() { built.ok_or_else(Vec::new) } else { Err(check.problems) }
     }
 

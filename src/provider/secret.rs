@@ -83,6 +83,8 @@ pub enum SecretPlace {
     File(PathBuf),
     /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// The file that a capturing handshake writes; relative as [`SecretPlace::File`] is. There may be none yet.
+    Captured(PathBuf),
     /// The configuration itself, as plain text; for development only.
     Value(Zeroizing<String>),
 }
@@ -93,6 +95,7 @@ impl fmt::Debug for SecretPlace {
             Self::Env(name) => write!(f, "env {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Captured(path) => write!(f, "captured {}", path.display()),
             Self::Value(_) => f.write_str("value ***"),
         }
     }
@@ -127,6 +130,9 @@ pub enum SecretError {
         /// Its length in bytes.
         len: usize,
     },
+    /// It is brought by a handshake, and only to a source.
+    #[error("a captured secret ({}), which only a source can have", .0.display())]
+    Captured(PathBuf),
     /// It is longer than [`SECRET_BYTES_MAX`].
     #[error("{0} holds more than {SECRET_BYTES_MAX} bytes")]
     Long(String),
@@ -202,6 +208,7 @@ impl SecretPlace {
                 let dir = env.get("CREDENTIALS_DIRECTORY").ok_or(SecretError::NoCredentials)?;
                 read_file(&Path::new(dir).join(name))
             }
+            Self::Captured(path) => Err(SecretError::Captured(path.clone())),
             Self::Value(text) => bounded("the plain value".to_owned(), text.as_bytes()),
         }
     }
@@ -309,6 +316,8 @@ struct Table {
     file: Option<PathBuf>,
     #[serde(default, deserialize_with = "credential_name")]
     credential: Option<String>,
+    #[serde(default, deserialize_with = "file_path")]
+    captured: Option<PathBuf>,
     #[serde(default)]
     value: Option<String>,
     #[serde(default, deserialize_with = "label")]
@@ -330,6 +339,7 @@ impl Table {
             self.env.take().map(SecretPlace::Env),
             self.file.take().map(SecretPlace::File),
             self.credential.take().map(SecretPlace::Credential),
+            self.captured.take().map(SecretPlace::Captured),
             self.value.take().map(|text| SecretPlace::Value(Zeroizing::new(text))),
         ]
         .into_iter()
@@ -414,7 +424,7 @@ impl<'de> Visitor<'de> for RefVisitor {
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SecretRef, M::Error> {
         let mut table = Table::deserialize(MapAccessDeserializer::new(map))?;
         let place = table.place().ok_or_else(|| {
-            de::Error::custom("exactly one of env (a variable), file (a path) and credential (a file name)")
+            de::Error::custom("exactly one of env (a variable), file (a path), credential (a file name) and captured (a path)")
         })?;
         let Table { label, kid, slot, not_before, not_after, .. } = table;
         Ok(SecretRef { place, label, kid, slot, not_before, not_after })

@@ -66,6 +66,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         path: format!("/in/{name}"),
         body_bytes_max: 1 << 20,
         verifier: Verifier::new(Arc::clone(scheme), vec![key.clone()]),
+        capture: None,
         tolerance: Tolerance { past, future: past },
         limit: None,
         events: Vec::new(),

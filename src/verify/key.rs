@@ -11,6 +11,7 @@ use sha1::{Digest as _, Sha1};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::algorithm::{Hash, Mac, Output};
+use super::handshake::Lent;
 use super::public::PublicKey;
 use crate::clock::Timestamp;
 use crate::provider::{Algorithm, Digest, KeyForm, Scheme};
@@ -49,6 +50,8 @@ pub struct Key {
     /// The MACs of the other algorithms that a signature's prefix may name.
     choices: Vec<(Algorithm, Material)>,
     slot: Option<u8>,
+    /// What handshakes make with it.
+    lent: Lent,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 }
@@ -107,7 +110,7 @@ impl Key {
             let mac = Mac::new(*algorithm, &decode(scheme.key_form, secret)?);
             choices.extend(mac.map(|mac| (*algorithm, Material::Mac(Box::new(mac)))));
         }
-        Ok(Self { id, choices, ..Self::bare(label, material) })
+        Ok(Self { id, choices, lent: Lent::new(scheme, secret), ..Self::bare(label, material) })
     }
 
     /// What stands in the place of a key for a source that proves nothing.
@@ -116,8 +119,8 @@ impl Key {
     }
 
     fn bare(label: &str, material: Material) -> Self {
-        let (label, choices) = (label.into(), Vec::new());
-        Self { label, material, id: None, choices, slot: None, not_before: None, not_after: None }
+        let (label, choices, lent) = (label.into(), Vec::new(), Lent::default());
+        Self { label, material, id: None, choices, slot: None, lent, not_before: None, not_after: None }
     }
 
     /// Gives the key the id that deliveries name it by; without one, a JWK has that of its own text.
@@ -143,6 +146,10 @@ impl Key {
             Material::Public(public) => public.warning(),
             _ => None,
         }
+    }
+
+    pub(super) fn lent(&self) -> &Lent {
+        &self.lent
     }
 
     /// Whether a signature found in `slot` can be of this key.

@@ -3,6 +3,7 @@
 //! built-in providers are in `tests/properties.rs`.
 
 mod demands;
+mod oracle;
 mod properties;
 mod tokens;
 mod wycheproof;

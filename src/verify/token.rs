@@ -41,18 +41,8 @@ impl Verifier {
         beside::check(scheme, &scene)?;
         let token = Token::parse(text, jws)?;
         let id = self.named_key(&scene, Some(&token.header))?;
-        let mut tried = 0;
-        let mut secret = None;
-        for key in self.active(id.as_deref(), now)? {
-            tried += 1;
-            if sealed(key.material_for(scheme.algorithm), &token) {
-                secret = Some(key.label().clone());
-                break;
-            }
-        }
-        let mismatch =
-            || Reject::SignatureMismatch.because(format!("one token against {tried} key(s): none matches"));
-        let secret = secret.ok_or_else(mismatch)?;
+        let secret =
+            self.first_key(id.as_deref(), now, |key| Ok(sealed(key.material_for(scheme.algorithm), &token)))?;
         claims::check(&scheme.token, &token.claims, delivery, now)?;
         let body_proved = self.body_proved(&token, delivery)?;
         let signed_at = match &scheme.timestamp {

@@ -9,6 +9,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::algorithm;
 use super::beside;
 use super::candidates::{Candidates, Decoded, Set};
+use super::captured::CapturedKeys;
 use super::content::Content;
 use super::digest;
 use super::header;
@@ -27,6 +28,8 @@ const ITEMS_MAX: usize = 1000;
 pub struct Verifier {
     scheme: Arc<Scheme>,
     keys: Vec<Key>,
+    /// Keys that change while it runs, where the source has such.
+    captured: Option<CapturedKeys>,
 }
 
 /// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
@@ -94,7 +97,21 @@ impl Verified {
 impl Verifier {
     /// A scheme and the keys of a source, any of which may have signed.
     pub fn new(scheme: Arc<Scheme>, keys: Vec<Key>) -> Self {
-        Self { scheme, keys }
+        Self { scheme, keys, captured: None }
+    }
+
+    /// With keys that change while deliveries are judged.
+    pub fn with_captured(mut self, captured: CapturedKeys) -> Self {
+        self.captured = Some(captured);
+        self
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(super) fn captured(&self) -> Option<&CapturedKeys> {
+        self.captured.as_ref()
     }
 
     /// The scheme.
@@ -112,6 +129,9 @@ impl Verifier {
     /// # Errors
     /// The exact cause; never with a secret or any of the body in its detail.
     pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
+        if self.captured.is_some() && self.with_keys(|keys| keys.next().is_none()) {
+            return Err(Reject::NoActiveSecret.because("no secret has been captured: arm the source"));
+        }
         let judged = match self.scheme.algorithm {
             Algorithm::Jwt(jws) => self.judge_token(jws, &delivery, now)?,
             Algorithm::Unauthenticated => self.admit(&delivery, now)?,
@@ -124,11 +144,9 @@ impl Verifier {
     /// What is looked at where nothing is proved.
     fn admit(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
         beside::check(&self.scheme, &Scene::of(delivery))?;
-        let none = || Reject::NoActiveSecret.because("this source does not say that it proves nothing");
-        let key = self
-            .active(None, now)?
-            .find(|key| matches!(key.material_for(self.scheme.algorithm), Material::Nothing));
-        let secret = Arc::clone(key.ok_or_else(none)?.label());
+        let none = |_| Reject::NoActiveSecret.because("this source does not say that it proves nothing");
+        let nothing = |key: &Key| Ok(matches!(key.material_for(self.scheme.algorithm), Material::Nothing));
+        let secret = self.first_key(None, now, nothing).map_err(none)?;
         Ok(Judged { secret, signed_at: None, claims: None, body_proved: false })
     }
 
@@ -147,23 +165,40 @@ impl Verifier {
         id.filter(|id| !id.is_empty()).map(Some).ok_or_else(missing)
     }
 
-    /// The keys that count at `now`: where the delivery names one, those of that `id`.
-    pub(super) fn active<'k>(
-        &'k self,
-        id: Option<&'k str>,
+    /// The label of the first key that counts at `now` and `signed`: where the delivery names one, of those of that `id`.
+    ///
+    /// # Errors
+    /// `SignatureMismatch` where none did, `UnknownKey` or `NoActiveSecret` where there is none to try.
+    pub(super) fn first_key(
+        &self,
+        id: Option<&str>,
         now: Timestamp,
-    ) -> Result<impl Iterator<Item = &'k Key>, Refused> {
-        let mut active = self
-            .keys
-            .iter()
-            .filter(move |key| key.active_at(now) && (id.is_none() || key.id() == id))
-            .peekable();
-        if active.peek().is_some() {
-            return Ok(active);
+        mut signed: impl FnMut(&Key) -> Result<bool, Refused>,
+    ) -> Result<Arc<str>, Refused> {
+        let mut tried = 0;
+        let found = self.with_keys(|keys| -> Result<_, Refused> {
+            for key in keys {
+                if !key.active_at(now) || id.is_some() && key.id() != id {
+                    continue;
+                }
+                tried += 1;
+                if signed(key)? {
+                    return Ok(Some(Arc::clone(key.label())));
+                }
+            }
+            Ok(None)
+        })?;
+        if let Some(label) = found {
+            return Ok(label);
         }
-        Err(match id {
-            Some(_) => Reject::UnknownKey.because("no key of this source has the id that the delivery names"),
-            None => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
+        Err(match (tried, id) {
+            (0, Some(_)) => {
+                Reject::UnknownKey.because("no key of this source has the id that the delivery names")
+            }
+            (0, None) => {
+                Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
+            }
+            (tried, _) => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
         })
     }
 
@@ -211,6 +246,9 @@ impl Verifier {
         let content = Content::new(&self.scheme, *scene, time.as_ref().map(|time| &*time.text))?;
         let id = self.named_key(scene, None)?;
         let secret = self.matching(&content, set, id.as_deref(), now)?;
+        if self.scheme.handshakes.sign_for_anybody() {
+            self.refuse_own_answers(&content)?;
+        }
         let left_out = digest.is_none() && self.scheme.body_digest.is_some();
         if let Some((rule, text)) = digest {
             digest::check(rule, &text, &scene.delivery.body)?;
@@ -248,16 +286,7 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Arc<str>, Refused> {
         let decoded = set.decode(&self.scheme)?;
-        for key in self.active(id, now)? {
-            if self.signed_by(key, content, &decoded)? {
-                return Ok(Arc::clone(key.label()));
-            }
-        }
-        Err(Reject::SignatureMismatch.because(format!(
-            "{} signature(s) against {} secret(s): none matches",
-            decoded.len(),
-            self.keys.len()
-        )))
+        self.first_key(id, now, |key| self.signed_by(key, content, &decoded))
     }
 
     fn signed_by(&self, key: &Key, content: &Content<'_>, candidates: &[Decoded]) -> Result<bool, Refused> {

@@ -236,11 +236,11 @@ fn shares(total: u32, kinds: &[(Topology, u32)], takes: impl Fn(Topology) -> boo
     kinds.iter().map(one).collect()
 }
 
-/// Whether a gateway of the topology can reach a point: not what takes an operator's order, a damaged journal or a
+/// Whether a gateway of the topology can reach a point: not what takes an operator's order, a secret that is shown, a damaged journal or a
 /// stop, none of which happen while there are kills to come.
 pub fn reaches(topology: Topology, point: Point) -> bool {
     let is_among = |starts: &[&str]| starts.iter().any(|start| point.name().starts_with(start));
-    if is_among(&["stop.", "accept.order.", "dedup.forgotten.", "journal.identity."])
+    if is_among(&["stop.", "capture.", "accept.order.", "dedup.forgotten.", "journal.identity."])
         || is_among(&["journal.recover.copied", "journal.recover.aside", "journal.recover.gap"])
     {
         return false;

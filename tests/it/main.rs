@@ -20,7 +20,9 @@ mod services;
 
 mod account;
 mod admin;
+mod answers;
 mod bodies;
+mod captured;
 mod cli;
 mod cli_tools;
 mod config_reports;
@@ -53,5 +55,6 @@ mod secrets;
 mod sink;
 mod stdout;
 mod vectors;
+mod vectors_of_answers;
 mod waiting;
 mod workers;

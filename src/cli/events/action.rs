@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::SelectArgs;
-use super::caller::{Caller, CallerArgs};
 use crate::accept::{Action, Fate};
+use crate::cli::caller::{Caller, CallerArgs};
 use crate::cli::output::{self, Output};
 use crate::cli::stop::Stop;
 use crate::exit;

@@ -28,7 +28,7 @@ impl Gateway {
             acceptor: Acceptor::new(),
         };
         let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-        let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
+        let outlet = Outlet::open(loaded, names, &shared.clock)?;
         let sink = outlet.sink().context("ack = \"confirm\" needs a sink that confirms")?;
         let redis = redis_claims(loaded, &replica()?)?.context("ack = \"confirm\" needs Redis")?;
         let parts = ConfirmParts {
@@ -46,7 +46,7 @@ impl Gateway {
         let confirmer = Confirmer::start(parts, settings);
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
-        let parts = admin_parts(loaded, &names, health);
+        let parts = admin_parts(loaded, &plans, health);
         let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
         Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer) })
     }

@@ -1,13 +1,13 @@
-//! The answer that a handshake vector names, compared with the one that was found.
+//! The answer that a vector names, of a handshake or an event, compared with the one that was found.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::provider::HandshakeAnswer;
+use crate::provider::EventAnswer;
 
-/// What a handshake is answered with.
+/// What is answered.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Response {
@@ -64,9 +64,14 @@ impl Response {
         self.status.is(status)
     }
 
+    /// The status, for people.
+    pub(super) fn status(&self) -> String {
+        self.status.to_string()
+    }
+
     /// # Errors
     /// What differs in the answer that was found.
-    pub(super) fn compare(&self, found: &HandshakeAnswer) -> Result<(), String> {
+    pub(super) fn compare(&self, found: &EventAnswer) -> Result<(), String> {
         if !self.status.is(found.status) {
             return Err(format!("expected status {}, found {}", self.status, found.status));
         }

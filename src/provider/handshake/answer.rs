@@ -1,8 +1,11 @@
-//! What a handshake is answered with: the file's texts with values of the delivery in them, of bounded size.
+//! What is answered: the file's texts with values of the delivery in them, of bounded size.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use crate::reject::{Refused, Reject};
 
@@ -10,7 +13,7 @@ use crate::reject::{Refused, Reject};
 pub(super) const ECHO_BYTES_MAX: usize = 2048;
 
 /// An answer, whole: nothing is added to it but what HTTP itself needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HandshakeAnswer {
     /// Name of the handshake.
     pub name: Arc<str>,
@@ -19,6 +22,49 @@ pub struct HandshakeAnswer {
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body; never HTML.
+    pub body: String,
+    /// The URL that is to be called once this is answered; the file's pattern holds for the whole of it.
+    pub visit: Option<String>,
+    /// The value that is to be the source's secret. It is kept before this is answered, or this is not answered.
+    pub capture: Option<Captured>,
+}
+
+impl HandshakeAnswer {
+    /// What is sent, and nothing of what is done beside.
+    pub fn into_event_answer(self) -> EventAnswer {
+        EventAnswer { status: self.status, headers: self.headers, body: self.body }
+    }
+}
+
+/// A secret that a sender showed. Its debug form is no part of it, and its memory is wiped.
+#[derive(Clone)]
+pub struct Captured(Zeroizing<String>);
+
+impl Captured {
+    pub(super) fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The secret's text. What takes it must keep it out of logs, errors and metrics.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Captured(…)")
+    }
+}
+
+/// What every accepted event of a scheme is answered with, in place of the gateway's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventAnswer {
+    /// HTTP status, 200 to 299; a source's own comes over it.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body; may be empty.
     pub body: String,
 }
 
@@ -33,21 +79,34 @@ pub(super) enum Part {
     Literal(String),
     /// The value at the place of that number.
     Echo(usize),
+    /// The computed value of that number.
+    Computed(usize),
 }
 
 impl Text {
-    fn render(&self, values: &[Cow<'_, str>]) -> String {
-        let part = |part: &Part| match part {
-            Part::Literal(text) => text.clone(),
-            Part::Echo(place) => {
-                values.get(*place).map(|value| value.clone().into_owned()).unwrap_or_default()
-            }
-        };
-        self.0.iter().map(part).collect()
+    pub(super) fn render(&self, values: &[Cow<'_, str>], computed: &[String]) -> String {
+        let mut rendered = String::new();
+        for part in &self.0 {
+            rendered.push_str(match part {
+                Part::Literal(text) => text,
+                Part::Echo(place) => values.get(*place).map_or("", |value| &**value),
+                Part::Computed(number) => computed.get(*number).map_or("", String::as_str),
+            });
+        }
+        rendered
     }
 
-    pub(super) fn echoes(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Echo(_)))
+    /// Whether it is more than fixed text.
+    pub(super) fn varies(&self) -> bool {
+        self.0.iter().any(|part| !matches!(part, Part::Literal(_)))
+    }
+
+    /// Numbers of the places that are echoed.
+    pub(super) fn echoed(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Echo(place) => Some(*place),
+            Part::Literal(_) | Part::Computed(_) => None,
+        })
     }
 }
 
@@ -74,24 +133,33 @@ pub(super) enum Json {
 }
 
 impl Json {
-    fn render(&self, values: &[Cow<'_, str>]) -> serde_json::Value {
+    fn render(&self, values: &[Cow<'_, str>], computed: &[String]) -> serde_json::Value {
         match self {
             Self::Fixed(value) => value.clone(),
-            Self::Text(text) => text.render(values).into(),
-            Self::List(items) => items.iter().map(|item| item.render(values)).collect(),
+            Self::Text(text) => text.render(values, computed).into(),
+            Self::List(items) => items.iter().map(|item| item.render(values, computed)).collect(),
             Self::Table(items) => {
-                items.iter().map(|(key, item)| (key.clone(), item.render(values))).collect()
+                items.iter().map(|(key, item)| (key.clone(), item.render(values, computed))).collect()
             }
+        }
+    }
+
+    fn texts(&self) -> Vec<&Text> {
+        match self {
+            Self::Fixed(_) => Vec::new(),
+            Self::Text(text) => vec![text],
+            Self::List(items) => items.iter().flat_map(Self::texts).collect(),
+            Self::Table(items) => items.values().flat_map(Self::texts).collect(),
         }
     }
 }
 
 impl Part {
-    /// Its fixed text; nothing for an echo.
+    /// Its fixed text; nothing for a value.
     pub(super) fn literal(&self) -> &str {
         match self {
             Self::Literal(text) => text,
-            Self::Echo(_) => "",
+            Self::Echo(_) | Self::Computed(_) => "",
         }
     }
 }
@@ -104,16 +172,10 @@ impl Body {
             Self::Json(json) => json.texts(),
         }
     }
-}
 
-impl Json {
-    fn texts(&self) -> Vec<&Text> {
-        match self {
-            Self::Fixed(_) => Vec::new(),
-            Self::Text(text) => vec![text],
-            Self::List(items) => items.iter().flat_map(Self::texts).collect(),
-            Self::Table(items) => items.values().flat_map(Self::texts).collect(),
-        }
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.0.is_empty())
     }
 }
 
@@ -124,28 +186,27 @@ pub(super) struct AnswerRule {
     /// Headers, names in lower case, all that the answer has.
     pub headers: Vec<(String, Text)>,
     pub body: Body,
-    /// Numbers of the places that are echoed.
-    pub echoed: Vec<usize>,
 }
 
 impl AnswerRule {
-    /// The answer with `values` in it.
+    /// Every text in it.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Text> {
+        self.headers.iter().map(|(_, text)| text).chain(self.body.texts())
+    }
+
+    /// The answer of the handshake `name` with the values in it.
     ///
     /// # Errors
-    /// `ChallengeRefused` where a value is too long to be echoed, or not text that a header can hold.
+    /// `ChallengeRefused` where a value is no text that a header can hold.
     pub(super) fn render(
         &self,
-        name: &Arc<str>,
+        name: &str,
         values: &[Cow<'_, str>],
-    ) -> Result<HandshakeAnswer, Refused> {
-        let bytes = |place: &usize| values.get(*place).map_or(0, |value| value.len());
-        if let Some(long) = self.echoed.iter().map(bytes).find(|bytes| *bytes > ECHO_BYTES_MAX) {
-            let detail = format!("{name}: a value of {long} bytes to echo; at most {ECHO_BYTES_MAX} are");
-            return Err(Reject::ChallengeRefused.because(detail));
-        }
+        computed: &[String],
+    ) -> Result<EventAnswer, Refused> {
         let mut headers = Vec::with_capacity(self.headers.len());
         for (header, text) in &self.headers {
-            let value = text.render(values);
+            let value = text.render(values, computed);
             if !is_header_value(&value) {
                 let detail = format!("{name}: a value to echo in {header} that no header can hold");
                 return Err(Reject::ChallengeRefused.because(detail));
@@ -153,10 +214,10 @@ impl AnswerRule {
             headers.push((header.clone(), value));
         }
         let body = match &self.body {
-            Body::Text(text) => text.render(values),
-            Body::Json(json) => json.render(values).to_string(),
+            Body::Text(text) => text.render(values, computed),
+            Body::Json(json) => json.render(values, computed).to_string(),
         };
-        Ok(HandshakeAnswer { name: Arc::clone(name), status: self.status, headers, body })
+        Ok(EventAnswer { status: self.status, headers, body })
     }
 }
 

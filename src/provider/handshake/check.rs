@@ -1,51 +1,66 @@
 //! From a definition to a checked handshake; every error in the file is found here, at load.
 
-use std::collections::BTreeMap;
+mod answer;
+mod computed;
 
-use super::answer::{AnswerRule, Body, Json, Part, Text, is_header_value};
-use super::conditions::{Conditions, Wanted};
-use super::definition::{AnswerDefinition, Expected, HandshakeDefinition, Scalar};
+use super::answer::EventAnswer;
+use super::conditions::{Asked, Conditions, Pattern, Wanted};
+use super::definition::{AnswerDefinition, Expected, HandshakeDefinition, MatchDefinition, Scalar};
 use super::handshakes::Handshake;
+use super::pattern;
 use crate::extract::Pick;
-use crate::provider::{Piece, Problem, Template};
+use crate::provider::Problem;
 
 /// Places that one handshake reads.
 const PLACES_MAX: usize = 16;
-/// Headers that HTTP itself sets, or that would make a browser's business of an answer.
-const HEADERS_KEPT: [&str; 10] = [
-    "connection",
-    "content-length",
-    "date",
-    "keep-alive",
-    "location",
-    "set-cookie",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-content-type-options",
-];
-/// Media types that an answer may have: what is echoed must never run in a browser.
-const MEDIA_TYPES: [&str; 2] = ["text/plain", "application/json"];
+/// Keys that `only_keys` may name.
+const KEYS_MAX: usize = 64;
+/// Methods of handshakes at a path of their own.
+const PATH_METHODS: [&str; 2] = ["GET", "HEAD"];
 
 /// The text with a source's settings in it, the second function put over each; `None` where it is an unset one.
 pub(in crate::provider) type Fill<'f> = &'f dyn Fn(&str, fn(&str) -> String) -> Option<String>;
 
-/// Checks one handshake; nothing where it has a problem, or needs a setting that is not set.
+/// Checks one handshake of a scheme that has these methods and this algorithm; nothing where it has a problem, or
+/// needs a setting that is not set.
 pub(super) fn handshake(
     raw: &HandshakeDefinition,
-    sent: &[String],
+    (sent, algorithm): (&[String], &str),
     fill: Fill<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Handshake> {
-    Check { name: &raw.name, fill, places: Vec::new(), unset: false, problems }.handshake(raw, sent)
+    let at = format!("handshakes.{}.", raw.name);
+    Check { at, fill, places: Vec::new(), computed: Vec::new(), unset: false, problems }
+        .handshake(raw, (sent, algorithm))
+}
+
+/// Checks what events are answered with: fixed text.
+pub(in crate::provider) fn event_answer(
+    raw: &AnswerDefinition,
+    fill: Fill<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<EventAnswer> {
+    let mut check =
+        Check { at: String::new(), fill, places: Vec::new(), computed: Vec::new(), unset: false, problems };
+    let rule = check.answer(raw)?;
+    if !check.places.is_empty() {
+        check.add("answer", "a value of the event", "fixed text: nothing of an event is echoed");
+    }
+    if check.unset {
+        return None;
+    }
+    rule.render("answer", &[], &[]).ok()
 }
 
 /// Reads one handshake and collects its problems.
 struct Check<'c> {
-    name: &'c str,
+    /// What the keys of problems begin with.
+    at: String,
     fill: Fill<'c>,
     /// Places read so far, each once.
-    places: Vec<(Pick, Vec<Wanted>)>,
+    places: Vec<Asked>,
+    /// Names of the computed values, by number.
+    computed: Vec<String>,
     /// Whether a setting that it needs is not set.
     unset: bool,
     problems: &'c mut Vec<Problem>,
@@ -53,44 +68,157 @@ struct Check<'c> {
 
 impl Check<'_> {
     fn add(&mut self, key: &str, found: &str, allowed: &str) {
-        let key = format!("handshakes.{}.{key}", self.name);
+        let key = format!("{}{key}", self.at);
         self.problems.push(Problem { key, found: found.to_owned(), allowed: allowed.to_owned() });
     }
 
-    fn handshake(&mut self, raw: &HandshakeDefinition, sent: &[String]) -> Option<Handshake> {
-        let matching = &raw.conditions;
-        let methods = if matching.methods.is_empty() { sent.to_vec() } else { matching.methods.clone() };
-        if methods.iter().any(|method| method.is_empty() || method.bytes().any(|b| !b.is_ascii_uppercase())) {
-            self.add("match.methods", &format!("{methods:?}"), "HTTP methods in upper case, such as GET");
-        }
-        for (place, expected) in &matching.equal {
-            let wanted = self.wanted(expected);
-            self.equal(place, wanted);
-        }
-        for place in &matching.present {
-            self.place("match.present", place);
-        }
+    fn handshake(
+        &mut self,
+        raw: &HandshakeDefinition,
+        (sent, algorithm): (&[String], &str),
+    ) -> Option<Handshake> {
+        let path = raw.conditions.path.as_ref().map(|path| self.path(path));
+        let methods = self.methods(&raw.conditions, path.is_some(), sent);
+        self.conditions(&raw.conditions);
+        let computed = self.computed(&raw.computed);
         let answer = self.answer(&raw.answer);
+        let capture = raw.capture.as_ref().and_then(|place| self.place("capture", place));
+        let visit = raw.visit.as_ref().and_then(|visit| {
+            let (place, pattern) = (self.place("visit.from", &visit.from), self.url(&visit.pattern));
+            Some((place?, pattern?))
+        });
         self.selects(raw, &methods, sent);
+        self.proofs(raw, &methods);
+        let shapes = self.shapes(raw.verify, algorithm, &computed);
         if self.places.len() > PLACES_MAX {
             self.add("match", &format!("{} places", self.places.len()), &format!("at most {PLACES_MAX}"));
         }
+        let answer = answer?;
+        let mut taken: Vec<usize> = answer.texts().flat_map(|text| text.echoed()).collect();
+        taken.extend(computed.iter().flat_map(|computed| computed.of.echoed()));
+        taken.extend(capture.iter().chain(visit.iter().map(|(place, _)| place)));
         let conditions = Conditions {
             methods,
-            content_type: matching.content_type.as_ref().map(|text| text.to_ascii_lowercase()),
-            empty_body: matching.empty_body,
+            content_type: raw.conditions.content_type.as_ref().map(|text| text.to_ascii_lowercase()),
+            empty_body: raw.conditions.empty_body,
+            only_keys: self.only_keys(&raw.conditions.only_keys),
             places: std::mem::take(&mut self.places),
         };
+        let (name, verify) = (raw.name.as_str().into(), raw.verify);
         let handshake =
-            Handshake { name: raw.name.as_str().into(), verify: raw.verify, conditions, answer: answer? };
+            Handshake { name, verify, path, conditions, computed, shapes, answer, taken, capture, visit };
         (!self.unset).then_some(handshake)
+    }
+
+    fn methods(&mut self, raw: &MatchDefinition, own_path: bool, sent: &[String]) -> Vec<String> {
+        let methods = match (&raw.methods, own_path) {
+            (none, true) if none.is_empty() => PATH_METHODS.map(str::to_owned).to_vec(),
+            (none, false) if none.is_empty() => sent.to_vec(),
+            (methods, _) => methods.clone(),
+        };
+        if methods.iter().any(|method| method.is_empty() || method.bytes().any(|b| !b.is_ascii_uppercase())) {
+            self.add("match.methods", &format!("{methods:?}"), "HTTP methods in upper case, such as GET");
+        }
+        if own_path && methods.iter().any(|method| !PATH_METHODS.contains(&method.as_str())) {
+            self.add("match.methods", &format!("{methods:?}"), "GET and HEAD, with `match.path`");
+        }
+        methods
+    }
+
+    /// All that `match` says of places.
+    fn conditions(&mut self, raw: &MatchDefinition) {
+        for (place, expected) in &raw.equal {
+            let wanted = self.wanted(expected);
+            self.equal(place, wanted);
+        }
+        for (place, pattern) in &raw.matching {
+            let pattern = self.pattern("match.matching", pattern);
+            if let Some(number) = self.place("match.matching", place) {
+                if self.places[number].pattern.is_some() {
+                    self.add("match.matching", &format!("{place:?} twice"), "each place once");
+                }
+                self.places[number].pattern = pattern;
+            }
+        }
+        for place in &raw.present {
+            self.place("match.present", place);
+        }
+        self.places.iter_mut().for_each(|asked| asked.matched = true);
+    }
+
+    /// A path of the listener, as a request has it.
+    fn path(&mut self, text: &str) -> String {
+        let path = self.fill(text, str::to_owned);
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"<>{}".contains(&byte);
+        if !path.starts_with('/') || path.len() > 256 || !path.bytes().all(plain) {
+            let allowed =
+                "a path of at most 256 bytes, such as \"/.well-known/x\", without query and escapes";
+            self.add("match.path", &format!("{path:?}"), allowed);
+        }
+        path
+    }
+
+    fn only_keys(&mut self, raw: &[String]) -> Vec<String> {
+        let mut keys = raw.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.len() < raw.len() || raw.len() > KEYS_MAX {
+            let allowed = format!("at most {KEYS_MAX} keys, each once");
+            self.add("match.only_keys", &format!("{} keys", raw.len()), &allowed);
+        }
+        keys
+    }
+
+    fn pattern(&mut self, key: &str, text: &str) -> Option<Pattern> {
+        let text = self.fill(text, regex::escape);
+        match pattern::whole(&text) {
+            Ok(whole) => Some(Pattern { text, whole }),
+            Err(allowed) => {
+                self.add(key, &format!("{text:?}"), &allowed);
+                None
+            }
+        }
+    }
+
+    /// The pattern of a URL that may be called: its host is the file's word.
+    fn url(&mut self, text: &str) -> Option<Pattern> {
+        let pattern = self.pattern("visit.pattern", text)?;
+        if !pattern::pins_host(&pattern.text) {
+            let allowed = "an expression that begins with `https://` and a host of letters, digits, `-`, `\\.` and \
+                           groups, ended by `/`, without alternatives outside groups";
+            self.add("visit.pattern", &format!("{text:?}"), allowed);
+        }
+        Some(pattern)
+    }
+
+    /// What must be proved before it is done, and what cannot be.
+    fn proofs(&mut self, raw: &HandshakeDefinition, methods: &[String]) {
+        if raw.visit.is_some() && !raw.verify {
+            self.add("visit", "`verify = false`", "`visit` only where the request is verified");
+        }
+        if raw.conditions.path.is_some() && raw.verify {
+            self.add("match.path", "`verify = true`", "`verify = false` with `match.path`");
+        }
+        if raw.conditions.path.is_some() && raw.capture.is_some() {
+            self.add("capture", "with `match.path`", "`capture` at the source's own path");
+        }
+        if raw.capture.is_some() && methods.iter().any(|method| method == "GET" || method == "HEAD") {
+            self.add(
+                "match.methods",
+                &format!("{methods:?}"),
+                "no GET or HEAD with `capture`: it changes something",
+            );
+        }
     }
 
     /// A handshake that every event would be is a mistake, and would lose them all.
     fn selects(&mut self, raw: &HandshakeDefinition, methods: &[String], sent: &[String]) {
         let own_method = !methods.iter().any(|method| sent.contains(method));
-        if !own_method && self.places.is_empty() && !raw.conditions.empty_body {
-            let allowed = "a method that no event comes with, `empty_body`, or at least one place";
+        let own_path = raw.conditions.path.is_some();
+        let own_body = raw.conditions.empty_body || !raw.conditions.only_keys.is_empty();
+        if !own_method && !own_path && !own_body && self.places.is_empty() {
+            let allowed =
+                "a method that no event comes with, `empty_body`, `only_keys`, or at least one place";
             self.add("match", "what every event is", allowed);
         }
     }
@@ -132,10 +260,10 @@ impl Check<'_> {
     /// Adds a condition on the value at a place.
     fn equal(&mut self, text: &str, wanted: Vec<Wanted>) {
         let Some(number) = self.place("match.equal", text) else { return };
-        if !self.places[number].1.is_empty() {
+        if !self.places[number].wanted.is_empty() {
             self.add("match.equal", &format!("{text:?} twice"), "each place once");
         }
-        self.places[number].1 = wanted;
+        self.places[number].wanted = wanted;
     }
 
     /// The number of a place that the file names.
@@ -151,110 +279,10 @@ impl Check<'_> {
 
     /// The number of a place; one read for the first time must hold a value, whatever else is asked of it.
     fn number(&mut self, pick: &Pick) -> usize {
-        let known = self.places.iter().position(|(place, _)| place == pick);
+        let known = self.places.iter().position(|asked| asked.pick == *pick);
         known.unwrap_or_else(|| {
-            self.places.push((pick.clone(), Vec::new()));
+            self.places.push(Asked { pick: pick.clone(), matched: false, wanted: Vec::new(), pattern: None });
             self.places.len() - 1
         })
-    }
-
-    fn answer(&mut self, raw: &AnswerDefinition) -> Option<AnswerRule> {
-        if !(200..=299).contains(&raw.status) {
-            self.add("answer.status", &raw.status.to_string(), "200 to 299");
-        }
-        let body = match (&raw.text, &raw.json) {
-            (Some(_), Some(_)) => {
-                self.add("answer", "`text` and `json`", "one of them");
-                return None;
-            }
-            (None, Some(json)) => Body::Json(self.json(json)?),
-            (text, None) => Body::Text(self.text("answer.text", text.as_deref().unwrap_or_default())),
-        };
-        let empty = matches!(&body, Body::Text(text) if text.0.is_empty());
-        if matches!(raw.status, 204 | 205) && !empty {
-            self.add("answer", &format!("a body with status {}", raw.status), "no body");
-        }
-        let headers = self.headers(&raw.headers, &body, empty);
-        let echoes = |number: &usize| {
-            let texts = headers.iter().map(|(_, text)| text);
-            texts.chain(body.texts()).any(|text| text.0.contains(&Part::Echo(*number)))
-        };
-        let echoed = (0..self.places.len()).filter(echoes).collect();
-        Some(AnswerRule { status: raw.status, headers, body, echoed })
-    }
-
-    /// All headers of the answer: the file's, the media type, and the word that a browser shall not guess one.
-    fn headers(&mut self, raw: &BTreeMap<String, String>, body: &Body, empty: bool) -> Vec<(String, Text)> {
-        let fixed = |text: &str| Text(vec![Part::Literal(text.to_owned())]);
-        let mut headers = Vec::new();
-        for (name, value) in raw {
-            let (name, text) = (name.to_ascii_lowercase(), self.text("answer.headers", value));
-            self.header(&name, &text);
-            headers.push((name, text));
-        }
-        if !empty && !headers.iter().any(|(name, _)| name == "content-type") {
-            let [text, json] = MEDIA_TYPES;
-            let media_type = if matches!(body, Body::Json(_)) { json } else { text };
-            headers.push(("content-type".to_owned(), fixed(media_type)));
-        }
-        headers.push(("x-content-type-options".to_owned(), fixed("nosniff")));
-        headers
-    }
-
-    fn header(&mut self, name: &str, text: &Text) {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) || HEADERS_KEPT.contains(&name) {
-            let allowed = format!("names of `a-z`, `0-9`, `-`, `_`, but for {}", HEADERS_KEPT.join(", "));
-            self.add("answer.headers", &format!("{name:?}"), &allowed);
-        }
-        let literal: String = text.0.iter().map(Part::literal).collect();
-        if !is_header_value(&literal) {
-            self.add("answer.headers", &format!("{literal:?}"), "visible ASCII");
-        }
-        let essence = literal.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if name == "content-type" && (text.echoes() || !MEDIA_TYPES.contains(&&*essence)) {
-            self.add("answer.headers", &format!("content-type {literal:?}"), &MEDIA_TYPES.join(", "));
-        }
-    }
-
-    fn json(&mut self, value: &toml::Value) -> Option<Json> {
-        Some(match value {
-            toml::Value::String(text) => Json::Text(self.text("answer.json", text)),
-            toml::Value::Integer(number) => Json::Fixed((*number).into()),
-            toml::Value::Boolean(flag) => Json::Fixed((*flag).into()),
-            toml::Value::Array(items) => {
-                Json::List(items.iter().map(|item| self.json(item)).collect::<Option<_>>()?)
-            }
-            toml::Value::Table(items) => {
-                let item = |(key, item): (&String, &toml::Value)| Some((key.clone(), self.json(item)?));
-                Json::Table(items.iter().map(item).collect::<Option<_>>()?)
-            }
-            toml::Value::Float(_) | toml::Value::Datetime(_) => {
-                let allowed = "text, whole numbers, booleans, lists and tables";
-                self.add("answer.json", value.type_str(), allowed);
-                return None;
-            }
-        })
-    }
-
-    /// A text in which `{PLACE}` echoes.
-    fn text(&mut self, key: &str, text: &str) -> Text {
-        let filled = self.fill(text, Template::escape);
-        let pieces = match Template::parse(&filled) {
-            Ok(template) => template.pieces,
-            Err(problem) => {
-                self.add(key, &format!("{text:?}"), &problem);
-                return Text::default();
-            }
-        };
-        let mut parts = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            match piece {
-                Piece::Literal(text) => parts.push(Part::Literal(text)),
-                Piece::Value(pick) => parts.push(Part::Echo(self.number(&pick))),
-                _ => self.add(key, &format!("{text:?}"), "text and places, such as {json:/challenge}"),
-            }
-        }
-        Text(parts)
     }
 }

@@ -1,9 +1,11 @@
-//! Whether a delivery is a handshake: method, media type and the values at its places, all read in one pass.
+//! Whether a delivery is a handshake: method, media type, keys and the values at its places, all read in one pass.
 
 use std::borrow::Cow;
 
+use regex::Regex;
 use subtle::ConstantTimeEq;
 
+use super::keys;
 use crate::delivery::Delivery;
 use crate::extract::{self, Pick, Pointer};
 
@@ -16,8 +18,30 @@ pub(super) struct Conditions {
     pub content_type: Option<String>,
     /// Whether the body is empty.
     pub empty_body: bool,
-    /// Places, each once, and what must stand there; without any a value of whatever kind but nothing.
-    pub places: Vec<(Pick, Vec<Wanted>)>,
+    /// The keys of the JSON object that the body is, sorted; empty for any body.
+    pub only_keys: Vec<String>,
+    /// Places, each once.
+    pub places: Vec<Asked>,
+}
+
+/// A place, and what must stand there; a value of whatever kind but nothing where nothing more is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub pick: Pick,
+    /// Whether `match` names it; the others are read for the answer alone.
+    pub matched: bool,
+    /// The values of which one must stand there; empty for any.
+    pub wanted: Vec<Wanted>,
+    /// What the whole value must match.
+    pub pattern: Option<Pattern>,
+}
+
+/// A regular expression over a whole value.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    /// As the file has it, settings filled in.
+    pub text: String,
+    pub whole: Regex,
 }
 
 /// A value that a condition asks for.
@@ -45,25 +69,44 @@ impl Seen<'_> {
     }
 }
 
+impl Asked {
+    /// The value, where it is what is asked for.
+    fn fulfilled<'d>(&self, seen: Option<Seen<'d>>) -> Option<Cow<'d, str>> {
+        let seen = seen.filter(|seen| !seen.text.is_empty())?;
+        let equal = self.wanted.is_empty() || self.wanted.iter().any(|wanted| seen.is(wanted));
+        let matches = self.pattern.as_ref().is_none_or(|pattern| pattern.whole.is_match(&seen.text));
+        (equal && matches).then_some(seen.text)
+    }
+}
+
 impl Conditions {
     /// The values at all places, in order, where `delivery` fulfils every condition.
     pub(super) fn values<'d>(&self, delivery: &'d Delivery) -> Option<Vec<Cow<'d, str>>> {
-        let fits = self.methods.contains(&delivery.method)
-            && (!self.empty_body || delivery.body.is_empty())
-            && self.content_type.as_ref().is_none_or(|wanted| media_type(delivery).as_ref() == Some(wanted));
-        if !fits {
+        if !self.head_fits(delivery) {
             return None;
         }
-        let fulfilled = |(seen, (_, wanted)): (Option<Seen<'d>>, &(Pick, Vec<Wanted>))| {
-            let seen = seen.filter(|seen| !seen.text.is_empty())?;
-            (wanted.is_empty() || wanted.iter().any(|wanted| seen.is(wanted))).then_some(seen.text)
-        };
-        self.read(delivery).into_iter().zip(&self.places).map(fulfilled).collect()
+        let read = self.read(delivery).into_iter().zip(&self.places);
+        let values = read.map(|(seen, asked)| asked.fulfilled(seen)).collect::<Option<Vec<_>>>()?;
+        keys::only(&self.only_keys, &delivery.body).then_some(values)
+    }
+
+    /// Whether `delivery` fulfils what `match` says, whatever the answer would need.
+    pub(super) fn fit(&self, delivery: &Delivery) -> bool {
+        let mut read = self.read(delivery).into_iter().zip(&self.places);
+        self.head_fits(delivery)
+            && read.all(|(seen, asked)| !asked.matched || asked.fulfilled(seen).is_some())
+            && keys::only(&self.only_keys, &delivery.body)
+    }
+
+    fn head_fits(&self, delivery: &Delivery) -> bool {
+        self.methods.contains(&delivery.method)
+            && (!self.empty_body || delivery.body.is_empty())
+            && self.content_type.as_ref().is_none_or(|wanted| media_type(delivery).as_ref() == Some(wanted))
     }
 
     /// Reads every place; a JSON body is walked once, and only where its head fits.
     fn read<'d>(&self, delivery: &'d Delivery) -> Vec<Option<Seen<'d>>> {
-        let pointers: Vec<&Pointer> = self.places.iter().filter_map(|(pick, _)| pointer(pick)).collect();
+        let pointers: Vec<&Pointer> = self.places.iter().filter_map(|asked| pointer(&asked.pick)).collect();
         let found = if pointers.is_empty() { Vec::new() } else { extract::find(&delivery.body, &pointers) };
         let mut found = found.into_iter();
         let mut read = |pick: &Pick| {
@@ -74,7 +117,7 @@ impl Conditions {
             let string = delivery.body.get(value.span.start) == Some(&b'"');
             value.text().map(|text| Seen { text, string: Some(string) })
         };
-        self.places.iter().map(|(pick, _)| read(pick)).collect()
+        self.places.iter().map(|asked| read(&asked.pick)).collect()
     }
 }
 

@@ -20,6 +20,40 @@ pub struct HandshakeDefinition {
     /// What is answered.
     #[serde(default)]
     pub answer: AnswerDefinition,
+    /// Values made from the request for the answer, `{computed:NAME}` in its texts.
+    #[serde(default)]
+    pub computed: BTreeMap<String, ComputedDefinition>,
+    /// The place of a value that is the source's secret from then on, while the source is armed.
+    pub capture: Option<String>,
+    /// A URL of the request that is called after the answer.
+    pub visit: Option<VisitDefinition>,
+}
+
+/// A value made from the request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComputedDefinition {
+    /// `sha1`, `sha256`, `sha512`, or with the source's key `hmac-sha1`, `hmac-sha256`, `hmac-sha512`.
+    pub algorithm: String,
+    /// The text that it is made of, with `{PLACE}`s and settings.
+    pub of: String,
+    /// `hex`, `base64` or `base64url`.
+    #[serde(default = "hex")]
+    pub encoding: String,
+}
+
+fn hex() -> String {
+    "hex".to_owned()
+}
+
+/// A URL of the request that is called after the answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitDefinition {
+    /// Its place.
+    pub from: String,
+    /// What the whole of it must match: a regular expression that begins with `https://` and a host.
+    pub pattern: String,
 }
 
 fn verified() -> bool {
@@ -44,6 +78,14 @@ pub struct MatchDefinition {
     /// Places that must hold some value.
     #[serde(default)]
     pub present: Vec<String>,
+    /// Places and the regular expression that the whole value there must match.
+    #[serde(default)]
+    pub matching: BTreeMap<String, String>,
+    /// The keys of the JSON object that the body must be, no more and no less; empty for any body.
+    #[serde(default)]
+    pub only_keys: Vec<String>,
+    /// A path of the listener at which it is answered, in place of the source's.
+    pub path: Option<String>,
 }
 
 /// One value, or any of several.
@@ -68,7 +110,7 @@ pub enum Scalar {
     Flag(bool),
 }
 
-/// What is answered. Texts may hold `{PLACE}`: the value there is echoed, and must be there.
+/// What is answered. In a handshake's, texts may hold `{PLACE}`: the value there is echoed, and must be there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnswerDefinition {

@@ -1,6 +1,6 @@
 //! Which gateway reaches each named point, how, and which test kills there. A new point has no way round this table.
 
-use hookgate::failpoint::Point;
+use hookgate::failpoint::{Point, Point as P};
 
 /// The gateway that reaches a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +36,16 @@ pub enum Way {
     Damaged,
     /// An operator's order.
     Order(&'static str),
+    /// A sender that shows its secret to an armed source; `captured` kills there.
+    Shown,
     /// The silence of a replica that holds claims.
     Silence,
 }
 
 /// Where and how each point is reached.
 pub fn plan(point: Point) -> (Stage, Way) {
-    use Point as P;
     match point {
+        P::CaptureRenameBefore | P::CaptureRenameAfter => (Stage::Inbox, Way::Shown),
         P::JournalIdentitySynced | P::JournalIdentityRenamed => (Stage::Inbox, Way::First),
         P::JournalRecoverUnused
         | P::JournalRecoverCut
@@ -125,6 +127,7 @@ pub enum Test {
     Claim,
     Confirm,
     Takeover,
+    Captured,
 }
 
 pub fn test_of(point: Point) -> Test {
@@ -132,6 +135,7 @@ pub fn test_of(point: Point) -> Test {
         (Stage::Inbox, Way::Load(60)) => Test::Commit,
         (Stage::Inbox, Way::Load(_)) => Test::Upkeep,
         (Stage::Inbox, Way::Start | Way::After(_) | Way::Damaged | Way::Order(_)) => Test::StartOrOrder,
+        (Stage::Inbox, Way::Shown) => Test::Captured,
         (Stage::Inbox, Way::First) => Test::FirstStart,
         (Stage::Inbox, Way::Pinned) => Test::Compaction,
         (Stage::Broker, Way::Stop) => Test::Stop,

@@ -194,7 +194,7 @@ impl Bench {
                 drop(ordering.wait_with_output());
                 self.judge(None);
             }
-            Way::Pinned | Way::First | Way::Silence => panic!("{way:?} has a bench of its own"),
+            Way::Pinned | Way::First | Way::Silence | Way::Shown => panic!("{way:?} has a bench of its own"),
         }
     }
 

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::access::{self, Role, Secret};
-use crate::cli::args::ConfigArgs;
-use crate::cli::http::{Client, Reply, Url};
-use crate::cli::stop::Stop;
+use super::access::{self, Role, Secret};
+use super::args::ConfigArgs;
+use super::http::{Client, Reply, Url};
+use super::stop::Stop;
 
 /// Which gateway is called.
 #[derive(Debug, Args)]
