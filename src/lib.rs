@@ -10,10 +10,11 @@
 //! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
 //!   deliveries and events. [`telemetry`]: the log. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
 //!
-//! # The way in (pure stages, no I/O)
+//! # The way in (pure stages, no I/O but where it is said)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
 //! - [`provider`]: a sending service's scheme as data, and the handshakes that it answers.
-//! - [`verify`]: proof that the sender knows the secret, over the exact bytes; mints `Verified`.
+//! - [`verify`]: proof that the sender knows the secret, over the exact bytes; mints `Verified`. Its `fetched` is the one
+//!   place here that does I/O: keys that a provider publishes.
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
 //! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
@@ -42,7 +43,8 @@
 //!
 //! # Absent on purpose
 //! No body is parsed and printed again. No 2xx without a proof that the event is safe. No key from unsigned bytes alone. No Redis and no
-//! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch of anything.
+//! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch
+//! of anything but by https, from a URL that a provider's file pins.
 //!
 //! Two rooms stand elsewhere than one might expect: `disk` is a noun, since journal and key files both stand on it;
 //! `accept` is a flow of its own, since one thread must own the index and the journal together. That also makes a

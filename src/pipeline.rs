@@ -68,13 +68,14 @@ impl Pipeline {
         if let Some(answer) = source.verifier.answer_anybody(&delivery, now)? {
             return self.handshake(source, answer).await;
         }
-        let verified = source.verifier.verify(delivery, now)?;
+        let verified = source.verifier.prove(delivery, now).await?;
         if let Some(signed_at) = verified.signed_at() {
             source.metrics.signed(now.millis_since(signed_at));
             freshness::judge(signed_at, now, source.tolerance)?;
         }
         source.metrics.verified(verified.secret());
         if let Some(answer) = source.verifier.answer(&verified, now)? {
+            source.visit(&answer);
             return self.handshake(source, answer).await;
         }
         if !source.verifier.scheme().sends(&verified.delivery().method) {

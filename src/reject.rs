@@ -62,6 +62,10 @@ pub enum Reject {
     UnknownKey,
     /// No secret of the source is valid at this time.
     NoActiveSecret,
+    /// The URL of the key that signed is none that the provider's keys have.
+    UntrustedKeyUrl,
+    /// Fault: the key that signed could not be fetched.
+    KeyUnavailable,
     /// A handshake's challenge is longer than what is echoed, or not text that its answer can hold.
     ChallengeRefused,
     /// The payload is not valid by its schema, and the source refuses such.
@@ -117,7 +121,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::UnknownPath,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
@@ -145,6 +149,8 @@ impl Reject {
         Self::RequestDigestMismatch,
         Self::UnknownKey,
         Self::NoActiveSecret,
+        Self::UntrustedKeyUrl,
+        Self::KeyUnavailable,
         Self::ChallengeRefused,
         Self::SchemaInvalid,
         Self::RateLimited,
@@ -191,6 +197,8 @@ impl Reject {
             Self::RequestDigestMismatch => refuse(401, "signature_invalid", "request_digest_mismatch"),
             Self::UnknownKey => refuse(401, "signature_invalid", "unknown_key"),
             Self::NoActiveSecret => refuse(401, "signature_invalid", "no_active_secret"),
+            Self::UntrustedKeyUrl => refuse(401, "signature_invalid", "untrusted_key_url"),
+            Self::KeyUnavailable => fault("unavailable", "key_unavailable", 5),
             Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
             Self::RateLimited => Row {

@@ -7,8 +7,9 @@ use crate::capture::Capture;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
+use crate::provider::HandshakeAnswer;
 use crate::schema::Schemas;
-use crate::verify::Verifier;
+use crate::verify::{Verifier, Visits};
 
 /// What becomes of payloads that are not valid by their schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,17 @@ pub struct Source {
     pub policy: Policy,
     /// Statuses of its 2xx answers.
     pub statuses: Statuses,
+    /// What calls the URLs that its handshakes ask for.
+    pub visits: Option<Visits>,
     /// Its counts.
     pub metrics: SourceMetrics,
+}
+
+impl Source {
+    /// Has the URL called that a verified handshake asks for, if any, soon.
+    pub fn visit(&self, answer: &HandshakeAnswer) {
+        if let (Some(visits), Some(url)) = (&self.visits, &answer.visit) {
+            visits.schedule(&self.name, url.clone());
+        }
+    }
 }

@@ -67,6 +67,11 @@ const CONTAINED: &[(&[&str], &[&str], &str)] = &[
     (&["actix_web", "actix_http", "actix_rt"], &["ingress/", "admin/"], "HTTP stays in ingress/ and admin/"),
     (&["lapin"], &["sink/rabbitmq"], "AMQP stays in sink/rabbitmq"),
     (&["redis::"], &["dedup/redis"], "Redis stays in dedup/redis; name it `crate::dedup` elsewhere"),
+    (
+        &["ureq::unversioned", "Agent::with_parts"],
+        &["verify/fetched/client.rs"],
+        "fetch through `verify::Client`",
+    ),
     (&["SystemTime::now", "Instant::now"], &["clock.rs"], "take a `clock::Clock`"),
     (&["std::env", "env::var", "env::vars"], &["config", "provider/secret", "main.rs"], "read it in config"),
     (

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{gateway, paths};
+use super::{fetching, gateway, paths};
 use crate::accept::Policy;
 use crate::capture::Capture;
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::provider::secret::Secret;
 use crate::provider::{Algorithm, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
-use crate::verify::{Key, Verifier};
+use crate::verify::{Key, Verifier, Visits};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
@@ -36,6 +36,8 @@ pub struct Plan {
     pub body_bytes_max: usize,
     /// What an operator should know of how it proves.
     pub warnings: Vec<String>,
+    /// What calls the URLs that its handshakes ask for, once it is served.
+    pub visits: Option<Visits>,
 }
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
@@ -81,6 +83,9 @@ pub fn served(loaded: &Loaded, report: &mut Report) {
         && let Err(error) = gateway::redis_claims(loaded, gateway::NOBODY)
     {
         report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
+    }
+    if let Err(error) = fetching::client(loaded) {
+        report.error("fetch.ca_file", format!("{error:#}"), "a file of certificates in PEM");
     }
 }
 
@@ -136,6 +141,7 @@ impl Planner<'_> {
             schemas,
             body_bytes_max,
             warnings,
+            visits: None,
         })
     }
 
@@ -241,7 +247,8 @@ impl Planner<'_> {
             self.report.error(path.key("unauthenticated"), "true", allowed);
         }
         let secrets = self.loaded.secrets.sources.get(name).map_or(&[][..], Vec::as_slice);
-        if secrets.is_empty() && !self.loaded.secrets.captured.contains_key(name) {
+        let captured = self.loaded.secrets.captured.contains_key(name);
+        if secrets.is_empty() && !captured && scheme.key.fetch.is_none() {
             self.report.error(
                 path.key("secrets"),
                 "no usable secret",
@@ -252,7 +259,7 @@ impl Planner<'_> {
         let mut keys = Vec::with_capacity(secrets.len());
         for (index, secret) in secrets.iter().enumerate() {
             match key(scheme, secret) {
-                Ok(key) if scheme.key_id.is_some() && key.id().is_none() => {
+                Ok(key) if scheme.key.id.is_some() && key.id().is_none() => {
                     let allowed = "the id by which deliveries name this key, such as { …, kid = \"k1\" }";
                     self.report.error(path.key("secrets").index(index), "a key without a kid", allowed);
                 }
@@ -344,7 +351,7 @@ pub fn source(
         future: source.tolerance.future.map(|span| span.duration()).or(file.and_then(|rule| rule.future)),
     };
     let refused = source.limit.filter(|_| source.on_limit(ack) == config::OnLimit::TooMany);
-    let mut secrets: Vec<Arc<str>> = plan.verifier.secrets().map(Arc::clone).collect();
+    let mut secrets: Vec<Arc<str>> = plan.verifier.secrets().collect();
     secrets.extend(plan.capture.iter().flat_map(|capture| capture.labels()));
     Source {
         metrics: metrics.source(&plan.name, secrets.into_iter()),
@@ -357,6 +364,7 @@ pub fn source(
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
         schemas: plan.schemas,
+        visits: plan.visits,
         on_invalid: match source.on_invalid {
             config::OnInvalid::Route => OnInvalid::Route,
             config::OnInvalid::Reject => OnInvalid::Refuse,

@@ -10,8 +10,8 @@ use tokio::runtime::Builder;
 
 use super::args::ConfigArgs;
 use super::assemble::Plan;
-use super::gateway;
 use super::output::{self, Output};
+use super::{fetching, gateway};
 use crate::config::{Ack, Finding, Loaded, Report, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
@@ -49,10 +49,9 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     }
     let mut found = json!({ "ok": true, "warnings": warnings, "sources": sources_json(&loaded, &plans) });
     if args.connect {
-        let names = plans.into_iter().map(|plan| plan.name).collect();
         let runtime =
             Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-        let services = runtime.block_on(connect(&loaded, names));
+        let services = runtime.block_on(connect(&loaded, &plans));
         services.iter().for_each(|service| service.tell(output));
         found["ok"] = services.iter().all(Service::is_ok).into();
         found["services"] = services.iter().map(Service::to_json).collect();
@@ -140,10 +139,15 @@ impl Service {
 }
 
 /// Calls the services that are configured.
-async fn connect(loaded: &Loaded, sources: Vec<String>) -> Vec<Service> {
+async fn connect(loaded: &Loaded, plans: &[Plan]) -> Vec<Service> {
+    let sources = plans.iter().map(|plan| plan.name.clone()).collect();
     let redis = called("redis", tokio::time::timeout(PATIENCE, redis(loaded)).await);
     let rabbitmq = called("rabbitmq", tokio::time::timeout(PATIENCE, rabbitmq(loaded, sources)).await);
-    redis.into_iter().chain(rabbitmq).collect()
+    let mut services: Vec<Service> = redis.into_iter().chain(rabbitmq).collect();
+    for plan in plans {
+        services.extend(called("keys", tokio::time::timeout(PATIENCE, fetching::tried(loaded, plan)).await));
+    }
+    services
 }
 
 type Told = Result<anyhow::Result<Option<String>>, tokio::time::error::Elapsed>;

@@ -16,6 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{oneshot, watch};
 
 use super::assemble::{self, Plan};
+use super::fetching;
 use crate::accept::{Acceptor, Core, Fault};
 use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
 use crate::clock::{Clock, System};
@@ -320,6 +321,7 @@ impl Shared {
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
         let settings = ingress_settings(&loaded.settings.ingress);
+        let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
         let gate = Arc::new(self.gate(loaded, plans, keeper, &settings));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;

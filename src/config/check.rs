@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::layers::Origins;
 use super::path::KeyPath;
@@ -18,6 +19,8 @@ const SEGMENT_MIN: ByteSize = ByteSize::kib(64);
 const SEGMENT_MAX: ByteSize = ByteSize::mib(1024);
 /// The fewest segments a journal can turn over with: one full, one written, one made ready, one compacted.
 const SEGMENTS_MIN: u64 = 4;
+/// Nobody waits longer for a key.
+const FETCH_MAX: Duration = Duration::from_secs(30);
 const WORKERS_MAX: u16 = 1024;
 
 /// Keys that say something of a journal or of the relay behind it.
@@ -54,11 +57,12 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
 
 /// No wait and no window is nothing.
 fn spans(settings: &Settings, report: &mut Report) {
-    let Settings { ingress, journal, dedup, sink, .. } = settings;
+    let Settings { ingress, fetch, journal, dedup, sink, .. } = settings;
     let spans = [
         ("ingress.head_timeout", ingress.head_timeout),
         ("ingress.body_timeout", ingress.body_timeout),
         ("ingress.keep_alive", ingress.keep_alive),
+        ("fetch.timeout", fetch.timeout),
         ("journal.retention", journal.retention),
         ("dedup.window", dedup.window),
         ("dedup.redis_wait", dedup.redis_wait),
@@ -68,6 +72,10 @@ fn spans(settings: &Settings, report: &mut Report) {
     ];
     for (key, span) in spans {
         positive(key.into(), Some(span), report);
+    }
+    if fetch.timeout.duration() > FETCH_MAX {
+        let allowed = format!("at most {} s", FETCH_MAX.as_secs());
+        report.error("fetch.timeout", quoted(&fetch.timeout.to_string()), allowed);
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub providers: Providers,
     /// Schema files of your own.
     pub schemas: Schemas,
+    /// How keys that providers publish are fetched.
+    pub fetch: Fetch,
     /// The log on disk that keeps every accepted event.
     pub journal: Journal,
     /// How events that were seen before are recognised.
@@ -110,6 +112,24 @@ pub struct Providers {
 pub struct Schemas {
     /// A folder whose `<provider>/<event>.json` files come over the built-in ones. Default: none.
     pub dir: Option<PathBuf>,
+}
+
+/// `[fetch]`: how keys that providers publish are fetched, and URLs called that handshakes ask for.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Fetch {
+    /// The longest time for all of a fetch, at most 30 s. Default `"5s"`.
+    pub timeout: Span,
+    /// A file of certificates in PEM that are trusted beside those that Mozilla trusts. Default: none.
+    pub ca_file: Option<PathBuf>,
+    /// Whether addresses that are not of the public internet may be called. Default `false`.
+    pub allow_private: bool,
+}
+
+impl Default for Fetch {
+    fn default() -> Self {
+        Self { timeout: Span::seconds(5), ca_file: None, allow_private: false }
+    }
 }
 
 /// `[journal]`: the log on disk.

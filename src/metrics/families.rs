@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::account::Account;
+use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 use super::scrape::Scrape;
 use super::way_in::{Handles, SourceMetrics};
 use super::way_out::{Published, RelayMetrics};
@@ -37,6 +38,17 @@ const LAG_BUCKETS: [f64; 15] =
 struct SourceReason {
     source: String,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceOutcome {
+    source: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +93,8 @@ pub struct Metrics {
     secrets: Family<SourceSecret, Counter>,
     invalid: Family<BySource, Counter>,
     clock_offset: Family<BySource, Float>,
+    key_fetches: Family<SourceOutcome, Counter>,
+    visits: Family<ByOutcome, Counter>,
     dedup: Family<ByResult, Counter>,
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
@@ -119,6 +133,8 @@ impl Metrics {
             secrets: Family::default(),
             invalid: Family::default(),
             clock_offset: Family::default(),
+            key_fetches: Family::default(),
+            visits: Family::default(),
             dedup: Family::default(),
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
@@ -149,6 +165,10 @@ impl Metrics {
         registry.register("invalid", help, self.invalid.clone());
         let help = "This clock minus the signed time of the last delivery with a good signature";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, self.clock_offset.clone());
+        let help = "Fetches of keys, by what came of them";
+        registry.register("key_fetches", help, self.key_fetches.clone());
+        let help = "Visits that verified handshakes asked for, by what came of them";
+        registry.register("visits", help, self.visits.clone());
         registry.register("dedup", "Verified deliveries, by what the dedup index knew", self.dedup.clone());
         registry.register("dedup_keys", "Event keys in the dedup index", self.dedup_keys.clone());
         let help = "Time of a journal commit: one write and one sync for all that wait";
@@ -218,6 +238,21 @@ impl Metrics {
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))
+    }
+
+    /// The counts of a source whose keys are fetched.
+    pub fn key_fetches(&self, source: &str) -> KeyFetchMetrics {
+        let count = |(fetch, outcome)| {
+            let labels = SourceOutcome { source: source.to_owned(), outcome };
+            (fetch, self.key_fetches.get_or_create(&labels).clone())
+        };
+        KeyFetchMetrics(KeyFetch::ALL.map(count).into())
+    }
+
+    /// The counts of visits.
+    pub fn visits(&self) -> VisitMetrics {
+        let count = |(visit, outcome)| (visit, self.visits.get_or_create(&ByOutcome { outcome }).clone());
+        VisitMetrics(Visit::ALL.map(count).into())
     }
 
     /// Where every delivery and event stands.
@@ -343,6 +378,8 @@ mod tests {
         metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
         metrics.relay("rabbitmq").lag("shop").observe(0.1);
         metrics.set_oldest("shop", Duration::ZERO);
+        metrics.key_fetches("shop").count(KeyFetch::Fetched);
+        metrics.visits().count(Visit::Done);
         let text = metrics.encode();
         let kind = |line: &str| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;

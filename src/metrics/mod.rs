@@ -5,11 +5,13 @@
 //! - [`account`](Account): where every delivery and event stands, in one table that a scrape reads at one moment.
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
-//! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts.
+//! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
+//!   visits.
 
 mod account;
 mod confirm;
 mod families;
+mod fetches;
 mod scrape;
 mod way_in;
 mod way_out;
@@ -17,5 +19,6 @@ mod way_out;
 pub use account::{Account, Row, Stand, Standing};
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
+pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

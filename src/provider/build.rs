@@ -96,7 +96,6 @@ impl Check {
         let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
         let event = raw.event.clone().unwrap_or_default();
         let token = algorithm.map(|algorithm| self.token(algorithm, &raw.jwt)).unwrap_or_default();
-        let key_id = raw.key.id.as_ref().and_then(|text| self.place("key.id", text));
         let proof = |pick: &Pick| match &raw.body_digest {
             _ if pick.is_claim() => Proof::Whole,
             Some(digest) if pick.is_in_body() && !digest.optional => Proof::Whole,
@@ -112,10 +111,11 @@ impl Check {
             .collect();
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, secret);
+        let key = self.key_rule(&raw.key, algorithm);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
         let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
         let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
-        let named = [("key.id", key_id.as_ref()), ("body_digest.from", digest)];
+        let named = [("key.id", key.id.as_ref()), ("body_digest.from", digest)];
         self.token_places(algorithm, &places.chain(named).collect::<Vec<_>>());
         if algorithm.shows_secret() {
             self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
@@ -128,6 +128,7 @@ impl Check {
             key_form,
             each,
             values: values(&signed),
+            key,
             signed,
             require,
             equal,
@@ -137,7 +138,6 @@ impl Check {
             timestamp: timestamp.flatten(),
             body_digest: body_digest.flatten(),
             token,
-            key_id,
             known_secrets: raw.known_secrets.clone(),
             origin: None,
             event: EventPlaces::new(ids, types),

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::handshake::{AnswerDefinition, HandshakeDefinition};
+use super::key::KeyDefinition;
 use super::token::JwtDefinition;
 use crate::units::{ByteSize, Span};
 
@@ -164,6 +165,9 @@ pub struct SchemeDefinition {
     /// How the key is made from the secret's text; default `utf8`, and `public-key` where the secrets are public keys.
     #[serde(default)]
     pub secret: String,
+    /// Which key signed, and where keys are fetched from.
+    #[serde(default)]
+    pub key: KeyDefinition,
     /// Templates of the signed bytes, any of which may match; empty for `token`.
     #[serde(default)]
     pub signed: Vec<String>,
@@ -191,9 +195,6 @@ pub struct SchemeDefinition {
     /// What a token's claims must say.
     #[serde(default)]
     pub jwt: JwtDefinition,
-    /// Which of a source's keys a delivery names.
-    #[serde(default)]
-    pub key: KeyDefinition,
     /// Public secrets for tests: a source that has one does not start.
     #[serde(default)]
     pub known_secrets: Vec<String>,
@@ -209,14 +210,6 @@ pub struct SchemeDefinition {
     /// Settings that only this scheme has.
     #[serde(default)]
     pub settings: BTreeMap<String, SettingDefinition>,
-}
-
-/// Which of a source's keys a delivery names.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyDefinition {
-    /// The place of the key's id.
-    pub id: Option<String>,
 }
 
 /// Whether an empty body may be signed.

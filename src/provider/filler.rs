@@ -7,6 +7,7 @@ use super::definition::{
     Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition, Texts,
 };
 use super::event::is_composite;
+use super::key::{FetchDefinition, KeyDefinition};
 use super::template::Template;
 
 /// Puts a source's settings in the place of `${name}`.
@@ -111,6 +112,18 @@ impl Filler {
         }
     }
 
+    fn key(&self, key: &KeyDefinition) -> KeyDefinition {
+        let text = |text: &String| self.text(text);
+        let fetch = |fetch: &FetchDefinition| FetchDefinition {
+            url: fetch.url.as_ref().map(text),
+            from: fetch.from.as_ref().map(text),
+            pattern: fetch.pattern.as_ref().and_then(|pattern| self.fill(pattern, regex::escape)),
+            form: fetch.form.clone(),
+            pointer: fetch.pointer.as_ref().map(text),
+        };
+        KeyDefinition { id: key.id.as_ref().map(text), fetch: key.fetch.as_ref().map(fetch) }
+    }
+
     pub(super) fn scheme(&self, raw: &SchemeDefinition, definition: &Definition) -> SchemeDefinition {
         let mut scheme = raw.clone();
         scheme.algorithm = self.text(&raw.algorithm);
@@ -134,6 +147,7 @@ impl Filler {
         }
         scheme.jwt = raw.jwt.filled(&|text| self.fill(text, str::to_owned));
         scheme.known_secrets = raw.known_secrets.clone();
+        scheme.key = self.key(&raw.key);
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
         scheme
     }

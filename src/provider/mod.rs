@@ -10,7 +10,9 @@ mod demands;
 mod event;
 mod filler;
 mod handshake;
+mod key;
 mod origin;
+mod pinned;
 mod proof;
 mod rules;
 mod scheme;
@@ -25,7 +27,9 @@ pub use definition::{
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
 pub use handshake::{Captured, EventAnswer, HandshakeAnswer, Handshakes, Made, Mint};
+pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
+pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, EqualRule, Jws, KeyForm, MatchingRule, SignatureRule,
     TimeSource, TimeUnit, TimestampRule,

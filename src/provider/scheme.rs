@@ -10,6 +10,7 @@ use super::demands::within;
 use super::event::EventPlaces;
 use super::filler::Filler;
 use super::handshake::{EventAnswer, Handshakes, event_answer};
+use super::key::KeyRule;
 use super::origin::Origin;
 use super::rules::{
     Algorithm, BodyDigestRule, Digest, EqualRule, KeyForm, MatchingRule, SignatureRule, TimestampRule,
@@ -31,6 +32,8 @@ pub struct Scheme {
     pub algorithm: Algorithm,
     /// How the key is made from the secret.
     pub key_form: KeyForm,
+    /// Which key signed, and where keys are fetched from.
+    pub key: KeyRule,
     /// What may have been signed; any may match.
     pub signed: Vec<Template>,
     /// The array of which every element is judged by itself.
@@ -52,7 +55,6 @@ pub struct Scheme {
     /// What a token's claims must say.
     pub token: TokenRule,
     /// Where a delivery names the key that it was signed with.
-    pub key_id: Option<Pick>,
     /// Public secrets for tests, which no source may have.
     pub known_secrets: Vec<String>,
     /// A digest of the body beside the signature.

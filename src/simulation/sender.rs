@@ -67,6 +67,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         body_bytes_max: 1 << 20,
         verifier: Verifier::new(Arc::clone(scheme), vec![key.clone()]),
         capture: None,
+        visits: None,
         tolerance: Tolerance { past, future: past },
         limit: None,
         events: Vec::new(),

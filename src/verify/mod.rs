@@ -12,6 +12,7 @@ mod content;
 mod der;
 mod digest;
 mod ed25519;
+mod fetched;
 mod handshake;
 mod header;
 mod jwt;
@@ -28,6 +29,9 @@ mod verifier;
 mod tests;
 
 pub use captured::CapturedKeys;
+pub use fetched::{
+    CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
+};
 pub use key::{Key, KeyError};
 pub use sign::{SignError, sign};
 pub use verifier::{Verified, Verifier};

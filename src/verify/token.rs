@@ -1,16 +1,17 @@
 //! The verdict on a JSON Web Token: signature first, then its claims, then what they prove of the body and the time.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::beside;
 use super::candidates::Candidates;
 use super::claims;
 use super::digest;
-use super::header;
+use super::header::{self, Carrier};
 use super::jwt::{TOKEN_BYTES_MAX, Token};
 use super::key::Material;
-use super::verifier::{Judged, Verifier, any_equal, time_of};
-use crate::clock::Timestamp;
+use super::verifier::{By, Judged, Verifier, any_equal, time_of};
 use crate::delivery::Delivery;
 use crate::extract::Scene;
 use crate::provider::{Jws, TimeSource};
@@ -21,29 +22,20 @@ impl Verifier {
     ///
     /// # Errors
     /// The exact cause.
-    pub(super) fn judge_token(
-        &self,
-        jws: Jws,
-        delivery: &Delivery,
-        now: Timestamp,
-    ) -> Result<Judged, Refused> {
+    pub(super) fn judge_token(&self, jws: Jws, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
         let scheme = self.scheme();
         let scene = Scene::of(delivery);
         let carriers = header::carriers(&scheme.signature, &scene)?;
-        let candidates = Candidates::parse(&scheme.signature, &carriers)?;
-        let text = candidates.only()?;
-        // A body may end with the newline of whoever wrote it to a file.
-        let text = if scheme.token_is_body() { text.trim_ascii() } else { text };
-        if text.len() > TOKEN_BYTES_MAX && !scheme.token_is_body() {
-            let detail = format!("a token of {} bytes; at most {TOKEN_BYTES_MAX} are read", text.len());
-            return Err(Reject::SignatureMalformed.because(detail));
-        }
+        let text = self.token_text(&carriers)?;
         beside::check(scheme, &scene)?;
         let token = Token::parse(text, jws)?;
         let id = self.named_key(&scene, Some(&token.header))?;
+        if let Some(fetch) = &scheme.key.fetch {
+            fetch.wanted(id.as_deref(), delivery)?;
+        }
         let secret =
-            self.first_key(id.as_deref(), now, |key| Ok(sealed(key.material_for(scheme.algorithm), &token)))?;
-        claims::check(&scheme.token, &token.claims, delivery, now)?;
+            self.first_key(id.as_deref(), by, |key| Ok(sealed(key.material_for(scheme.algorithm), &token)))?;
+        claims::check(&scheme.token, &token.claims, delivery, by.now)?;
         let body_proved = self.body_proved(&token, delivery)?;
         let signed_at = match &scheme.timestamp {
             Some(rule) => {
@@ -56,6 +48,29 @@ impl Verifier {
             None => None,
         };
         Ok(Judged { secret, signed_at, claims: Some(Bytes::from(token.claims)), body_proved })
+    }
+
+    /// The only token of the delivery.
+    fn token_text<'c>(&'c self, carriers: &'c [Carrier<'_>]) -> Result<&'c str, Refused> {
+        let scheme = self.scheme();
+        let text = Candidates::parse(&scheme.signature, carriers)?.only()?;
+        if scheme.token_is_body() {
+            // A body may end with the newline of whoever wrote it to a file.
+            return Ok(text.trim_ascii());
+        }
+        if text.len() > TOKEN_BYTES_MAX {
+            let detail = format!("a token of {} bytes; at most {TOKEN_BYTES_MAX} are read", text.len());
+            return Err(Reject::SignatureMalformed.because(detail));
+        }
+        Ok(text)
+    }
+
+    /// The id of the key that the delivery says its token was signed with.
+    pub(super) fn token_key(&self, jws: Jws, delivery: &Delivery) -> Result<Option<String>, Refused> {
+        let scene = Scene::of(delivery);
+        let carriers = header::carriers(&self.scheme().signature, &scene)?;
+        let token = Token::parse(self.token_text(&carriers)?, jws)?;
+        Ok(self.named_key(&scene, Some(&token.header))?.map(Cow::into_owned))
     }
 
     /// Whether the claims prove the body.

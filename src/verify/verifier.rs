@@ -12,12 +12,13 @@ use super::candidates::{Candidates, Decoded, Set};
 use super::captured::CapturedKeys;
 use super::content::Content;
 use super::digest;
+use super::fetched::{FETCHED_LABEL, Keyring};
 use super::header;
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::{self, Scene};
-use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, TimestampRule};
+use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, TimestampRule, WantedKey};
 use crate::reject::{Refused, Reject};
 
 /// Elements of an array that are judged one by one.
@@ -30,6 +31,8 @@ pub struct Verifier {
     keys: Vec<Key>,
     /// Keys that change while it runs, where the source has such.
     captured: Option<CapturedKeys>,
+    /// Keys that the provider publishes, where the scheme says where.
+    keyring: Option<Keyring>,
 }
 
 /// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
@@ -41,6 +44,22 @@ pub struct Verified {
     signed_at: Option<Timestamp>,
     claims: Option<Bytes>,
     body_proved: bool,
+}
+
+/// The keys that a delivery is judged by.
+#[derive(Clone, Copy)]
+pub(super) enum Ring<'k> {
+    /// Those of the source.
+    Own,
+    /// Those that the delivery names, from where the provider publishes them.
+    Fetched(&'k [Key]),
+}
+
+/// What a delivery is judged by: keys, and the time at which they count.
+#[derive(Clone, Copy)]
+pub(super) struct By<'k> {
+    pub(super) ring: Ring<'k>,
+    pub(super) now: Timestamp,
 }
 
 /// A verdict, before it becomes a proof.
@@ -97,13 +116,22 @@ impl Verified {
 impl Verifier {
     /// A scheme and the keys of a source, any of which may have signed.
     pub fn new(scheme: Arc<Scheme>, keys: Vec<Key>) -> Self {
-        Self { scheme, keys, captured: None }
+        Self { scheme, keys, captured: None, keyring: None }
     }
 
     /// With keys that change while deliveries are judged.
     pub fn with_captured(mut self, captured: CapturedKeys) -> Self {
         self.captured = Some(captured);
         self
+    }
+
+    /// The same with keys that are fetched, for [`Verifier::prove`].
+    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
+        Self { keyring, ..self }
+    }
+
+    pub(super) fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
     }
 
     pub(super) fn keys(&self) -> &[Key] {
@@ -119,9 +147,10 @@ impl Verifier {
         &self.scheme
     }
 
-    /// Labels of the secrets, in order.
-    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.keys.iter().map(Key::label)
+    /// Labels of the secrets, in order; last the one of fetched keys, where there are such.
+    pub fn secrets(&self) -> impl Iterator<Item = Arc<str>> {
+        let fetched = self.scheme.key.fetch.as_ref().map(|_| Arc::from(FETCHED_LABEL));
+        self.keys.iter().map(|key| Arc::clone(key.label())).chain(fetched)
     }
 
     /// Judges one delivery at `now`, which decides only which secrets are valid.
@@ -129,25 +158,50 @@ impl Verifier {
     /// # Errors
     /// The exact cause; never with a secret or any of the body in its detail.
     pub fn verify(&self, delivery: Delivery, now: Timestamp) -> Result<Verified, Refused> {
+        let judged = self.judge(Ring::Own, &delivery, now)?;
+        Ok(self.verified(delivery, judged))
+    }
+
+    pub(super) fn verified(&self, delivery: Delivery, judged: Judged) -> Verified {
+        let Judged { secret, signed_at, claims, body_proved } = judged;
+        Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at, claims, body_proved }
+    }
+
+    /// Judges a delivery by the keys of `ring`.
+    pub(super) fn judge(
+        &self,
+        ring: Ring<'_>,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Result<Judged, Refused> {
         if self.captured.is_some() && self.with_keys(|keys| keys.next().is_none()) {
             return Err(Reject::NoActiveSecret.because("no secret has been captured: arm the source"));
         }
-        let judged = match self.scheme.algorithm {
-            Algorithm::Jwt(jws) => self.judge_token(jws, &delivery, now)?,
-            Algorithm::Unauthenticated => self.admit(&delivery, now)?,
-            _ => self.judge(&delivery, now)?,
-        };
-        let Judged { secret, signed_at, claims, body_proved } = judged;
-        Ok(Verified { delivery, scheme: Arc::clone(&self.scheme), secret, signed_at, claims, body_proved })
+        let by = By { ring, now };
+        match self.scheme.algorithm {
+            Algorithm::Jwt(jws) => self.judge_token(jws, delivery, by),
+            Algorithm::Unauthenticated => self.admit(delivery, by),
+            _ => self.judge_signed(delivery, by),
+        }
     }
 
     /// What is looked at where nothing is proved.
-    fn admit(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+    fn admit(&self, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
         beside::check(&self.scheme, &Scene::of(delivery))?;
         let none = |_| Reject::NoActiveSecret.because("this source does not say that it proves nothing");
         let nothing = |key: &Key| Ok(matches!(key.material_for(self.scheme.algorithm), Material::Nothing));
-        let secret = self.first_key(None, now, nothing).map_err(none)?;
+        let secret = self.first_key(None, by, nothing).map_err(none)?;
         Ok(Judged { secret, signed_at: None, claims: None, body_proved: false })
+    }
+
+    /// The key that the delivery names; `None` where the scheme's keys are not fetched.
+    pub(super) fn wanted(&self, delivery: &Delivery) -> Result<Option<WantedKey>, Refused> {
+        let Some(fetch) = &self.scheme.key.fetch else { return Ok(None) };
+        let id = match self.scheme.algorithm {
+            Algorithm::Jwt(jws) => self.token_key(jws, delivery)?,
+            _ => self.named_key(&Scene::of(delivery), None)?.map(Cow::into_owned),
+        };
+        fetch.wanted(id.as_deref(), delivery).map(Some)
     }
 
     /// The id of the key that the delivery, or its token's `header`, says it was signed with.
@@ -156,38 +210,39 @@ impl Verifier {
         scene: &Scene<'d>,
         header: Option<&'d [u8]>,
     ) -> Result<Option<Cow<'d, str>>, Refused> {
-        let Some(place) = &self.scheme.key_id else { return Ok(None) };
+        let Some(place) = &self.scheme.key.id else { return Ok(None) };
         let id = match header.filter(|_| place.is_token_header()) {
             Some(header) => place.read_claim(header),
             None => place.read_in(scene),
         };
-        let missing = || Reject::UnknownKey.because(format!("{place}, the key's id, is missing"));
+        let missing = || Reject::UnknownKey.because(format!("{place} does not say which key signed"));
         id.filter(|id| !id.is_empty()).map(Some).ok_or_else(missing)
     }
 
-    /// The label of the first key that counts at `now` and `signed`: where the delivery names one, of those of that `id`.
+    /// The label of the first key that counts and `signed`: where the delivery names one, of those of that `id`.
     ///
     /// # Errors
     /// `SignatureMismatch` where none did, `UnknownKey` or `NoActiveSecret` where there is none to try.
     pub(super) fn first_key(
         &self,
         id: Option<&str>,
-        now: Timestamp,
+        by: By<'_>,
         mut signed: impl FnMut(&Key) -> Result<bool, Refused>,
     ) -> Result<Arc<str>, Refused> {
         let mut tried = 0;
-        let found = self.with_keys(|keys| -> Result<_, Refused> {
-            for key in keys {
-                if !key.active_at(now) || id.is_some() && key.id() != id {
-                    continue;
-                }
+        let mut first = |keys: &mut dyn Iterator<Item = &Key>| -> Result<_, Refused> {
+            for key in keys.filter(|key| key.active_at(by.now)) {
                 tried += 1;
                 if signed(key)? {
                     return Ok(Some(Arc::clone(key.label())));
                 }
             }
             Ok(None)
-        })?;
+        };
+        let found = match by.ring {
+            Ring::Own => self.with_keys(|keys| first(&mut keys.filter(|key| id.is_none() || key.id() == id))),
+            Ring::Fetched(keys) => first(&mut keys.iter()),
+        }?;
         if let Some(label) = found {
             return Ok(label);
         }
@@ -202,16 +257,16 @@ impl Verifier {
         })
     }
 
-    fn judge(&self, delivery: &Delivery, now: Timestamp) -> Result<Judged, Refused> {
+    fn judge_signed(&self, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
         let scene = Scene::of(delivery);
-        let Some(place) = &self.scheme.each else { return self.judge_one(&scene, now) };
+        let Some(place) = &self.scheme.each else { return self.judge_one(&scene, by) };
         let none =
             || Reject::CompanionMissing.because(format!("{place} is no array of 1 to {ITEMS_MAX} elements"));
         let text = place.json(&scene).ok_or_else(none)?;
         let elements = extract::elements(&text, ITEMS_MAX).ok_or_else(none)?;
         let mut judged: Option<Judged> = None;
         for element in &elements {
-            let next = self.judge_one(&Scene { item: Some(element.raw()), ..scene }, now)?;
+            let next = self.judge_one(&Scene { item: Some(element.raw()), ..scene }, by)?;
             // The oldest element decides how old the delivery is.
             judged = Some(match judged {
                 Some(first) => Judged { signed_at: first.signed_at.min(next.signed_at), ..first },
@@ -221,12 +276,12 @@ impl Verifier {
         judged.ok_or_else(none)
     }
 
-    fn judge_one(&self, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+    fn judge_one(&self, scene: &Scene<'_>, by: By<'_>) -> Result<Judged, Refused> {
         let carriers = header::carriers(&self.scheme.signature, scene)?;
         let candidates = Candidates::parse(&self.scheme.signature, &carriers)?;
         let mut judged: Option<Result<Judged, Refused>> = None;
         for set in candidates.sets() {
-            let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, now);
+            let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, by);
             judged = Some(match judged {
                 Some(first) => better(first, next),
                 None => next,
@@ -236,7 +291,7 @@ impl Verifier {
     }
 
     /// Judges the signatures that share the same values beside them.
-    fn judge_set(&self, set: &Set<'_>, scene: &Scene<'_>, now: Timestamp) -> Result<Judged, Refused> {
+    fn judge_set(&self, set: &Set<'_>, scene: &Scene<'_>, by: By<'_>) -> Result<Judged, Refused> {
         beside::check(&self.scheme, scene)?;
         let digest = match &self.scheme.body_digest {
             Some(rule) => digest::named(rule, scene)?.map(|text| (rule, text)),
@@ -244,8 +299,10 @@ impl Verifier {
         };
         let time = self.time(scene, set)?;
         let content = Content::new(&self.scheme, *scene, time.as_ref().map(|time| &*time.text))?;
+        // What names a key that no key of the provider's can be is refused whatever keys the source has.
+        self.wanted(scene.delivery)?;
         let id = self.named_key(scene, None)?;
-        let secret = self.matching(&content, set, id.as_deref(), now)?;
+        let secret = self.matching(&content, set, id.as_deref(), by)?;
         if self.scheme.handshakes.sign_for_anybody() {
             self.refuse_own_answers(&content)?;
         }
@@ -283,10 +340,10 @@ impl Verifier {
         content: &Content<'_>,
         set: &Set<'_>,
         id: Option<&str>,
-        now: Timestamp,
+        by: By<'_>,
     ) -> Result<Arc<str>, Refused> {
         let decoded = set.decode(&self.scheme)?;
-        self.first_key(id, now, |key| self.signed_by(key, content, &decoded))
+        self.first_key(id, by, |key| self.signed_by(key, content, &decoded))
     }
 
     fn signed_by(&self, key: &Key, content: &Content<'_>, candidates: &[Decoded]) -> Result<bool, Refused> {

@@ -13,6 +13,7 @@ mod http;
 mod load;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod machine;
+mod origin;
 mod scrape;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;
@@ -31,6 +32,7 @@ mod crash;
 mod dedup;
 mod events;
 mod faults;
+mod fetched;
 mod forms;
 mod handshake;
 mod hostile;

@@ -20,7 +20,7 @@ pub struct Signed {
 }
 
 impl Signed {
-    fn new(source: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+    pub fn new(source: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let json = ("content-type", "application/json");
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let headers = [json].iter().chain(headers).map(own).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::provider::PinnedUrl;
 use crate::reject::{Refused, Reject};
 
 /// Longest value that is echoed, in bytes. Challenges have 20 to a few hundred.
@@ -23,8 +24,8 @@ pub struct HandshakeAnswer {
     pub headers: Vec<(String, String)>,
     /// The body; never HTML.
     pub body: String,
-    /// The URL that is to be called once this is answered; the file's pattern holds for the whole of it.
-    pub visit: Option<String>,
+    /// The URL that is to be called once this is answered.
+    pub visit: Option<PinnedUrl>,
     /// The value that is to be the source's secret. It is kept before this is answered, or this is not answered.
     pub capture: Option<Captured>,
 }

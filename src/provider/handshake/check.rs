@@ -9,7 +9,7 @@ use super::definition::{AnswerDefinition, Expected, HandshakeDefinition, MatchDe
 use super::handshakes::Handshake;
 use super::pattern;
 use crate::extract::Pick;
-use crate::provider::Problem;
+use crate::provider::{Problem, UrlPattern};
 
 /// Places that one handshake reads.
 const PLACES_MAX: usize = 16;
@@ -181,14 +181,10 @@ impl Check<'_> {
     }
 
     /// The pattern of a URL that may be called: its host is the file's word.
-    fn url(&mut self, text: &str) -> Option<Pattern> {
-        let pattern = self.pattern("visit.pattern", text)?;
-        if !pattern::pins_host(&pattern.text) {
-            let allowed = "an expression that begins with `https://` and a host of letters, digits, `-`, `\\.` and \
-                           groups, ended by `/`, without alternatives outside groups";
-            self.add("visit.pattern", &format!("{text:?}"), allowed);
-        }
-        Some(pattern)
+    fn url(&mut self, text: &str) -> Option<UrlPattern> {
+        UrlPattern::parse(text)
+            .map_err(|allowed: String| self.add("visit.pattern", &format!("{text:?}"), &allowed))
+            .ok()
     }
 
     /// What must be proved before it is done, and what cannot be.

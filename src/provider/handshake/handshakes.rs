@@ -9,9 +9,10 @@ use regex::bytes::Regex as Shape;
 use super::answer::{AnswerRule, Captured, ECHO_BYTES_MAX, HandshakeAnswer};
 use super::check::{Fill, handshake};
 use super::computed::{Computed, Made, Mint};
-use super::conditions::{Conditions, Pattern};
+use super::conditions::Conditions;
 use crate::delivery::Delivery;
 use crate::provider::Problem;
+use crate::provider::UrlPattern;
 use crate::provider::definition::{Definition, SchemeDefinition};
 use crate::reject::{Refused, Reject};
 use crate::verify::Verified;
@@ -40,7 +41,7 @@ pub(super) struct Handshake {
     /// Number of the place whose value is the source's secret from then on.
     pub capture: Option<usize>,
     /// Number of the place whose value is a URL to call, and what the whole of it must match.
-    pub visit: Option<(usize, Pattern)>,
+    pub visit: Option<(usize, UrlPattern)>,
 }
 
 impl Handshakes {
@@ -162,7 +163,7 @@ impl Handshake {
         }
         let value = |place: usize| values.get(place).map_or("", |value| &**value);
         let visit = match &self.visit {
-            Some((place, pattern)) => Some(visited(name, value(*place), pattern)?),
+            Some((place, pattern)) => Some(pattern.pin(value(*place)).ok_or_else(|| strange_url(name))?),
             None => None,
         };
         let computed: Option<Vec<String>> =
@@ -180,13 +181,6 @@ impl Handshake {
     }
 }
 
-/// The URL to call, which comes from outside.
-fn visited(name: &str, url: &str, pattern: &Pattern) -> Result<String, Refused> {
-    let plain = url.starts_with("https://")
-        && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\@\"<>".contains(&byte));
-    if plain && pattern.whole.is_match(url) {
-        return Ok(url.to_owned());
-    }
-    let detail = format!("{name}: a URL to visit that `visit.pattern` does not allow");
-    Err(Reject::ChallengeRefused.because(detail))
+fn strange_url(name: &str) -> Refused {
+    Reject::ChallengeRefused.because(format!("{name}: a URL to visit that `visit.pattern` does not allow"))
 }

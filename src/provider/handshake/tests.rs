@@ -388,7 +388,7 @@ fn a_url_to_visit_is_handed_out_where_all_of_it_matches() {
         sign(verifier.scheme(), b"0123456789abcdef", &mut delivery, now).unwrap();
         let verified = verifier.verify(delivery, now).unwrap();
         let answered = verifier.answer(&verified, now).map_err(|refused| refused.reject);
-        answered.map(|answer| answer.unwrap().visit)
+        answered.map(|answer| answer.unwrap().visit.map(|url| url.as_str().to_owned()))
     };
     let good = "https://sns.eu-1.example.com/?Action=Confirm&Token=2336412f37";
     assert_eq!(sent(good), Ok(Some(good.to_owned())));
