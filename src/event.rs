@@ -1,6 +1,7 @@
 //! Event: what is kept and handed over. A delivery becomes one only through proof: see [`Event::new`].
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::Headers;
+use crate::extract;
 use crate::verify::Verified;
 
 /// The number of an event in its journal: starts at 1, rises by one for each event, never reused.
@@ -109,11 +111,59 @@ pub struct Envelope {
     pub redelivery: bool,
 }
 
+/// How a body that holds several events is handed over: an element of its array at a time. Fixed when the delivery
+/// is accepted and kept with it, so that no later provider file cuts it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Elements that the array has, those that the source does not want among them.
+    pub elements: u32,
+    /// Where in the body the JSON lies that holds the array.
+    pub text: Range<u32>,
+    /// Whether it is written there as a form's value.
+    pub encoded: bool,
+    /// The elements that are handed over, in their order; never empty.
+    pub parts: Vec<Part>,
+}
+
+/// One element of a split body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place in the array, from 0.
+    pub index: u32,
+    /// Where it lies in the JSON, once that is decoded.
+    pub span: Range<u32>,
+    /// The workers' idempotency key of this element.
+    pub message_id: Digest,
+    /// The provider's id of it; empty where it gave none.
+    pub event_id: String,
+    /// Its type; empty where the provider gave none.
+    pub event_type: String,
+}
+
+impl Split {
+    /// The JSON that the parts' spans lie in.
+    pub fn text(&self, body: &Bytes) -> Bytes {
+        let written = slice(body, &self.text);
+        if self.encoded { extract::form_decoded(&written).into() } else { written }
+    }
+
+    /// An element's exact bytes, out of [`Self::text`].
+    pub fn element(text: &Bytes, part: &Part) -> Bytes {
+        slice(text, &part.span)
+    }
+}
+
+/// What lies there, nothing beyond the end.
+fn slice(bytes: &Bytes, span: &Range<u32>) -> Bytes {
+    bytes.get(span.start as usize..span.end as usize).map_or_else(Bytes::new, |part| bytes.slice_ref(part))
+}
+
 /// An accepted event: its envelope and the exact bytes that were received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     envelope: Envelope,
     body: Bytes,
+    split: Option<Arc<Split>>,
 }
 
 impl Event {
@@ -148,12 +198,22 @@ impl Event {
             held: false,
             redelivery: false,
         };
-        Self { envelope, body: delivery.body }
+        Self { envelope, body: delivery.body, split: None }
     }
 
     /// Restores an event that the journal kept. Only `journal/record.rs` calls this.
     pub(crate) fn restore(envelope: Envelope, body: Bytes) -> Self {
-        Self { envelope, body }
+        Self { envelope, body, split: None }
+    }
+
+    /// The same, to be handed over in parts.
+    pub fn in_parts(self, split: Option<Split>) -> Self {
+        Self { split: split.map(Arc::new), ..self }
+    }
+
+    /// How it is handed over, where that is in parts.
+    pub fn split(&self) -> Option<&Arc<Split>> {
+        self.split.as_ref()
     }
 
     /// Everything but the body.

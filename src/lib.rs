@@ -17,6 +17,7 @@
 //!   place here that does I/O: keys that a provider publishes.
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
+//! - [`batch`]: a body with several events cut into parts, where a source splits.
 //! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
 //!
 //! # Stores and outlets (never import each other)
@@ -32,6 +33,7 @@
 //! - [`keeper`]: which of the two ways a gateway has.
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
+//! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -61,6 +63,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod units;
 
+pub mod batch;
 pub mod event;
 pub mod extract;
 pub mod freshness;
@@ -76,6 +79,7 @@ pub mod sink;
 pub mod accept;
 pub mod capture;
 pub mod confirm;
+pub mod diagnose;
 pub mod keeper;
 pub mod lanes;
 pub mod operate;

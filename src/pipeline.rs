@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::accept::{Accepted, Policy};
+use crate::batch::Cut;
 use crate::capture;
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
 use crate::dedup::key::EventKey;
@@ -83,12 +84,15 @@ impl Pipeline {
         }
         within_limit(source)?;
         let key = EventKey::derive(&source.name, &verified);
-        if !wanted(source, key.event_type()) {
-            return Ok(Answer::Filtered);
-        }
+        let split = match source.cut(&verified, &key) {
+            None if !source.wants(key.event_type()) => return Ok(Answer::Filtered),
+            Some(Cut::Unwanted) => return Ok(Answer::Filtered),
+            Some(Cut::Parts(split)) => Some(split),
+            None | Some(Cut::Whole(_)) => None,
+        };
         let (invalid, policy) = schema_verdict(source, &verified, &key);
         let message_id = key.keys().message_id;
-        let event = Event::new(&source.name, verified, key, invalid);
+        let event = Event::new(&source.name, verified, key, invalid).in_parts(split);
         let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
     }
@@ -123,10 +127,6 @@ fn within_limit(source: &Source) -> Result<(), Refused> {
         }
         Some(Ok(())) | None => Ok(()),
     }
-}
-
-fn wanted(source: &Source, event_type: &str) -> bool {
-    source.events.is_empty() || source.events.iter().any(|wanted| wanted == event_type)
 }
 
 /// Why the payload is not valid, if so; a source that refuses such still answers a known event as a duplicate.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::accept::Policy;
+use crate::batch::{self, Cut};
 use crate::capture::Capture;
+use crate::dedup::key::EventKey;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
 use crate::provider::HandshakeAnswer;
 use crate::schema::Schemas;
-use crate::verify::{Verifier, Visits};
+use crate::verify::{Verified, Verifier, Visits};
 
 /// What becomes of payloads that are not valid by their schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Source {
     pub limit: Option<Limit>,
     /// Event types that are wanted; empty for all.
     pub events: Vec<String>,
+    /// Whether a delivery with several events is handed over in parts.
+    pub split: bool,
     /// Schemas of its provider; `None` where the stage is off.
     pub schemas: Option<Arc<Schemas>>,
     /// What becomes of invalid payloads.
@@ -68,5 +72,21 @@ impl Source {
         if let (Some(visits), Some(url)) = (&self.visits, &answer.visit) {
             visits.schedule(&self.name, url.clone());
         }
+    }
+
+    /// Whether events of this type are wanted.
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|wanted| wanted == event_type)
+    }
+
+    /// How a body is cut, where this source splits. What cannot be cut counts as wanted: nobody can say what is in it.
+    pub fn cut(&self, verified: &Verified, key: &EventKey) -> Option<Cut> {
+        let cut = if self.split { batch::cut(&self.name, verified, key, &self.events) } else { None };
+        if let Some(Cut::Whole(why)) = cut {
+            self.metrics.unsplit();
+            tracing::warn!(source = %self.name, message_id = %key.keys().message_id, %why,
+                "a delivery is relayed whole though its source splits");
+        }
+        cut
     }
 }

@@ -34,9 +34,15 @@ const LAYERS: &[(u8, &[&str])] = &[
             "units",
         ],
     ),
-    (1, &["dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
+    (1, &["batch", "dedup::key", "event", "extract", "freshness", "limit", "provider", "schema", "verify"]),
     (2, &["dedup", "journal", "sink"]),
-    (3, &["accept", "capture", "confirm", "keeper", "lanes", "operate", "pipeline", "relay", "source"]),
+    (
+        3,
+        &[
+            "accept", "capture", "confirm", "diagnose", "keeper", "lanes", "operate", "pipeline", "relay",
+            "source",
+        ],
+    ),
     (4, &["admin", "cli", "config", "ingress", "main"]),
     (5, &["simulation"]),
 ];

@@ -64,6 +64,7 @@ pub(super) async fn show(
     };
     let mut shown = listed(&seen);
     shown.extend(operate::details(event.envelope()));
+    shown.extend(operate::parts(&event).map(|parts| ("parts".to_owned(), parts)));
     let position = seen.found.position;
     shown.insert("segment".to_owned(), position.segment.into());
     shown.insert("offset".to_owned(), position.offset.into());

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::assemble::{self, Plan};
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, healthcheck, init, journal, man, providers, secret, send,
-    serve, sign, vectors, verify,
+    check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, secret,
+    send, serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -45,6 +45,8 @@ enum Command {
     Sign(sign::SignArgs),
     /// Judge a captured request: what it is, or exactly why it is refused, with hints
     Verify(verify::VerifyArgs),
+    /// Tell the cause of a refusal, from a captured request: what was found, and what to do
+    Explain(explain::ExplainArgs),
     /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
     Consume(consume::ConsumeArgs),
     /// List, show, replay, forget, release, requeue and drop events of the running gateway
@@ -82,8 +84,14 @@ pub(super) struct ConfigArgs {
 #[derive(Debug, Args)]
 struct VectorsArgs {
     /// Vector files, or folders of them
-    #[arg(required = true)]
+    #[arg(required_unless_present = "make")]
     paths: Vec<PathBuf>,
+    /// Print vectors for a provider, made by signing its sample and failing it in every way, in place of running any
+    #[arg(long, value_name = "PROVIDER[/SCHEME]", conflicts_with = "paths")]
+    make: Option<String>,
+    /// With --make: a setting of the scheme; may be repeated
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair, requires = "make")]
+    settings: Vec<(String, String)>,
     /// A folder of provider files of your own
     #[arg(long, value_name = "DIR")]
     providers: Option<PathBuf>,
@@ -164,6 +172,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Init(args) => init::run(args, output),
         Command::Sign(args) => sign::run(args, output),
         Command::Verify(args) => verify::run(args, output),
+        Command::Explain(args) => explain::run(args, output),
         Command::Providers(args) => providers::run(args, output),
         Command::Healthcheck(args) => healthcheck::run(args, output),
         Command::Completions(args) => completions::run::<Cli>(&args),
@@ -184,6 +193,9 @@ fn vectors_run(args: &VectorsArgs, output: Output) -> anyhow::Result<u8> {
         catalog.add_folder(dir).map_err(|errors| {
             anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         })?;
+    }
+    if let Some(make) = &args.make {
+        return Ok(vectors::make::run(&catalog, make, &args.settings));
     }
     // Whoever closes the pipe has read enough: the verdict is in the exit code.
     let mut out = std::io::stdout().lock();

@@ -14,13 +14,16 @@ use crate::freshness::Tolerance;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
 use crate::provider::secret::Secret;
-use crate::provider::{Algorithm, Catalog, Definition, Problem, Scheme};
+use crate::provider::{Algorithm, Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier, Visits};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
+
+/// And for the parts of a split one: what names each of them, and where it is.
+const PARTS_OVERHEAD: u64 = 384 << 10;
 
 /// A source of the configuration, with its provider's scheme and keys.
 pub struct Plan {
@@ -117,6 +120,7 @@ impl Planner<'_> {
         };
         self.horizon(&scheme);
         self.events(&path, source, &scheme);
+        self.split(&path, source, &scheme);
         let scheme = self.origin(name, scheme);
         let keys = self.keys(&path, name, (source, &scheme))?;
         let short = keys.iter().filter_map(|key| Some(format!("{}: {}", key.label(), key.warning()?)));
@@ -199,9 +203,21 @@ impl Planner<'_> {
 
     /// Filtering by type needs a type.
     fn events(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
-        if !source.events.is_empty() && scheme.event.types().is_empty() {
+        let by_element = source.split && scheme.batch.as_ref().is_some_and(Batch::tells_types);
+        if !source.events.is_empty() && scheme.event.types().is_empty() && !by_element {
             let allowed = "an empty list: this scheme tells no event type (generic: set settings.type)";
             self.report.error(path.key("events"), format!("{} type(s)", source.events.len()), allowed);
+        }
+    }
+
+    /// Parts need a provider that says where they are.
+    fn split(&mut self, path: &KeyPath, source: &config::Source, scheme: &Scheme) {
+        if source.split && scheme.batch.is_none() {
+            let allowed = format!(
+                "false: the file of provider {:?} has no [batch], so a request of it is one event",
+                scheme.provider
+            );
+            self.report.error(path.key("split"), "true", allowed);
         }
     }
 
@@ -299,10 +315,15 @@ impl Planner<'_> {
             .or(definition.sender.body_bytes_max)
             .unwrap_or(settings.ingress.body_bytes_max);
         let segment = settings.journal.segment_bytes;
-        let most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
+        let mut most = (segment.bytes() / 8 * 7).saturating_sub(RECORD_OVERHEAD);
+        if source.split {
+            most = most.saturating_sub(PARTS_OVERHEAD);
+        }
         if bytes.bytes() > most && settings.journal.ack == Ack::Journal {
-            let allowed =
-                format!("at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB");
+            let allowed = format!(
+                "at most {most} bytes: 7/8 of journal.segment_bytes = \"{segment}\", less 64 KiB{}",
+                if source.split { ", and 384 KiB where a source splits" } else { "" }
+            );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
         bytes.as_usize()
@@ -363,6 +384,7 @@ pub fn source(
         tolerance,
         limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
         events: source.events.clone(),
+        split: source.split,
         schemas: plan.schemas,
         visits: plan.visits,
         on_invalid: match source.on_invalid {

@@ -89,6 +89,20 @@ pub(super) struct CaptureArgs {
     headers: Option<PathBuf>,
 }
 
+impl CaptureArgs {
+    /// The same with `file` as the whole request, or stdin where nothing else names a part of it.
+    pub(super) fn or(self, file: Option<PathBuf>, parts: &RequestArgs) -> Self {
+        let named = self.request.is_some()
+            || self.headers.is_some()
+            || parts.body.is_some()
+            || !parts.header.is_empty();
+        match file {
+            None if named => self,
+            file => Self { request: Some(file.unwrap_or_else(|| PathBuf::from("-"))), headers: None },
+        }
+    }
+}
+
 /// What a request says of itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Captured {

@@ -16,13 +16,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{oneshot, watch};
 
 use super::assemble::{self, Plan};
-use super::fetching;
+use super::{fetching, verify};
 use crate::accept::{Acceptor, Core, Fault};
 use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
 use crate::clock::{Clock, System};
 use crate::config::{self, Ack, Backend, Loaded, SinkKind};
 use crate::confirm::Confirmer;
 use crate::dedup::{self, Index, RedisClaims, RedisSettings};
+use crate::diagnose::{Explainer, Surroundings};
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
 use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
@@ -322,13 +323,24 @@ impl Shared {
     ) -> anyhow::Result<(Ingress, Admin)> {
         let settings = ingress_settings(&loaded.settings.ingress);
         let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
-        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings));
+        let explainer = self.explainer(loaded)?;
+        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings).explained_by(explainer));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
         let admin = Admin::start(listen, parts)
             .with_context(|| format!("cannot listen on admin.listen = \"{listen}\""))?;
         Ok((ingress, admin))
+    }
+
+    /// What looks for the causes of refusals, where the configuration wants it.
+    fn explainer(&self, loaded: &Loaded) -> anyhow::Result<Option<Explainer>> {
+        if !loaded.settings.ingress.explain {
+            return Ok(None);
+        }
+        let catalog = assemble::catalog(loaded, &mut loaded.report());
+        let known = Surroundings { endpoints: verify::others(loaded, &catalog), catalog };
+        Ok(Some(Explainer::start(known, Arc::clone(&self.metrics), Arc::clone(&self.clock))?))
     }
 
     fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, keeper: Keeper, settings: &IngressSettings) -> Gate {

@@ -13,6 +13,7 @@ mod completions;
 mod consume;
 mod demo;
 mod events;
+mod explain;
 mod fetching;
 mod gateway;
 mod healthcheck;

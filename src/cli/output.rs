@@ -26,7 +26,12 @@ pub(super) enum Output {
 /// # Errors
 /// Where nobody reads any more.
 pub(super) fn json(out: &mut impl Write, value: &Value) -> io::Result<()> {
-    writeln!(out, "{}", harmless_json(&value.to_string()))
+    writeln!(out, "{}", json_text(value))
+}
+
+/// JSON on one line, as it may be printed.
+pub(super) fn json_text(value: &Value) -> String {
+    harmless_json(&value.to_string())
 }
 
 /// Whether a terminal would obey it, or show what follows otherwise than it is.

@@ -1,16 +1,23 @@
-//! `hookgate providers list|show`: what is known of each provider, from the same files that verify.
+//! `hookgate providers list|show|new`: what is known of each provider, from the same files that verify, and a file for
+//! another one.
+
+mod new;
+mod table;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::output::{self, Output};
 use super::stop::Stop;
+use super::vectors::make;
 use crate::exit;
-use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
+use crate::provider::{Catalog, Definition, HandshakeDefinition, Scheme, SenderFacts, SettingDefinition};
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -26,11 +33,16 @@ pub(super) struct ProvidersArgs {
 enum Ask {
     /// All providers, a line each
     List,
-    /// One provider: schemes, settings, what identity follows, retries, samples
+    /// One provider: schemes, handshakes, id, settings, facts for operators, samples, vectors
     Show {
         /// Its name
         name: String,
+        /// The folder of vector files whose vectors are counted, where it is there
+        #[arg(long, value_name = "DIR", default_value = "tests/vectors")]
+        vectors: PathBuf,
     },
+    /// Write a provider file to begin with, and vectors that prove it
+    New(new::NewArgs),
 }
 
 /// Answers; the exit code comes back.
@@ -50,16 +62,25 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
     }
     let mut out = io::stdout();
     let printed = match (args.ask, output) {
-        (Ask::List, Output::Text) => write!(out, "{}", output::block(&table(&catalog))),
+        (Ask::List, Output::Text) => write!(out, "{}", output::block(&table::table(&catalog))),
         (Ask::List, Output::Json) => catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one))),
-        (Ask::Show { name }, output) => {
+        (Ask::New(args), output) => {
+            let written = new::write(&args, &catalog)?;
+            match output {
+                Output::Text => write!(out, "{}", output::block(&written.text())),
+                Output::Json => output::json(&mut out, &written.to_json()),
+            }
+        }
+        (Ask::Show { name, vectors }, output) => {
             let definition = catalog.get(&name).ok_or_else(|| match &args.providers {
                 Some(_) => unknown(&name, &catalog),
                 None => unknown(&name, &catalog).and("files of your own are read with --providers DIR"),
             })?;
             match output {
-                Output::Text => write!(out, "{}", output::block(&page(definition))),
-                Output::Json => output::json(&mut out, &whole(definition)),
+                Output::Text => {
+                    write!(out, "{}", output::block(&page(definition, proven(&catalog, &name, &vectors))))
+                }
+                Output::Json => output::json(&mut out, &whole(definition, proven(&catalog, &name, &vectors))),
             }
         }
     };
@@ -74,36 +95,32 @@ pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
     Stop::usage(format!("{name:?} is no provider{near}; there is: {}", known.join(", ")))
 }
 
-fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
-    definition.schemes.iter().map(|scheme| scheme.name.as_str())
+/// How many vectors prove a provider.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proven {
+    /// Those of its file in the folder of vectors.
+    kept: usize,
+    /// Those that can be made.
+    made: usize,
 }
 
-fn retries(definition: &Definition) -> String {
-    definition.sender.retries.map_or_else(|| "-".to_owned(), |retries| retries.to_string())
+fn proven(catalog: &Catalog, name: &str, dir: &Path) -> Proven {
+    let file = fs::read(dir.join(format!("{name}.json"))).ok();
+    let kept = file
+        .and_then(|text| serde_json::from_slice::<Vec<IgnoredAny>>(&text).ok())
+        .map_or(0, |all| all.len());
+    let made = make::make(catalog, name, None, &BTreeMap::new()).map_or(0, |made| made.vectors.len());
+    Proven { kept, made }
+}
+
+fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
+    definition.schemes.iter().map(|scheme| scheme.name.as_str())
 }
 
 fn samples(definition: &Definition) -> Vec<String> {
     let mut samples = Catalog::samples(&definition.name);
     samples.sort();
     samples
-}
-
-fn table(catalog: &Catalog) -> String {
-    let rows: Vec<[String; 4]> = catalog
-        .iter()
-        .map(|one| {
-            [one.name.clone(), one.title.clone(), retries(one), schemes(one).collect::<Vec<_>>().join(", ")]
-        })
-        .collect();
-    let head = ["NAME", "PROVIDER", "RETRIES", "SCHEMES"].map(str::to_owned);
-    let width =
-        |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    let line = |row: &[String; 4]| {
-        let [name, title, retries, schemes] = row;
-        format!("{name:<0$}  {title:<1$}  {retries:<2$}  {schemes}\n", widths[0], widths[1], widths[2])
-    };
-    [&head].into_iter().chain(&rows).map(line).collect()
 }
 
 fn summary(definition: &Definition) -> Value {
@@ -116,17 +133,38 @@ fn summary(definition: &Definition) -> Value {
     })
 }
 
-fn whole(definition: &Definition) -> Value {
+fn whole(definition: &Definition, proven: Proven) -> Value {
     let mut whole = summary(definition);
     whole["methods"] = definition.methods.clone().into();
     whole["body_bytes_max"] = definition.sender.body_bytes_max.map(|bytes| bytes.bytes()).into();
     whole["notes"] = definition.sender.notes.clone().into();
+    whole["sender"] = facts_json(&definition.sender);
+    whole["handshakes"] = definition.handshakes.iter().map(handshake_json).collect();
+    whole["vectors"] = json!({ "kept": proven.kept, "made": proven.made });
     whole["settings"] = settings_json(&definition.settings);
     whole["forward_headers"] = definition.forward.headers.clone().into();
     whole["samples"] = samples(definition).into();
     whole["schemes"] =
         definition.schemes.iter().map(|scheme| scheme_json(definition, &scheme.name)).collect();
     whole
+}
+
+fn facts_json(sender: &SenderFacts) -> Value {
+    json!({
+        "retries_seconds": sender.retries.map(|retries| retries.duration().as_secs()),
+        "never_retries": sender.never_retries,
+        "timeout_seconds": sender.timeout.map(|timeout| timeout.duration().as_secs_f64()),
+        "success": sender.success,
+        "schedule": sender.schedule,
+        "disables": sender.disables,
+        "addresses": sender.addresses,
+        "pitfalls": sender.pitfalls,
+        "unverified": sender.unverified,
+    })
+}
+
+fn handshake_json(handshake: &HandshakeDefinition) -> Value {
+    json!({ "name": handshake.name, "verified": handshake.verify, "methods": handshake.conditions.methods })
 }
 
 /// A scheme under the defaults of its settings; where it needs some, what does not depend on them.
@@ -153,6 +191,7 @@ fn scheme_json(definition: &Definition, name: &str) -> Value {
         "require": raw.require,
         "timestamp": tolerance,
         "identity": scheme.as_ref().map(identity),
+        "handshakes": raw.handshakes.iter().map(handshake_json).collect::<Vec<_>>(),
         "signs_url": scheme.as_ref().map(Scheme::signs_url),
         "public_keys": scheme.as_ref().map(Scheme::has_public_keys),
         "settings": settings_json(&raw.settings),
@@ -188,7 +227,7 @@ fn identity(scheme: &Scheme) -> String {
     }
 }
 
-fn page(definition: &Definition) -> String {
+fn page(definition: &Definition, proven: Proven) -> String {
     let Definition { name, title, sender, .. } = definition;
     let mut page = format!("{title} (provider = {name:?})\n");
     let mut fact = |label: &str, text: String| {
@@ -198,13 +237,11 @@ fn page(definition: &Definition) -> String {
     };
     fact("docs", definition.docs.clone().unwrap_or_default());
     fact("methods", definition.methods.join(", "));
-    fact(
-        "retries",
-        sender.retries.map_or_else(|| "no, or unknown".to_owned(), |retries| format!("for {retries}")),
-    );
-    fact("bodies", sender.body_bytes_max.map(|bytes| format!("up to {bytes}")).unwrap_or_default());
-    fact("notes", sender.notes.clone().unwrap_or_default());
+    facts(sender, &mut fact);
     fact("samples", samples(definition).join(", "));
+    fact("handshakes", definition.handshakes.iter().map(handshake_text).collect::<Vec<_>>().join(", "));
+    let kept = if proven.kept > 0 { format!("{} in its file; ", proven.kept) } else { String::new() };
+    fact("vectors", format!("{kept}{} by `hookgate vectors --make {name}`", proven.made));
     page.push_str(&settings_text(&definition.settings, "  "));
     for (index, scheme) in definition.schemes.iter().enumerate() {
         let default = if index == 0 { " (default)" } else { "" };
@@ -212,6 +249,36 @@ fn page(definition: &Definition) -> String {
         page.push_str(&scheme_text(definition, &scheme.name));
     }
     page
+}
+
+/// How it sends, as far as it is known.
+fn facts(sender: &SenderFacts, fact: &mut dyn FnMut(&str, String)) {
+    fact(
+        "retries",
+        match (sender.retries, sender.never_retries) {
+            (Some(retries), _) => format!("for {retries}"),
+            (None, true) => "never: what is refused is lost".to_owned(),
+            (None, false) => "no, or unknown".to_owned(),
+        },
+    );
+    fact("schedule", sender.schedule.clone().unwrap_or_default());
+    fact("timeout", sender.timeout.map(|timeout| timeout.to_string()).unwrap_or_default());
+    fact("success", sender.success.clone().unwrap_or_default());
+    fact("disables", sender.disables.clone().unwrap_or_default());
+    fact("addresses", sender.addresses.join(", "));
+    fact("bodies", sender.body_bytes_max.map(|bytes| format!("up to {bytes}")).unwrap_or_default());
+    fact("notes", sender.notes.clone().unwrap_or_default());
+    sender.pitfalls.iter().for_each(|pitfall| fact("pitfall", pitfall.clone()));
+    fact("unverified", sender.unverified.join(", "));
+}
+
+/// A handshake in a word or two.
+fn handshake_text(handshake: &HandshakeDefinition) -> String {
+    let unsigned = if handshake.verify { "" } else { ", unsigned" };
+    match handshake.conditions.methods.join("/") {
+        methods if methods.is_empty() => format!("{}{}", handshake.name, unsigned.replacen(", ", " ", 1)),
+        methods => format!("{} ({methods}{unsigned})", handshake.name),
+    }
 }
 
 fn scheme_text(definition: &Definition, name: &str) -> String {
@@ -237,6 +304,7 @@ fn scheme_text(definition: &Definition, name: &str) -> String {
             format!("{}, age up to {}, ahead up to {}", time.from, bound(time.past), bound(time.future)),
         );
     }
+    fact("handshakes", raw.handshakes.iter().map(handshake_text).collect::<Vec<_>>().join(", "));
     if let Some(scheme) = built(definition, name) {
         fact("identity", identity(&scheme));
         let url = if scheme.signs_url() { "ingress.public_url, since the URL is signed" } else { "" };
@@ -281,15 +349,15 @@ mod tests {
     fn every_provider_has_its_page_and_its_data() {
         let catalog = Catalog::built_in().unwrap();
         for definition in catalog.iter() {
-            let (page, data) = (page(definition), whole(definition));
+            let (page, data) = (page(definition, Proven::default()), whole(definition, Proven::default()));
             assert!(schemes(definition).all(|scheme| page.contains(&format!("scheme {scheme:?}"))), "{page}");
             assert!(!page.contains("${"), "{page}");
             let schemes = data["schemes"].as_array().unwrap();
             assert_eq!(schemes.len(), definition.schemes.len());
             assert!(schemes.iter().all(|scheme| scheme["algorithm"].is_string()), "{data}");
         }
-        assert!(table(&catalog).lines().count() == catalog.iter().count() + 1);
-        let stripe = whole(catalog.get("stripe").unwrap());
+        assert!(table::table(&catalog).lines().count() == catalog.iter().count() + 1);
+        let stripe = whole(catalog.get("stripe").unwrap(), Proven::default());
         assert_eq!(stripe["schemes"][0]["identity"], "the signed id: json:/id");
         assert_eq!(stripe["schemes"][0]["timestamp"]["past_seconds"], 300);
         assert!(unknown("strpe", &catalog).why.contains("did you mean \"stripe\"?"));

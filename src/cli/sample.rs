@@ -105,6 +105,17 @@ impl<'s> Sample<'s> {
         &self.body
     }
 
+    /// A delivery of the event to `target`, before it is signed.
+    pub(super) fn unsigned(&self, target: &str, now: Timestamp) -> Delivery {
+        Delivery {
+            method: self.method.clone(),
+            target: target.to_owned(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            received_at: now,
+        }
+    }
+
     /// A delivery of the event to `target`, signed at `now`, and broken where that is asked for.
     ///
     /// # Errors
@@ -120,13 +131,7 @@ impl<'s> Sample<'s> {
             Some(Break::Time) => tamper::long_ago(self.scheme, now)?,
             Some(Break::Body | Break::Signature) | None => now,
         };
-        let mut delivery = Delivery {
-            method: self.method.clone(),
-            target: target.to_owned(),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            received_at: now,
-        };
+        let mut delivery = self.unsigned(target, now);
         sign(self.scheme, secret, &mut delivery, signed_at).map_err(|error| Stop::data(error.to_string()))?;
         match broken {
             Some(Break::Body) => delivery.body = tamper::body(self.scheme, &delivery.body)?,

@@ -13,7 +13,7 @@ use crate::provider::Scheme;
 /// How long ago a stale delivery was signed, beyond its scheme's own tolerance.
 const LONG_AGO: Duration = Duration::from_secs(24 * 60 * 60);
 /// The changed character, counted from the end: within every signature, before any padding.
-const FROM_END: usize = 8;
+pub(super) const FROM_END: usize = 8;
 
 /// `body` with one byte changed: a digit where there is one, so that JSON stays JSON.
 ///
@@ -72,7 +72,7 @@ pub(super) fn long_ago(scheme: &Scheme, now: Timestamp) -> Result<Timestamp, Sto
 }
 
 /// Another character of the same kind, hexadecimal digits staying such.
-fn other(byte: u8) -> u8 {
+pub(super) fn other(byte: u8) -> u8 {
     match byte {
         b'0'..=b'8' => byte + 1,
         b'9' => b'0',

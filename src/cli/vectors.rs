@@ -1,8 +1,14 @@
 //! `hookgate vectors`: runs vector files through the code that `serve` runs, with each vector's own clock.
 //!
-//! So anybody can prove a provider file of their own. The format is described in `tests/vectors/README.md`.
+//! So anybody can prove a provider file of their own. The format is described in `tests/vectors/README.md`. `make`
+//! writes such files for any provider.
 
+mod draft;
+mod edit;
 mod handshake;
+mod keys;
+pub(super) mod make;
+mod mistakes;
 mod response;
 
 use std::collections::BTreeMap;

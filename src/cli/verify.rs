@@ -1,9 +1,7 @@
-//! `hookgate verify`: a captured request through the code that serves. Says what it is, or exactly why not, and what
-//! would have verified: hints that only the operator with the secret ever gets to see.
+//! `hookgate verify` and `hookgate explain`: a captured request through the code that serves. Says what it is, or
+//! exactly why not, and what would have verified: causes that only the operator with the secret ever gets to see.
 
-mod bodies;
-mod hints;
-
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +9,6 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::hints::Case;
 use super::args::{ConfigArgs, pair};
 use super::captured::{CaptureArgs, RequestArgs, SecretArgs, moment, split};
 use super::output::{self, Output};
@@ -21,12 +18,14 @@ use super::sign::at_url;
 use super::stages::{self, Found};
 use super::stop::Stop;
 use crate::clock::{Clock, System, Timestamp};
+use crate::config::Loaded;
 use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
+use crate::diagnose::{Case, Endpoint, Finding};
 use crate::exit;
 use crate::provider::secret::Secret;
-use crate::provider::{Algorithm, HandshakeAnswer, Scheme};
-use crate::reject::Refused;
+use crate::provider::{Algorithm, Catalog, HandshakeAnswer, Scheme};
+use crate::reject::{Refused, Reject};
 use crate::verify::{Key, Verified, Verifier};
 
 /// What is judged.
@@ -43,9 +42,9 @@ pub(super) struct VerifyArgs {
     #[arg(value_name = "PROVIDER_OR_SOURCE")]
     name: String,
     #[command(flatten)]
-    request: RequestArgs,
+    pub(super) request: RequestArgs,
     #[command(flatten)]
-    capture: CaptureArgs,
+    pub(super) capture: CaptureArgs,
     #[command(flatten)]
     secrets: SecretArgs,
     /// The scheme [default: the source's, else the provider's first]
@@ -67,6 +66,57 @@ pub(super) fn run(args: VerifyArgs, output: Output) -> anyhow::Result<u8> {
 }
 
 fn verify(args: VerifyArgs, output: Output) -> Result<u8, Stop> {
+    judged(args, false, |told| {
+        let (code, text, data) = match &told.outcome {
+            Ok(accepted) => (exit::OK, accepted.text.clone(), accepted.data.clone()),
+            Err(refused) => {
+                let hints: Vec<String> = told.findings.iter().map(ToString::to_string).collect();
+                (exit::DATA, refusal_text(refused, &hints), refusal_json(told.scheme, refused, &hints))
+            }
+        };
+        print(output, &text, &data)?;
+        Ok(code)
+    })
+}
+
+/// Prints text for people, or data.
+pub(super) fn print(output: Output, text: &str, data: &Value) -> Result<(), Stop> {
+    let mut out = io::stdout();
+    let printed = match output {
+        Output::Text => write!(out, "{}", output::block(text)),
+        Output::Json => output::json(&mut out, data),
+    };
+    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+}
+
+/// A request that was accepted, in both forms.
+pub(super) struct Told {
+    /// For people.
+    pub text: String,
+    /// As data.
+    pub data: Value,
+}
+
+/// What became of a captured request.
+pub(super) struct Judged<'j> {
+    /// The scheme that it was judged by.
+    pub scheme: &'j Scheme,
+    /// What it is, or why it is refused.
+    pub outcome: Result<Told, Refused>,
+    /// Why it is refused, the likeliest first; empty where it is not.
+    pub findings: Vec<Finding>,
+}
+
+/// Judges what `args` name, and lets `tell` tell of it. A secret that cannot be read is a finding only for one who
+/// `explains`.
+///
+/// # Errors
+/// Where there is nothing that can be judged.
+pub(super) fn judged<T>(
+    args: VerifyArgs,
+    explains: bool,
+    tell: impl FnOnce(&Judged<'_>) -> Result<T, Stop>,
+) -> Result<T, Stop> {
     let given = args.secrets.read()?;
     let loaded = configuration(args.config, !given.is_empty())?;
     let catalog = catalog(loaded.as_ref())?;
@@ -82,38 +132,40 @@ fn verify(args: VerifyArgs, output: Output) -> Result<u8, Stop> {
     let method = scheme.methods.first().map_or("POST", String::as_str).to_owned();
     let delivery = args.request.read(args.capture, &method, &target.path())?;
     let now = args.at.unwrap_or_else(|| System::new().now());
-    let (code, text, data) = match judge(&scheme, &secrets, delivery.clone(), now)? {
-        Ok(Found::Handshake(answer)) => (exit::OK, handshake_text(&answer), handshake_json(&scheme, &answer)),
-        Ok(Found::Event(verified)) => {
+    let name = target.name().unwrap_or_default().to_owned();
+    let secrets_known = secrets.iter().map(|secret| (*secret).into()).collect();
+    let endpoint = Endpoint { name, scheme: Arc::clone(&scheme), secrets: secrets_known };
+    let others = loaded.as_ref().map(|loaded| others(loaded, &catalog)).unwrap_or_default();
+    let (delivery, effort) = (&delivery, Cell::new(u64::MAX));
+    let case = Case { delivery, endpoint: &endpoint, others: &others, catalog: &catalog, now, effort };
+    let (outcome, findings) = match judge(&scheme, &secrets, delivery.clone(), now) {
+        Ok(Ok(Found::Handshake(answer))) => {
+            (Ok(Told { text: handshake_text(&answer), data: handshake_json(&scheme, &answer) }), Vec::new())
+        }
+        Ok(Ok(Found::Event(verified))) => {
             let told = Accepted { verified: &verified, source: target.name(), now };
-            (exit::OK, told.text(), told.to_json())
+            (Ok(Told { text: told.text(), data: told.to_json() }), Vec::new())
         }
-        Err(refused) => {
-            let own = target.name();
-            let sources = loaded.iter().flat_map(|loaded| &loaded.secrets.sources);
-            let others = sources.filter(|(name, _)| Some(name.as_str()) != own);
-            let others =
-                others.flat_map(|(name, list)| list.iter().map(move |secret| (name.as_str(), secret)));
-            let case = Case {
-                delivery: &delivery,
-                scheme: &scheme,
-                definition: target.definition,
-                catalog: &catalog,
-                secrets: &secrets,
-                others: others.collect(),
-                now,
-            };
-            let hints = case.hints(&refused);
-            (exit::DATA, refusal_text(&refused, &hints), refusal_json(&scheme, &refused, &hints))
+        Ok(Err(refused)) => {
+            let findings = case.explain(&refused);
+            (Err(refused), findings)
         }
+        Err(stop) => match case.unreadable_secret().filter(|_| explains) {
+            Some(finding) => (Err(Reject::NoActiveSecret.because(stop.why)), vec![finding]),
+            None => return Err(stop),
+        },
     };
-    let mut out = io::stdout();
-    let printed = match output {
-        Output::Text => write!(out, "{}", output::block(&text)),
-        Output::Json => output::json(&mut out, &data),
+    tell(&Judged { scheme: &scheme, outcome, findings })
+}
+
+/// The sources of the configuration, as a diagnosis knows them.
+pub(super) fn others(loaded: &Loaded, catalog: &Catalog) -> Vec<Endpoint> {
+    let endpoint = |(name, secrets): (&String, &Vec<Secret>)| {
+        let scheme = Target::find(name, Some(loaded), catalog).ok()?.scheme_as(None, &[]).ok()?;
+        let secrets = secrets.iter().map(Into::into).collect();
+        Some(Endpoint { name: name.clone(), scheme: Arc::new(scheme), secrets })
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
-    Ok(code)
+    loaded.secrets.sources.iter().filter_map(endpoint).collect()
 }
 
 /// What `serve` would say.

@@ -62,6 +62,8 @@ pub struct Ingress {
     pub keep_alive: Span,
     /// Threads that serve requests, at most 1024. Default 0: as many as there are cores.
     pub workers: u16,
+    /// Whether the causes of refusals are looked for, beside the requests. Default true.
+    pub explain: bool,
 }
 
 impl Default for Ingress {
@@ -75,6 +77,7 @@ impl Default for Ingress {
             body_timeout: Span::seconds(10),
             keep_alive: Span::seconds(75),
             workers: 0,
+            explain: true,
         }
     }
 }

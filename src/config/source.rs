@@ -30,6 +30,9 @@ pub struct Source {
     pub tolerance: Tolerance,
     /// The event types that are relayed; others are answered 2xx and counted. Default `[]`: all.
     pub events: Vec<String>,
+    /// Whether each event of a delivery that holds several is relayed as a message of its own. Only for a provider whose
+    /// file has `[batch]`. Default `false`.
+    pub split: bool,
     /// The status for an accepted event, 200 to 299. Default: the provider's, else 200.
     pub success_status: Option<Success>,
     /// The status for an event seen before, 200 to 299. Default: that of an accepted one where the provider demands an
@@ -64,6 +67,7 @@ impl Default for Source {
             settings: BTreeMap::new(),
             tolerance: Tolerance::default(),
             events: Vec::new(),
+            split: false,
             success_status: None,
             duplicate_status: None,
             limit: None,

@@ -8,16 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use super::confirmer::{ConfirmParts, ConfirmSettings};
+use super::parts::{left_nothing, together};
 use super::untold::Untold;
 use crate::accept::{Accepted, Policy, Proof, TWINS_MAX};
 use crate::dedup::{
     Ask, Claimant, ClaimsError, Lease, LeaseAnswer, Leased, Life, Owner, RedisClaims, Silence,
 };
-use crate::event::{Digest, Event, Keys, Sequence};
+use crate::event::{Digest, Event, Keys, Sequence, Split};
 use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
 use crate::reject::{Refused, Reject};
@@ -98,7 +102,7 @@ impl Desk {
                 let known = if policy.forward_duplicates { None } else { self.known(&id).await };
                 return known.ok_or_else(|| Reject::SinkAway.into());
             }
-            let Some(slot) = self.slot().await else {
+            let Some(slot) = self.slot(self.messages(&event)).await else {
                 let known = if policy.forward_duplicates { None } else { self.known(&id).await };
                 let full = || Reject::Overloaded.because("sink.max_in_flight events wait for their confirms");
                 return known.ok_or_else(full);
@@ -151,9 +155,15 @@ impl Desk {
         }
     }
 
-    /// One of `max_in_flight`, soon or not at all.
-    async fn slot(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(SLOT_WAIT, self.slots.acquire()).await.ok().and_then(Result::ok)
+    /// How many messages of an event are in flight at once, at most.
+    fn messages(&self, event: &Event) -> usize {
+        event.split().map_or(1, |split| split.parts.len().min(self.settings.max_in_flight)).max(1)
+    }
+
+    /// So many of `max_in_flight`, soon or not at all.
+    async fn slot(&self, messages: usize) -> Option<SemaphorePermit<'_>> {
+        let slots = u32::try_from(messages).unwrap_or(u32::MAX);
+        timeout(SLOT_WAIT, self.slots.acquire_many(slots)).await.ok().and_then(Result::ok)
     }
 
     /// Claims with a lease; from a replica with a journal only after it has been silent for long.
@@ -222,11 +232,28 @@ impl Desk {
         Ok(Accepted { proof: Proof::Confirmed(proof), outcome: Outcome::Duplicate })
     }
 
-    /// One attempt to publish; its outcome is known, or known to be unknown, by `deadline` (monotonic).
+    /// One attempt to publish an event, in all its parts where it is split.
     async fn send(&self, event: &Event, possible_duplicate: bool, deadline: Duration) -> Confirmation {
         let redelivery = event.envelope().redelivery;
-        let message =
-            Message::new(event, Sequence(0), Attempt { possible_duplicate, redelivery, replay: false });
+        let attempt = Attempt { possible_duplicate, redelivery, replay: false };
+        let Some(split) = event.split() else {
+            return self.send_one(Message::new(event, Sequence(0), attempt), deadline).await;
+        };
+        let text = split.text(event.body());
+        // Each message is made when its turn comes.
+        let mut parts: Vec<BoxFuture<'_, Confirmation>> = Vec::with_capacity(split.parts.len());
+        for part in &split.parts {
+            let body = Split::element(&text, part);
+            let send = async move {
+                self.send_one(Message::part(event, part, &body, Sequence(0), attempt), deadline).await
+            };
+            parts.push(send.boxed());
+        }
+        together(stream::iter(parts).buffered(self.messages(event)).collect().await)
+    }
+
+    /// One attempt to publish a message; its outcome is known, or known to be unknown, by `deadline` (monotonic).
+    async fn send_one(&self, message: Message, deadline: Duration) -> Confirmation {
         let started = self.now();
         let outcome = self.send_by(message, deadline).await;
         self.parts.published.published(relay::published(&outcome), self.now().saturating_sub(started));
@@ -306,17 +333,6 @@ fn whose(owner: &Owner) -> String {
             format!("replica {id} has it in its journal and has not published it yet")
         }
         Owner::Unknown => "its key in Redis holds a value that is none of ours: remove that key".to_owned(),
-    }
-}
-
-/// Whether an attempt certainly left no message in any queue.
-fn left_nothing(confirmation: &Confirmation) -> bool {
-    match confirmation {
-        Confirmation::NotSent { .. } | Confirmation::Returned { .. } => true,
-        Confirmation::Confirmed
-        | Confirmation::Refused
-        | Confirmation::Unknown { .. }
-        | Confirmation::ChannelClosed { .. } => false,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod confirmer;
+mod parts;
 mod untold;
 
 #[cfg(test)]

@@ -68,6 +68,16 @@ impl EventKey {
         self.keys
     }
 
+    /// The identity of one element of the event's body: by the values of its own proved `id` where it has one, else by
+    /// this event's identity and its place.
+    pub fn of_element(&self, source: &str, scheme: &str, id: &[String], index: u32) -> Digest {
+        let named = |kind: &str| Parts::new(source, scheme, kind);
+        match id {
+            [] => named("element").add(&self.keys.message_id.0).add(&index.to_le_bytes()).finish(),
+            id => id.iter().fold(named("item"), |parts, value| parts.add(value.as_bytes())).finish(),
+        }
+    }
+
     /// The provider's id; empty where it gave none.
     pub fn event_id(&self) -> &str {
         &self.event_id
@@ -120,9 +130,9 @@ fn other_ids(scheme: &Scheme, delivery: &Delivery, place: &EventPlace) -> Vec<St
     else {
         return Vec::new();
     };
-    let elements = extract::elements(&text, usize::MAX).unwrap_or_default();
+    let elements = extract::elements(text.as_bytes(), None, usize::MAX).unwrap_or_default();
     let ids = elements.iter().skip(1).flat_map(|element| {
-        let within = Scene { item: Some(element.raw()), ..scene };
+        let within = Scene { item: text.get(element.clone()), ..scene };
         Pick::read_all(items.iter(), &within)
             .into_iter()
             .map(|id| id.unwrap_or_default().into_owned())

@@ -77,8 +77,8 @@ pub fn all_fields(body: &[u8]) -> Option<Vec<(String, String)>> {
             return None;
         }
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
-        let name = decoded(parts.next().unwrap_or_default())?;
-        fields.push((name, decoded(parts.next().unwrap_or_default())?));
+        let name = text_of(parts.next().unwrap_or_default())?;
+        fields.push((name, text_of(parts.next().unwrap_or_default())?));
     }
     let units = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
     fields.sort_unstable_by(|a, b| units(&a.0, &b.0).then_with(|| units(&a.1, &b.1)));
@@ -89,8 +89,13 @@ fn is_other(body: &[u8]) -> bool {
     body.first().is_some_and(|first| b"{[<\" \t\r\n".contains(first))
 }
 
+/// A name or value as UTF-8.
+fn text_of(written: &[u8]) -> Option<String> {
+    String::from_utf8(decoded(written)).ok()
+}
+
 /// `+` as a blank and `%XX` as its byte; a `%` without two digits stands for itself.
-fn decoded(text: &[u8]) -> Option<String> {
+pub fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -104,7 +109,7 @@ fn decoded(text: &[u8]) -> Option<String> {
             at += 1;
         }
     }
-    String::from_utf8(bytes).ok()
+    bytes
 }
 
 #[cfg(test)]

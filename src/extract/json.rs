@@ -128,49 +128,6 @@ fn root(body: &[u8]) -> Option<Found<'_>> {
     Some(Found { raw, span: start..start + raw.len() })
 }
 
-/// The elements of a JSON array as they are written, and where each lies. `None` where the text is no array, or has
-/// more than `most`.
-pub fn elements(text: &str, most: usize) -> Option<Vec<Found<'_>>> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let elements = Elements { base: text.as_ptr() as usize, most };
-    let found = elements.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok().map(|()| found)
-}
-
-struct Elements {
-    base: usize,
-    most: usize,
-}
-
-impl<'a> DeserializeSeed<'a> for Elements {
-    type Value = Vec<Found<'a>>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Elements {
-    type Value = Vec<Found<'a>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of at most {} elements", self.most)
-    }
-
-    fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-        let mut found = Vec::new();
-        while let Some(raw) = seq.next_element::<&'a RawValue>()? {
-            if found.len() == self.most {
-                return Err(serde::de::Error::invalid_length(self.most + 1, &self));
-            }
-            let raw = raw.get();
-            let start = (raw.as_ptr() as usize).saturating_sub(self.base);
-            found.push(Found { raw, span: start..start + raw.len() });
-        }
-        Ok(found)
-    }
-}
-
 struct Walk<'f, 'p, 'a> {
     base: usize,
     active: Vec<(usize, &'p [String])>,
@@ -339,19 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_a_value_and_an_array_has_its_elements() {
+    fn the_root_is_a_value_and_a_pointer_can_be_told_from_another() {
         let of = |body: &'static str| find(body.as_bytes(), &[&Pointer::root()]).remove(0);
         assert_eq!(of(" \"a\"\n").unwrap().text().as_deref(), Some("a"));
         assert_eq!(of(" [1] ").unwrap().span, 1..4);
         assert_eq!(of("[1").map(|found| found.raw), None);
         assert_eq!(of(""), None);
-        let text = " [ {\"a\":1} , 2,[3 ]] ";
-        let found = elements(text, 3).unwrap();
-        assert_eq!(found.iter().map(Found::raw).collect::<Vec<_>>(), ["{\"a\":1}", "2", "[3 ]"]);
-        assert!(found.iter().all(|found| &text[found.span.clone()] == found.raw));
-        assert_eq!(elements(text, 2), None);
-        assert_eq!(elements("[1]x", 9), None);
-        assert_eq!(elements("{}", 9), None);
         let (base, deep) = (Pointer::parse("/items").unwrap(), Pointer::parse("/items/3/a~1b").unwrap());
         assert_eq!(deep.within(&base), Some((3, Pointer::parse("/a~1b").unwrap())));
         assert_eq!(base.within(&deep), None);

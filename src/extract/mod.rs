@@ -3,6 +3,7 @@
 //! Provider files say where a value is (`header:X-Request-Id`, `json:/data/id`); this room fetches it.
 //! A value comes back as its text; a body is read once for any number of pointers, and never printed again.
 
+mod elements;
 mod form;
 mod json;
 mod multipart;
@@ -11,11 +12,13 @@ mod scene;
 mod spelling;
 mod xml;
 
+pub use elements::{NoElements, elements};
 pub use form::{
-    all_fields as form_all_fields, encoded as form_encoded, field_span as form_field_span,
-    fields as form_fields, sorted as form_sorted, sorted_all as form_sorted_all,
+    all_fields as form_all_fields, decoded as form_decoded, encoded as form_encoded,
+    field_span as form_field_span, fields as form_fields, sorted as form_sorted,
+    sorted_all as form_sorted_all,
 };
-pub use json::{Found, Pointer, elements, find};
+pub use json::{Found, Pointer, find};
 pub use pick::Pick;
 pub use scene::Scene;
 pub use spelling::{ascii as spelled_ascii, compact as spelled_compact, crc32, unescaped};

@@ -15,7 +15,9 @@ use bytes::Bytes;
 
 use super::peer::TrustedProxies;
 use super::{body, respond};
+use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
+use crate::diagnose::{Explainer, Turn};
 use crate::failpoint::{self, Point};
 use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
@@ -67,6 +69,8 @@ pub struct Gate {
     pub trusted_proxies: TrustedProxies,
     /// How many refusals are logged.
     pub log: Budget,
+    /// What looks for the causes of refusals, where that is wanted.
+    pub explainer: Option<Explainer>,
 }
 
 impl Gate {
@@ -91,7 +95,13 @@ impl Gate {
             body_timeout: settings.body_timeout,
             trusted_proxies: settings.trusted_proxies.clone(),
             log: Budget::new(REFUSALS_LOGGED),
+            explainer: None,
         }
+    }
+
+    /// The same, with what looks for the causes of refusals.
+    pub fn explained_by(self, explainer: Option<Explainer>) -> Self {
+        Self { explainer, ..self }
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
@@ -105,18 +115,28 @@ impl Gate {
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return self.refuse(request, None, &refused.into());
+            return self.refuse(request, None, &refused.into(), "");
         };
         let mut counted = source.metrics.begin();
+        let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
-            Ok(delivery) => self.pipeline.receive(source, delivery, &mut counted).await,
+            Ok(delivery) => {
+                kept = self.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+                self.pipeline.receive(source, delivery, &mut counted).await
+            }
             Err(refused) => Err(refused),
         };
         let response = match answer {
             Ok(answer) => self.accept(request, source, &answer, counted),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                self.refuse(request, Some(source), &refused)
+                let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
+                let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
+                let response = self.refuse(request, Some(source), &refused, id);
+                if let Some((turn, body, received_at)) = turn {
+                    turn.take(head(request, body, received_at), refused);
+                }
+                response
             }
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
@@ -132,7 +152,7 @@ impl Gate {
             Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                self.refuse(request, Some(source), &refused)
+                self.refuse(request, Some(source), &refused, "")
             }
         }
     }
@@ -160,18 +180,17 @@ impl Gate {
         let declared =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = body::read(payload, declared, source.body_bytes_max, self.body_timeout).await?;
-        Ok(Delivery { body, ..self.without_body(request) })
+        Ok(head(request, body, self.pipeline.clock().now()))
     }
 
     fn without_body(&self, request: &HttpRequest) -> Delivery {
-        let mut headers = Headers::with_capacity(request.headers().len());
-        for (name, value) in request.headers() {
-            headers.push(name.as_str(), value.as_bytes());
-        }
-        let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        let method = request.method().as_str().to_owned();
-        let received_at = self.pipeline.clock().now();
-        Delivery { method, target, headers, body: Bytes::new(), received_at }
+        head(request, Bytes::new(), self.pipeline.clock().now())
+    }
+
+    /// The turn of a refused delivery to have its cause looked for.
+    fn turn(&self, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'_>> {
+        let explainer = self.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
+        explainer.turn(&source.name)
     }
 
     fn accept(
@@ -212,7 +231,14 @@ impl Gate {
         caller.map(|caller| caller.to_string()).unwrap_or_default()
     }
 
-    fn refuse(&self, request: &HttpRequest, source: Option<&Source>, refused: &Refused) -> HttpResponse {
+    /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
+    fn refuse(
+        &self,
+        request: &HttpRequest,
+        source: Option<&Source>,
+        refused: &Refused,
+        id: &str,
+    ) -> HttpResponse {
         let row = refused.reject.row();
         if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
             let (source, caller) = (source.map_or("", |source| &*source.name), self.caller(request));
@@ -220,11 +246,23 @@ impl Gate {
             if row.fault {
                 tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
             } else {
-                tracing::warn!(source, reason, detail, status, caller, left_out, "refused");
+                let request = (!id.is_empty()).then_some(id);
+                tracing::warn!(source, reason, detail, status, caller, left_out, request, "refused");
             }
         }
         respond::refused(refused.reject, source)
     }
+}
+
+/// The request with its body, as a delivery.
+fn head(request: &HttpRequest, body: Bytes, received_at: Timestamp) -> Delivery {
+    let mut headers = Headers::with_capacity(request.headers().len());
+    for (name, value) in request.headers() {
+        headers.push(name.as_str(), value.as_bytes());
+    }
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let method = request.method().as_str().to_owned();
+    Delivery { method, target, headers, body, received_at }
 }
 
 /// The public listener, running.

@@ -64,7 +64,7 @@ impl Batch {
         let facts = event.envelope();
         let flags = if facts.held { record::HELD } else { 0 };
         let at = record::begin(&mut self.frames, Kind::Event, flags, sequence, commit);
-        envelope::put(&mut self.frames, facts);
+        envelope::put(&mut self.frames, event);
         record::finish(&mut self.frames, at, event.body());
         let (source, received_at) = (Arc::clone(&facts.source), facts.received_at);
         self.stage(sequence, at, What::Event { source, received_at, held: facts.held });

@@ -148,7 +148,7 @@ impl<D: Disk> Journal<D> {
 
     /// Bytes that `event` takes in the journal.
     pub fn record_bytes(event: &Event) -> u64 {
-        record::size_of(envelope::size(event.envelope()), event.body().len())
+        record::size_of(envelope::size(event), event.body().len())
     }
 
     /// Stages an event, for which [`Self::room`] must have been open.

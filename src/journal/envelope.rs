@@ -6,14 +6,16 @@
 //! | 32 | 32 | content key, zero where there is none |
 //! | 64 | 32 | twin of, zero where it is none |
 //! | 96 | 8 | received at, Unix ms, signed |
-//! | 104 | 1 | bits: 1 content, 2 twin, 4 source authenticated, 8 invalid, 16 held, 32 redelivery, 64 unauthenticated |
+//! | 104 | 1 | bits: 1 content, 2 twin, 4 source authenticated, 8 invalid, 16 held, 32 redelivery, 64 unauthenticated, 128 split |
 //! | 105 | 3 | number of headers |
 //! | 108 | | texts, each its length (4) and UTF-8 bytes: source, provider, secret, event id, event type, content type, why invalid (empty where valid), then name and value of each header |
+//! | | | how it is split, where the bit says so: see `parts.rs` |
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::parts;
 use super::record::u32_at;
 use crate::clock::Timestamp;
 use crate::event::{Digest, Envelope, Event, Keys};
@@ -26,6 +28,7 @@ const INVALID: u8 = 8;
 const HELD: u8 = 16;
 const REDELIVERY: u8 = 32;
 const UNAUTHENTICATED: u8 = 64;
+const SPLIT: u8 = 128;
 const HEADERS_MAX: usize = (1 << 24) - 1;
 
 /// What recovery and the relay's scan need to know of an event.
@@ -60,8 +63,9 @@ pub(super) fn summary(head: &[u8]) -> Option<Summary<'_>> {
     Some(Summary { message_id: keys.message_id, received_at, source, event_id, event_type })
 }
 
-/// Bytes of the envelope's head.
-pub(super) fn size(envelope: &Envelope) -> usize {
+/// Bytes of the event's head.
+pub(super) fn size(event: &Event) -> usize {
+    let envelope = event.envelope();
     let texts = [
         &*envelope.source,
         &*envelope.provider,
@@ -75,10 +79,12 @@ pub(super) fn size(envelope: &Envelope) -> usize {
     FIXED
         + texts.iter().map(|text| 4 + text.len()).sum::<usize>()
         + headers.map(|(name, value)| 8 + name.len() + value.len()).sum::<usize>()
+        + event.split().map_or(0, |split| parts::size(split))
 }
 
-/// Writes the envelope at the end of `out`.
-pub(super) fn put(out: &mut Vec<u8>, envelope: &Envelope) {
+/// Writes the event's head at the end of `out`.
+pub(super) fn put(out: &mut Vec<u8>, event: &Event) {
+    let envelope = event.envelope();
     let zero = Digest([0; 32]);
     out.extend_from_slice(&envelope.keys.message_id.0);
     out.extend_from_slice(&envelope.keys.content.unwrap_or(zero).0);
@@ -91,7 +97,8 @@ pub(super) fn put(out: &mut Vec<u8>, envelope: &Envelope) {
         | bit(envelope.invalid.is_some(), INVALID)
         | bit(envelope.held, HELD)
         | bit(envelope.redelivery, REDELIVERY)
-        | bit(envelope.unauthenticated, UNAUTHENTICATED);
+        | bit(envelope.unauthenticated, UNAUTHENTICATED)
+        | bit(event.split().is_some(), SPLIT);
     let headers = envelope.headers.len().min(HEADERS_MAX) as u32;
     out.extend_from_slice(&(headers << 8 | u32::from(bits)).to_le_bytes());
     put_text(out, &envelope.source);
@@ -104,6 +111,9 @@ pub(super) fn put(out: &mut Vec<u8>, envelope: &Envelope) {
     for (name, value) in envelope.headers.iter().take(HEADERS_MAX) {
         put_text(out, name);
         put_text(out, value);
+    }
+    if let Some(split) = event.split() {
+        parts::put(out, split);
     }
 }
 
@@ -144,10 +154,14 @@ pub(super) fn event(head: &[u8], body: Bytes) -> Option<Event> {
     for _ in 0..count {
         envelope.headers.push((texts.next()?.to_owned(), texts.next()?.to_owned()));
     }
-    texts.0.is_empty().then(|| Event::restore(envelope, body))
+    let split = match bits & SPLIT {
+        0 => texts.0.is_empty().then_some(None),
+        _ => parts::read(texts.0).map(Some),
+    };
+    Some(Event::restore(envelope, body).in_parts(split?))
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -157,10 +171,10 @@ fn digest_at(head: &[u8], at: usize) -> Option<Digest> {
 }
 
 /// What is left of the length-prefixed texts.
-struct Texts<'a>(&'a [u8]);
+pub(super) struct Texts<'a>(pub(super) &'a [u8]);
 
 impl<'a> Texts<'a> {
-    fn next(&mut self) -> Option<&'a str> {
+    pub(super) fn next(&mut self) -> Option<&'a str> {
         let len = u32_at(self.0, 0)? as usize;
         let (text, rest) = self.0.get(4..)?.split_at_checked(len)?;
         self.0 = rest;

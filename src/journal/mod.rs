@@ -11,6 +11,7 @@ mod folder;
 mod helper;
 mod ledger;
 mod maintain;
+mod parts;
 mod reader;
 mod record;
 mod recover;

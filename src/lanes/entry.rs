@@ -30,6 +30,10 @@ pub struct Entry {
     pub bytes: u64,
     /// An operator wants it published again.
     pub replay: bool,
+    /// Some of its parts may be confirmed, and the relay may remember which; if it does not, all of them go out marked.
+    pub partial: bool,
+    /// Messages that it is, as far as is known: a split record is as many as it has parts.
+    pub messages: usize,
 }
 
 impl Entry {
@@ -45,6 +49,8 @@ impl Entry {
             closings: 0,
             bytes,
             replay: false,
+            partial: false,
+            messages: 1,
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) struct Lane {
     set_back: Option<SetBack>,
     /// Everything in `ready`, in `aside` or out, and when it came in: a scan that meets it again skips it.
     outstanding: BTreeMap<Sequence, Timestamp>,
-    /// Entries given out, and their bytes.
+    /// Messages given out, and their bytes.
     out: usize,
     out_bytes: u64,
     /// How many may be out of a shared window, beyond [`OWN_WINDOW`], and whether it was used up.
@@ -179,13 +179,19 @@ impl Lane {
         if self.out == 0 {
             self.answered_at = turn.now;
         }
-        self.out += 1;
+        self.out += first.get().messages;
         self.out_bytes += first.get().bytes;
         Some(first.remove())
     }
 
+    /// An entry that is out turns out to be so many messages.
+    pub(super) fn weigh(&mut self, entry: &mut Entry, messages: usize) {
+        self.out = self.out.saturating_sub(entry.messages) + messages;
+        entry.messages = messages;
+    }
+
     fn come_back(&mut self, entry: &Entry, now: Duration) {
-        self.out = self.out.saturating_sub(1);
+        self.out = self.out.saturating_sub(entry.messages);
         self.out_bytes = self.out_bytes.saturating_sub(entry.bytes);
         self.answered_at = self.answered_at.max(now);
         if self.out == 0 && self.ready.is_empty() {
@@ -242,7 +248,7 @@ impl Lane {
     pub(super) fn end(&mut self, entry: &Entry, now: Duration) -> bool {
         self.come_back(entry, now);
         self.probing = false;
-        self.earned += usize::from(self.used_up && self.earned < EARNED_MAX);
+        self.earned += if self.used_up && self.earned < EARNED_MAX { entry.messages } else { 0 };
         self.outstanding.remove(&entry.sequence).is_some()
     }
 

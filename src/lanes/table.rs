@@ -229,6 +229,11 @@ impl Lanes {
         }
     }
 
+    /// A taken entry turns out to be so many messages: its lane's share of the window is counted in them.
+    pub fn weigh(&self, taken: &mut Taken, messages: usize) {
+        self.table().lane(&taken.source).weigh(&mut taken.entry, messages);
+    }
+
     /// The watermark that must be durable before `entry` is attempted; `None` where it already is.
     pub fn watermark_needed(&self, taken: &Taken, step: u64) -> Option<Sequence> {
         let mut table = self.table();

@@ -52,6 +52,12 @@ struct ByOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceCause {
+    source: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BySource {
     source: String,
 }
@@ -89,9 +95,11 @@ pub struct Metrics {
     pub(super) registry: Registry,
     account: Arc<Account>,
     rejected: Family<SourceReason, Counter>,
+    causes: Family<SourceCause, Counter>,
     duration: Family<BySource, Histogram>,
     secrets: Family<SourceSecret, Counter>,
     invalid: Family<BySource, Counter>,
+    unsplit: Family<BySource, Counter>,
     clock_offset: Family<BySource, Float>,
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
@@ -129,9 +137,11 @@ impl Metrics {
             registry: Registry::default(),
             account: Arc::default(),
             rejected: Family::default(),
+            causes: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
             secrets: Family::default(),
             invalid: Family::default(),
+            unsplit: Family::default(),
             clock_offset: Family::default(),
             key_fetches: Family::default(),
             visits: Family::default(),
@@ -157,12 +167,16 @@ impl Metrics {
         let registry = self.registry.sub_registry_with_prefix("hookgate");
         registry.register_collector(Box::new(Scrape(Arc::clone(&self.account))));
         registry.register("rejected", "Requests refused, by exact reason", self.rejected.clone());
+        let help = "Refused deliveries that were looked at, by the cause that was found";
+        registry.register("reject_causes", help, self.causes.clone());
         let help = "Time from the last byte of a request's head to its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.duration.clone());
         let help = "Verified deliveries, by label of the secret that verified them";
         registry.register("secret_used", help, self.secrets.clone());
         let help = "Verified deliveries whose payload is not valid by its schema";
         registry.register("invalid", help, self.invalid.clone());
+        let help = "Deliveries of a source that splits, relayed whole because they hold no array of 1 to 1000 elements";
+        registry.register("unsplit", help, self.unsplit.clone());
         let help = "This clock minus the signed time of the last delivery with a good signature";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, self.clock_offset.clone());
         let help = "Fetches of keys, by what came of them";
@@ -189,7 +203,11 @@ impl Metrics {
         registry.register_with_unit("relay_lag", help, Unit::Seconds, self.lags.0.clone());
         let help = "Age of the oldest event that is not confirmed";
         registry.register_with_unit("relay_oldest_age", help, Unit::Seconds, self.oldest.clone());
-        registry.register("published", "Attempts to publish, by outcome", self.published.clone());
+        registry.register(
+            "published",
+            "Attempts to publish a message, by outcome; a split delivery is several messages",
+            self.published.clone(),
+        );
         let help = "Time from a publish to its confirm";
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());
@@ -232,12 +250,18 @@ impl Metrics {
             account: Arc::clone(&self.account),
             row: self.account.row(source),
             invalid: self.invalid.get_or_create(&BySource { source: source.to_owned() }).clone(),
+            unsplit: self.unsplit.get_or_create(&BySource { source: source.to_owned() }).clone(),
             reasons: Reject::ALL.map(|reject| (reject, reason(reject))).into(),
             dedup: [dedup("new"), dedup("twin"), dedup("held"), dedup("duplicate")],
             secrets: secrets.map(used).collect(),
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))
+    }
+
+    /// A refused delivery of `source` was looked at, and this cause found.
+    pub fn explained(&self, source: &str, cause: &'static str) {
+        self.causes.get_or_create(&SourceCause { source: source.to_owned(), cause }).inc();
     }
 
     /// The counts of a source whose keys are fetched.
@@ -377,6 +401,7 @@ mod tests {
         // A family shows once it has a member.
         metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
         metrics.relay("rabbitmq").lag("shop").observe(0.1);
+        metrics.explained("shop", "unknown");
         metrics.set_oldest("shop", Duration::ZERO);
         metrics.key_fetches("shop").count(KeyFetch::Fetched);
         metrics.visits().count(Visit::Done);

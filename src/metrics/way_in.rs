@@ -65,6 +65,7 @@ pub(super) struct Handles {
     pub(super) account: Arc<Account>,
     pub(super) row: Row,
     pub(super) invalid: Counter,
+    pub(super) unsplit: Counter,
     pub(super) reasons: Vec<(Reject, Counter)>,
     pub(super) dedup: [Counter; 4],
     pub(super) secrets: Vec<(Arc<str>, Counter)>,
@@ -105,6 +106,11 @@ impl SourceMetrics {
     /// A payload that is not valid by its schema, whatever became of it.
     pub fn invalid(&self) {
         self.0.invalid.inc();
+    }
+
+    /// A delivery that is relayed whole though its source splits.
+    pub fn unsplit(&self) {
+        self.0.unsplit.inc();
     }
 
     /// A delivery was verified with this secret.

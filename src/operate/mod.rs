@@ -9,5 +9,5 @@ mod outline;
 mod selection;
 
 pub use operator::{Acted, Call, Cursor, Operator, OperatorError, OperatorParts, Page, Seen};
-pub use outline::{details, outline};
+pub use outline::{details, outline, parts};
 pub use selection::{Choice, Selection, Status};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::selection::Status;
-use crate::event::{Envelope, Sequence};
+use crate::event::{Envelope, Event, Part, Sequence};
 
 /// What a list shows of an event; no status where nobody knows how it stands.
 pub fn outline(sequence: Sequence, envelope: &Envelope, status: Option<Status>) -> Map<String, Value> {
@@ -32,6 +32,21 @@ pub fn details(envelope: &Envelope) -> Map<String, Value> {
         "redelivery": envelope.redelivery,
         "invalid": envelope.invalid,
     }))
+}
+
+/// How a split event is handed over; none where it is not.
+pub fn parts(event: &Event) -> Option<Value> {
+    let split = event.split()?;
+    let part = |part: &Part| {
+        json!({
+            "part": format!("{}/{}", part.index + 1, split.elements),
+            "message_id": part.message_id.to_string(),
+            "event_id": part.event_id,
+            "type": part.event_type,
+            "bytes": part.span.end - part.span.start,
+        })
+    };
+    Some(split.parts.iter().map(part).collect())
 }
 
 fn fields(object: Value) -> Map<String, Value> {

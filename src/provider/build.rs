@@ -109,6 +109,7 @@ impl Check {
             .iter()
             .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
             .collect();
+        let batch = raw.batch.as_ref().map(|batch| self.batch(batch, &|pick| proof(pick) == Proof::Whole));
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, secret);
         let key = self.key_rule(&raw.key, algorithm);
@@ -142,6 +143,7 @@ impl Check {
             origin: None,
             event: EventPlaces::new(ids, types),
             volatile,
+            batch: batch.flatten(),
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             forward_query: definition.forward.query,
             retries: definition.sender.retries.map(|span| span.duration()),

@@ -75,6 +75,11 @@ fn plain(definition: &Definition) -> Result<(), String> {
             definition.methods
         ));
     }
+    if let (true, Some(retries)) = (definition.sender.never_retries, definition.sender.retries) {
+        return Err(format!(
+            "sender.never_retries = true beside sender.retries = \"{retries}\"; allowed: one of the two"
+        ));
+    }
     let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
     let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     match repeated {
@@ -120,12 +125,19 @@ impl Catalog {
         paths.sort();
         let mut errors = Vec::new();
         for path in paths {
-            let added = fs::read(&path)
-                .map_err(|source| read(&path, source))
-                .and_then(|text| self.add(&path.display().to_string(), &text));
-            errors.extend(added.err());
+            errors.extend(self.add_file(&path).err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Adds one file; a known name replaces that provider whole.
+    ///
+    /// # Errors
+    /// Where it cannot be read or used.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), CatalogError> {
+        let shown = path.display().to_string();
+        let text = fs::read(path).map_err(|source| CatalogError::Read { path: shown.clone(), source })?;
+        self.add(&shown, &text)
     }
 
     fn add(&mut self, path: &str, text: &[u8]) -> Result<(), CatalogError> {
@@ -141,6 +153,12 @@ impl Catalog {
         plain(&definition).map_err(form)?;
         self.providers.insert(definition.name.clone(), definition);
         Ok(())
+    }
+
+    /// The text of a provider file that comes with the binary.
+    pub fn built_in_text(name: &str) -> Option<String> {
+        let file = BuiltIn::get(&format!("{name}.toml"))?;
+        String::from_utf8(file.data.into_owned()).ok()
     }
 
     /// The provider of that name.

@@ -35,6 +35,8 @@ pub struct Definition {
     /// Where the event's id and type are.
     #[serde(default)]
     pub event: EventDefinition,
+    /// Where the events are in a request that holds several.
+    pub batch: Option<BatchDefinition>,
     /// What goes on to the workers beside the body.
     #[serde(default)]
     pub forward: ForwardDefinition,
@@ -61,8 +63,28 @@ pub struct SenderFacts {
     pub retries: Option<Span>,
     /// Longest body that it sends, where that is more than usual.
     pub body_bytes_max: Option<ByteSize>,
+    /// Whether it never sends an event again: what is refused is lost.
+    #[serde(default)]
+    pub never_retries: bool,
+    /// How long it waits for an answer.
+    pub timeout: Option<Span>,
+    /// What it takes as success, such as `2xx`.
+    pub success: Option<String>,
+    /// When it tries again.
+    pub schedule: Option<String>,
+    /// When it gives up on an endpoint.
+    pub disables: Option<String>,
+    /// Addresses that it sends from: networks, or the URL of a list.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What goes wrong with it.
+    #[serde(default)]
+    pub pitfalls: Vec<String>,
     /// What an operator should know.
     pub notes: Option<String>,
+    /// Keys of this file, or phrases, that no source of the provider's own confirmed.
+    #[serde(default)]
+    pub unverified: Vec<String>,
 }
 
 /// A setting that the provider's scheme leaves to the source.
@@ -94,6 +116,20 @@ pub struct EventDefinition {
     /// JSON pointers to values that differ between deliveries of one event, left out of the body's digest.
     #[serde(default)]
     pub volatile: Vec<String>,
+}
+
+/// Where the events are in a request that holds several, and what names each of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchDefinition {
+    /// The array: `json:/events`, `json:` (the whole body) or `form:NAME > json:/pointer`.
+    pub each: String,
+    /// A place such as `item:/id` within an element, or several; also put together, as `{item:/a}:{item:/b}`.
+    #[serde(default)]
+    pub id: Places,
+    /// A place or several, likewise.
+    #[serde(default, rename = "type")]
+    pub event_type: Places,
 }
 
 /// Places of which the first that holds a value counts: one as text, or a list.
@@ -202,6 +238,8 @@ pub struct SchemeDefinition {
     pub timestamp: Option<TimestampDefinition>,
     /// Where this scheme has id and type elsewhere than the provider's other schemes.
     pub event: Option<EventDefinition>,
+    /// Where this scheme has the events of a request elsewhere than the provider's other schemes.
+    pub batch: Option<BatchDefinition>,
     /// Handshakes that only this scheme has; they are tried first.
     #[serde(default)]
     pub handshakes: Vec<HandshakeDefinition>,

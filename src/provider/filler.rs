@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::build::Check;
 use super::definition::{
-    Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition, SettingDefinition, Texts,
+    BatchDefinition, Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition,
+    SettingDefinition, Texts,
 };
 use super::event::is_composite;
 use super::key::{FetchDefinition, KeyDefinition};
@@ -148,6 +149,12 @@ impl Filler {
         scheme.jwt = raw.jwt.filled(&|text| self.fill(text, str::to_owned));
         scheme.known_secrets = raw.known_secrets.clone();
         scheme.key = self.key(&raw.key);
+        let batch = |batch: &BatchDefinition| BatchDefinition {
+            each: self.text(&batch.each),
+            id: self.places(&batch.id),
+            event_type: self.places(&batch.event_type),
+        };
+        scheme.batch = raw.batch.as_ref().or(definition.batch.as_ref()).map(batch);
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));
         scheme
     }

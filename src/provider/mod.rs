@@ -3,6 +3,7 @@
 //! [`Definition`] is the file's form; [`Scheme`] is one of its schemes, checked and with a source's settings
 //! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
 
+mod batch;
 mod build;
 mod catalog;
 mod definition;
@@ -20,13 +21,15 @@ pub mod secret;
 mod template;
 mod token;
 
+pub use batch::{Batch, ItemNames};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SettingDefinition,
+    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SchemeDefinition, SenderFacts,
+    SettingDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
-pub use handshake::{Captured, EventAnswer, HandshakeAnswer, Handshakes, Made, Mint};
+pub use handshake::{Captured, EventAnswer, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint};
 pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
 pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};

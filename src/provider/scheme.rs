@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::build::{Check, Problem, select};
 use super::definition::{Definition, EmptyBody};
 use super::demands::within;
@@ -65,6 +66,8 @@ pub struct Scheme {
     pub event: EventPlaces,
     /// Values left out of the body's digest.
     pub volatile: Vec<Pointer>,
+    /// Where the events are in a request that holds several.
+    pub batch: Option<Batch>,
     /// Headers kept and forwarded, lower case.
     pub forward: Vec<String>,
     /// Whether the query is kept and forwarded.

@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::lease::{ANSWER_BYTES_MAX, Answer};
+use super::opened::{Change, Follows, Opened};
 use super::run::WATERMARK_STEP;
 use super::waiting::Waiting;
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::event::{Event, Sequence};
+use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limit;
-use crate::sink::inbox::{Again, Leases, Token};
-use crate::sink::{Attempt, Message};
+use crate::sink::Message;
+use crate::sink::inbox::{Again, Item, Leases, NotGranted, Token};
 use crate::tasks;
 
 /// Leases that may run at once.
 const LEASES_MAX: usize = 10_000;
-/// Bytes of bodies in one answer, beyond its first event.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// Longest pause of one who waits before another look, whatever the lanes and leases say.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -88,16 +88,41 @@ impl Drop for Held<'_> {
     }
 }
 
-struct Out {
-    leases: Leases,
-    /// The entries behind the leases.
-    entries: HashMap<Sequence, Taken>,
+pub(super) struct Out {
+    pub(super) leases: Leases,
+    /// The entries behind the leases of whole records.
+    pub(super) entries: HashMap<Sequence, Taken>,
+    /// And behind those of parts.
+    pub(super) opened: Opened,
 }
 
 impl Out {
     /// Whether the token is for an event of `source`: a worker answers for the source that it calls only.
     fn belongs(&self, token: Token, source: &str) -> bool {
-        self.entries.get(&token.sequence()).is_some_and(|taken| *taken.source == *source)
+        self.taken(token.item()).is_some_and(|taken| *taken.source == *source)
+    }
+
+    /// The entry behind a lease.
+    fn taken(&self, item: Item) -> Option<&Taken> {
+        match item.part {
+            0 => self.entries.get(&item.sequence),
+            _ => self.opened.taken(item.sequence),
+        }
+    }
+
+    /// Grants one lease and notes what is out by it.
+    pub(super) fn grant(
+        &mut self,
+        item: Item,
+        until: Duration,
+        attempt: u32,
+    ) -> Result<(Token, u32), NotGranted> {
+        let grant = self.leases.grant(item, until, attempt)?;
+        failpoint::reach(Point::RelayLeaseBefore);
+        if let Some(at) = place(item) {
+            self.opened.give(item.sequence, at);
+        }
+        Ok((grant.token, grant.attempt))
     }
 }
 
@@ -117,7 +142,7 @@ pub struct InboxParts<D: Disk> {
 
 /// The inbox of all sources.
 pub struct Inbox<D: Disk> {
-    parts: InboxParts<D>,
+    pub(super) parts: InboxParts<D>,
     out: Mutex<Out>,
     waiting: Waiting,
 }
@@ -125,11 +150,15 @@ pub struct Inbox<D: Disk> {
 impl<D: Disk> Inbox<D> {
     /// An inbox with no leases; an event is offered `max_attempts` times before it is poison.
     pub fn new(parts: InboxParts<D>, max_attempts: u32) -> Self {
-        let out = Out { leases: Leases::new(LEASES_MAX, max_attempts), entries: HashMap::new() };
+        let out = Out {
+            leases: Leases::new(LEASES_MAX, max_attempts),
+            entries: HashMap::new(),
+            opened: Opened::default(),
+        };
         Self { parts, out: Mutex::new(out), waiting: Waiting::new() }
     }
 
-    fn out(&self) -> MutexGuard<'_, Out> {
+    pub(super) fn out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -175,31 +204,41 @@ impl<D: Disk> Inbox<D> {
     async fn take(&self, source: &Arc<str>, wanted: Wanted) -> Result<(Vec<Leased>, Duration), InboxError> {
         self.expire();
         let now = self.parts.clock.monotonic();
-        let max = wanted.max.min(self.out().leases.room());
-        let (mut bytes, limit) = (0, self.parts.limits.get(source));
+        let (max, open) = {
+            let out = self.out();
+            (wanted.max.min(out.leases.room()), out.opened.offers(source, now).1)
+        };
+        // Parts of what is open already are older than anything in the lane.
+        let left = max.saturating_sub(open);
+        let (mut bytes, mut events, limit) = (0, 0, self.parts.limits.get(source));
+        let size = self.out().opened.size(source);
         let mut limited = Ok(());
         let mut allow = |_: &Arc<str>, entry: &Entry| {
-            let fits = bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX;
-            bytes += entry.bytes;
+            let fits = events < left && (bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX);
+            (bytes, events) = (bytes + entry.bytes, events + size);
             limited = if fits { limit.map_or(Ok(()), Limit::take) } else { Ok(()) };
             fits && limited.is_ok()
         };
-        let turn = Turn { max, bytes: u64::MAX, shared: false, only: Some(source), now };
+        let turn = Turn { max: left, bytes: u64::MAX, shared: false, only: Some(source), now };
         let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow)?;
         let mut held = Held { lanes: &self.parts.lanes, taken, now };
         self.raise(&held.taken).await?;
-        let leased = self.lease(mem::take(&mut held.taken), now, wanted.lease);
+        let mut answer = Answer { leased: Vec::new(), bytes: 0, max, now, until: now + wanted.lease };
+        self.lease_open(source, &mut answer);
+        mem::take(&mut held.taken).into_iter().for_each(|taken| self.lease(taken, &mut answer));
         let look = match limited {
             Err(pause) => pause,
             Ok(()) => self.next_look(source, now, max == 0),
         };
-        Ok((leased, look.clamp(LOOK_MIN, LOOK_MAX)))
+        Ok((answer.leased, look.clamp(LOOK_MIN, LOOK_MAX)))
     }
 
     /// How long until the lane of `source` may have an event; `full` where no lease could be granted for it.
     fn next_look(&self, source: &Arc<str>, now: Duration, full: bool) -> Duration {
         let lane = if full { None } else { self.parts.lanes.next_look(source, now) };
-        let next = lane.into_iter().chain(self.out().leases.next_end()).min();
+        let out = self.out();
+        let part = if full { None } else { out.opened.next(source, now) };
+        let next = lane.into_iter().chain(part).chain(out.leases.next_end()).min();
         next.map_or(LOOK_MAX, |at| at.saturating_sub(now))
     }
 
@@ -220,44 +259,26 @@ impl<D: Disk> Inbox<D> {
         Ok(())
     }
 
-    fn lease(&self, taken: Vec<Taken>, now: Duration, lease: Duration) -> Vec<Leased> {
-        let until = now + lease;
-        let mut leased = Vec::with_capacity(taken.len());
-        for taken in taken {
-            let sequence = taken.entry.sequence;
-            let event: Event = match self.parts.reader.read(sequence, taken.entry.position) {
-                Ok(Some(event)) => event,
-                Ok(None) => {
-                    self.parts.lanes.ended(&taken, Mark::Dropped, now);
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%error, %sequence, "a record cannot be read; it is put aside");
-                    self.parts.lanes.put_back(taken, Back::Aside(until, Why::Delayed), now);
-                    continue;
-                }
-            };
-            let mut out = self.out();
-            match out.leases.grant(sequence, until, taken.entry.attempts.saturating_add(1)) {
-                Ok(grant) => {
-                    failpoint::reach(Point::RelayLeaseBefore);
-                    let attempt = Attempt {
-                        possible_duplicate: taken.entry.attempted,
-                        redelivery: event.envelope().redelivery,
-                        replay: taken.entry.replay,
-                    };
-                    out.entries.insert(sequence, taken);
-                    let message = Message::new(&event, sequence, attempt);
-                    leased.push(Leased { token: grant.token, attempt: grant.attempt, message });
-                    failpoint::reach(Point::RelayLeaseAfter);
-                }
-                Err(_) => {
-                    drop(out);
-                    self.parts.lanes.put_back(taken, Back::Untried, now);
-                }
-            }
+    /// What follows for a split record of which nothing is out any more.
+    pub(super) fn follow(&self, follows: Option<Follows>) {
+        let now = self.parts.clock.monotonic();
+        match follows {
+            None => {}
+            Some(Follows::Back(taken, back)) => self.parts.lanes.put_back(taken, back, now),
+            Some(Follows::End(taken, mark)) => self.end(taken, mark),
         }
-        leased
+    }
+
+    /// Ends a record by a mark, which nobody waits for.
+    fn end(&self, taken: Taken, mark: Mark) {
+        let durable = self.parts.acceptor.mark(vec![(taken.entry.sequence, mark)]);
+        let (lanes, now) = (Arc::clone(&self.parts.lanes), self.parts.clock.monotonic());
+        // Not before: the lane may read the journal again at any time, and would offer it.
+        drop(tasks::task(async move {
+            if durable.await.is_ok() {
+                lanes.ended(&taken, mark, now);
+            }
+        }));
     }
 
     /// Ends the lives of events of `source` whose work is done; yields once that is durable.
@@ -267,19 +288,32 @@ impl<D: Disk> Inbox<D> {
     pub async fn ack(&self, source: &str, tokens: &[Token]) -> Result<Counted, InboxError> {
         let now = self.parts.clock.monotonic();
         let (mut counted, mut ended) = (Vec::with_capacity(tokens.len()), Vec::new());
+        let mut follows = Vec::new();
         {
             let mut out = self.out();
             for token in tokens {
                 let acked = if out.belongs(*token, source) { out.leases.ack(*token, now).ok() } else { None };
-                let done = acked.and_then(|sequence| out.entries.remove(&sequence));
-                counted.push(done.is_some());
-                ended.extend(done);
+                counted.push(acked.is_some());
+                let Some(item) = acked else { continue };
+                match place(item) {
+                    None => ended.extend(out.entries.remove(&item.sequence)),
+                    Some(at) => follows.extend(out.opened.change((item.sequence, at), Change::Done, now)),
+                }
+            }
+        }
+        if counted.contains(&true) {
+            failpoint::reach(Point::RelayAckBefore);
+        }
+        for follows in follows {
+            match follows {
+                Follows::End(taken, Mark::Confirmed) => ended.push(taken),
+                other => self.follow(Some(other)),
             }
         }
         if ended.is_empty() {
+            self.waiting.freed.notify_waiters();
             return Ok(counted);
         }
-        failpoint::reach(Point::RelayAckBefore);
         self.waiting.freed.notify_waiters();
         let marks = ended.iter().map(|taken| (taken.entry.sequence, Mark::Confirmed)).collect();
         let (durable, lanes) = (self.parts.acceptor.mark(marks), Arc::clone(&self.parts.lanes));
@@ -327,12 +361,13 @@ impl<D: Disk> Inbox<D> {
         let now = self.parts.clock.monotonic();
         for token in tokens {
             let mut out = self.out();
-            let undone = out.leases.undo(*token, now).ok();
-            let taken = undone.and_then(|sequence| out.entries.remove(&sequence));
+            let Ok(item) = out.leases.undo(*token, now) else { continue };
+            let follows = match place(item) {
+                None => out.entries.remove(&item.sequence).map(|taken| Follows::Back(taken, Back::Untried)),
+                Some(at) => out.opened.change((item.sequence, at), Change::Undone, now),
+            };
             drop(out);
-            if let Some(taken) = taken {
-                self.parts.lanes.put_back(taken, Back::Untried, now);
-            }
+            self.follow(follows);
         }
         self.waiting.freed.notify_waiters();
     }
@@ -348,27 +383,45 @@ impl<D: Disk> Inbox<D> {
     /// `perhaps_done` where the worker never answered: it may have done the work.
     fn bring_back(&self, again: Again, perhaps_done: bool) {
         self.waiting.freed.notify_waiters();
-        match again {
-            Again::Offer { sequence, attempt, not_before } => {
-                let Some(mut taken) = self.out().entries.remove(&sequence) else { return };
-                taken.entry.attempts = attempt.saturating_sub(1);
-                taken.entry.attempted |= perhaps_done;
-                let now = self.parts.clock.monotonic();
-                self.parts.lanes.put_back(taken, Back::Aside(not_before, Why::Delayed), now);
+        let now = self.parts.clock.monotonic();
+        let (item, change) = match again {
+            Again::Offer { item, attempt, not_before } => {
+                (item, Change::Again { attempt, not_before, perhaps_done })
             }
-            Again::Poison { sequence, attempts } => {
-                let Some(taken) = self.out().entries.remove(&sequence) else { return };
-                tracing::error!(source = %taken.source, %sequence, attempts,
-                    "workers failed on this event each time: it is poison, kept and not offered");
-                let durable = self.parts.acceptor.mark(vec![(sequence, Mark::Poisoned)]);
-                let (lanes, now) = (Arc::clone(&self.parts.lanes), self.parts.clock.monotonic());
-                // Not before: the lane may read the journal again at any time, and would offer it.
-                drop(tasks::task(async move {
-                    if durable.await.is_ok() {
-                        lanes.ended(&taken, Mark::Poisoned, now);
-                    }
-                }));
-            }
+            Again::Poison { item, .. } => (item, Change::Poison),
+        };
+        let mut out = self.out();
+        let Some(source) = out.taken(item).map(|taken| Arc::clone(&taken.source)) else { return };
+        if let Again::Poison { attempts, .. } = again {
+            tracing::error!(%source, sequence = %item.sequence, part = item.part, attempts,
+                "workers failed on this event each time: it is poison, kept and not offered");
         }
+        let follows = match place(item) {
+            None => out.entries.remove(&item.sequence).map(|taken| of_whole(taken, change)),
+            Some(at) => out.opened.change((item.sequence, at), change, now),
+        };
+        drop(out);
+        self.follow(follows);
+        // A part may be offered again while others keep its record out of the lane.
+        self.parts.lanes.arrivals(&source).notify_one();
+    }
+}
+
+/// Which part an item is, from 0; none for a whole record.
+fn place(item: Item) -> Option<usize> {
+    item.part.checked_sub(1).map(|at| at as usize)
+}
+
+/// What follows for a record that was out as a whole.
+fn of_whole(mut taken: Taken, change: Change) -> Follows {
+    match change {
+        Change::Again { attempt, not_before, perhaps_done } => {
+            taken.entry.attempts = attempt.saturating_sub(1);
+            taken.entry.attempted |= perhaps_done;
+            Follows::Back(taken, Back::Aside(not_before, Why::Delayed))
+        }
+        Change::Undone => Follows::Back(taken, Back::Untried),
+        Change::Done => Follows::End(taken, Mark::Confirmed),
+        Change::Poison => Follows::End(taken, Mark::Poisoned),
     }
 }

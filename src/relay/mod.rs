@@ -5,6 +5,10 @@
 
 mod backoff;
 mod inbox;
+mod lease;
+mod opened;
+mod parts;
+mod progress;
 mod raise;
 mod run;
 mod settle;

@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::watch;
 
+use super::parts::Ways;
 use super::raise::{Raised, Raising};
 use super::settle::Marked;
 use super::shared::{Answer, Claims, Verdict};
@@ -19,7 +20,7 @@ use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::dedup::RedisClaims;
 use crate::disk::Disk;
-use crate::event::{Digest, Event};
+use crate::event::{Digest, Event, Sequence};
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
@@ -33,9 +34,9 @@ pub const WATERMARK_STEP: u64 = 256;
 /// Bytes of bodies in flight, beyond which no further event is read.
 const BYTES_MAX: u64 = 32 << 20;
 /// Pause after the journal could not be read or Redis not be reached.
-const FAULT_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FAULT_PAUSE: Duration = Duration::from_millis(500);
 /// How long a sink may take to take a message in; beyond that the message goes back to its lane.
-const TAKE_IN: Duration = Duration::from_secs(1);
+pub(super) const TAKE_IN: Duration = Duration::from_secs(1);
 /// How long a stop waits for confirms that are on their way.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -73,7 +74,12 @@ pub struct RelayParts<D: Disk> {
 }
 
 /// An attempt that has come to its end.
-pub(super) type Flown = (Taken, Digest, Confirmation);
+pub(super) enum Flown {
+    /// Of a whole record, with its identity.
+    Whole(Taken, Digest, Confirmation),
+    /// Of the part at that place in the split record with that number.
+    Part(Sequence, usize, Confirmation),
+}
 type Flight = FuturesUnordered<BoxFuture<'static, Flown>>;
 type Marking = FuturesUnordered<BoxFuture<'static, Marked>>;
 
@@ -84,8 +90,10 @@ pub struct Relay<D: Disk> {
     pub(super) flight: Flight,
     pub(super) marking: Marking,
     raising: Raising,
-    /// Published and not yet durably marked.
+    /// Messages without an outcome, and records whose mark is not durable yet.
     pub(super) in_flight: usize,
+    /// Split records of which something is on its way or still to be published.
+    pub(super) ways: Ways,
     pub(super) bytes_in_flight: u64,
     pub(super) suspects: Suspects,
     pub(super) claims: Option<Claims>,
@@ -114,6 +122,7 @@ impl<D: Disk> Relay<D> {
             marking: Marking::new(),
             raising: Raising::by(settings.watermark_step),
             in_flight: 0,
+            ways: Ways::default(),
             bytes_in_flight: 0,
             suspects: Suspects::default(),
             claims,
@@ -151,7 +160,8 @@ impl<D: Disk> Relay<D> {
 
     async fn drain(&mut self) {
         let work = async {
-            while self.in_flight > 0 {
+            while self.in_flight > 0 || !self.ways.is_empty() {
+                self.advance().await;
                 tokio::select! {
                     biased;
                     Some(outcome) = self.flight.next() => self.settle(outcome).await,
@@ -187,7 +197,7 @@ impl<D: Disk> Relay<D> {
     }
 
     /// How many more events may be taken.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let taken = self.in_flight + self.raising.events();
         self.suspects.window(self.settings.max_in_flight).saturating_sub(taken)
     }
@@ -205,7 +215,7 @@ impl<D: Disk> Relay<D> {
     async fn fill(&mut self) -> bool {
         // What failed goes back first, so that nothing newer of its source overtakes it.
         self.settle_what_is_ready().await;
-        if !self.has_room() {
+        if !self.has_room() || !self.advance().await || !self.has_room() {
             return false;
         }
         let loaded = match self.load() {
@@ -242,11 +252,23 @@ impl<D: Disk> Relay<D> {
     /// False where the sink takes nothing in: the rest goes back.
     async fn publish_all(&mut self, loaded: Vec<Loaded>) -> bool {
         let mut rest = loaded.into_iter();
-        for one in rest.by_ref() {
-            if let Err(taken) = self.publish(one).await {
+        while let Some(one) = rest.next() {
+            if self.ways.block(&one.taken.source) {
+                // Something older of its source goes on first.
+                self.parts.lanes.put_back(one.taken, Back::Untried, self.parts.clock.monotonic());
+                continue;
+            }
+            let published = match one.event.split() {
+                Some(split) => {
+                    let split = Arc::clone(split);
+                    self.set_out(one, split, rest.len()).await.map_err(|()| None)
+                }
+                None => self.publish(one).await.map_err(Some),
+            };
+            if let Err(taken) = published {
                 let now = self.parts.clock.monotonic();
                 let left = rest.map(|one| one.taken);
-                for taken in std::iter::once(taken).chain(left) {
+                for taken in taken.into_iter().chain(left) {
                     self.parts.lanes.put_back(taken, Back::Retry(now + FAULT_PAUSE), now);
                 }
                 return false;
@@ -271,15 +293,19 @@ impl<D: Disk> Relay<D> {
         let now = self.parts.clock.monotonic();
         let turn = Turn { max, bytes: self.byte_room(), shared: true, only: None, now };
         let (limits, raising, suspects) = (&self.parts.limits, &self.raising, &self.suspects);
-        let mut limited = None;
+        let (mut limited, mut messages, ways) = (None, 0, &self.ways);
         let mut allow = |source: &Arc<str>, entry: &Entry| {
             if raising.has(source) || (suspects_only && !suspects.allow(entry)) {
+                return false;
+            }
+            if ways.block(source) || messages >= max {
                 return false;
             }
             if let Some(Err(wait)) = limits.get(source).map(Limit::take) {
                 limited = limited.into_iter().chain([now.saturating_add(wait)]).min();
                 return false;
             }
+            messages += ways.size(source);
             true
         };
         let taken = self.parts.lanes.take(&self.parts.reader, turn, &mut allow);
@@ -327,7 +353,7 @@ impl<D: Disk> Relay<D> {
                 return loaded
                     .into_iter()
                     .map(|mut one| {
-                        one.taken.entry.attempted = true;
+                        self.ways.doubt(&mut one.taken.entry);
                         one
                     })
                     .collect();
@@ -341,7 +367,7 @@ impl<D: Disk> Relay<D> {
                 _ if one.event.envelope().redelivery || one.taken.entry.replay => mine.push(one),
                 Answer::Mine => mine.push(one),
                 Answer::TakenOver => {
-                    one.taken.entry.attempted = true;
+                    self.ways.doubt(&mut one.taken.entry);
                     mine.push(one);
                 }
                 Answer::Done => superseded.push(one.taken),
@@ -381,7 +407,7 @@ impl<D: Disk> Relay<D> {
         self.flight.push(Box::pin(async move {
             let confirmation = pending.await;
             metrics.published(step::published(&confirmation), clock.monotonic().saturating_sub(started));
-            (taken, id, confirmation)
+            Flown::Whole(taken, id, confirmation)
         }));
         Ok(())
     }

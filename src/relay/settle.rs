@@ -37,7 +37,21 @@ impl<D: Disk> Relay<D> {
         let alone = self.in_flight == 1;
         let now = self.parts.clock.monotonic();
         let (mut confirmed, mut poisoned, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for (mut taken, id, confirmation) in outcomes {
+        for outcome in outcomes {
+            let (mut taken, id, confirmation) = match outcome {
+                Flown::Whole(taken, id, confirmation) => (taken, id, confirmation),
+                Flown::Part(sequence, part, confirmation) => {
+                    match self.settle_part((sequence, part), &confirmation, alone) {
+                        Some((taken, id, Mark::Confirmed)) => {
+                            done.push(id);
+                            confirmed.push(taken);
+                        }
+                        Some((taken, ..)) => poisoned.push(taken),
+                        None => {}
+                    }
+                    continue;
+                }
+            };
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(taken.entry.bytes);
             self.suspects.remove(&taken.entry);
             match step::judge(&mut taken.entry, &confirmation, alone) {
@@ -63,7 +77,7 @@ impl<D: Disk> Relay<D> {
         self.mark(poisoned, Mark::Poisoned);
     }
 
-    fn observe_lag(&mut self, taken: &Taken) {
+    pub(super) fn observe_lag(&mut self, taken: &Taken) {
         let millis = self.parts.clock.now().millis_since(taken.entry.received_at).max(0);
         let metrics = &self.parts.metrics;
         let lag = self.lags.entry(taken.source.clone()).or_insert_with_key(|source| metrics.lag(source));

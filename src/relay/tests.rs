@@ -1,6 +1,8 @@
 //! The relay on a real journal and a sink that does what a test says.
 
-use std::collections::BTreeMap;
+mod split;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Seen {
     source: String,
     sequence: u64,
+    /// Which part of the event it is, 0 for all of it.
+    part: u32,
     marked: bool,
 }
 
@@ -47,7 +51,9 @@ impl Seen {
         };
         let Some(HeaderValue::Number(sequence)) = header("hookgate-sequence") else { panic!("no sequence") };
         let marked = header("hookgate-possible-duplicate").is_some();
-        Self { source: text("hookgate-source"), sequence: *sequence, marked }
+        let part = text("hookgate-part");
+        let part = part.split_once('/').map_or(0, |(part, _)| part.parse().unwrap());
+        Self { source: text("hookgate-source"), sequence: *sequence, part, marked }
     }
 }
 
@@ -77,6 +83,28 @@ impl Script {
     /// A sink that confirms everything.
     fn confirming() -> Arc<Self> {
         Self::new(|_, answer| answer.send(Confirmation::Confirmed).unwrap())
+    }
+
+    /// One that confirms the oldest once so many wait, and all where nothing new comes.
+    fn slow(depth: usize) -> Arc<Self> {
+        let waiting: Arc<Mutex<VecDeque<oneshot::Sender<Confirmation>>>> = Arc::default();
+        let held = Arc::clone(&waiting);
+        drop(tasks::task(async move {
+            loop {
+                sleep(Duration::from_millis(2)).await;
+                held.lock()
+                    .unwrap()
+                    .drain(..)
+                    .for_each(|answer| answer.send(Confirmation::Confirmed).unwrap());
+            }
+        }));
+        Self::new(move |_, answer| {
+            let mut waiting = waiting.lock().unwrap();
+            waiting.push_back(answer);
+            if waiting.len() >= depth {
+                waiting.pop_front().unwrap().send(Confirmation::Confirmed).unwrap();
+            }
+        })
     }
 
     fn seen(&self) -> Vec<Seen> {

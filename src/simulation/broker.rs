@@ -22,10 +22,14 @@ pub(super) struct Seen {
     pub source: String,
     pub event_id: String,
     pub sequence: Sequence,
+    /// Which part of the event it is and of how many; 1 of 1 where it is all of it.
+    pub part: (u32, u32),
     pub marked: bool,
     pub redelivery: bool,
     pub replay: bool,
     pub twin: bool,
+    /// Not a part of the event.
+    pub whole: bool,
 }
 
 impl Seen {
@@ -39,12 +43,16 @@ impl Seen {
             Some(HeaderValue::Number(number)) => Sequence(*number),
             _ => Sequence(0),
         };
+        let part = text("hookgate-part");
+        let part = part.split_once('/').and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
         Self {
             id: message.id(),
             body: message.body().clone(),
             source: text("hookgate-source"),
             event_id: text("hookgate-event-id"),
             sequence,
+            part: part.unwrap_or((1, 1)),
+            whole: part.is_none(),
             marked: header("hookgate-possible-duplicate").is_some(),
             redelivery: header("hookgate-redelivery").is_some(),
             replay: header("hookgate-replay").is_some(),
@@ -77,7 +85,7 @@ struct State {
     /// Kept since the last look.
     kept: Vec<Seen>,
     /// Confirmed since the last look.
-    confirmed: Vec<Sequence>,
+    confirmed: Vec<Seen>,
 }
 
 pub(super) struct Broker {
@@ -90,7 +98,7 @@ pub(super) struct Broker {
 pub(super) struct News {
     pub published: Vec<Seen>,
     pub kept: Vec<Seen>,
-    pub confirmed: Vec<Sequence>,
+    pub confirmed: Vec<Seen>,
 }
 
 impl Broker {
@@ -166,7 +174,7 @@ impl Broker {
             _ => "not sent",
         };
         if told == Confirmation::Confirmed {
-            state.confirmed.push(seen.sequence);
+            state.confirmed.push(seen.clone());
         }
         answer?.send(told).ok();
         Some(name)
@@ -206,8 +214,8 @@ impl Broker {
     }
 
     /// A worker says that the work is done.
-    pub(super) fn worked(&self, sequence: Sequence) {
-        self.state().confirmed.push(sequence);
+    pub(super) fn worked(&self, seen: Seen) {
+        self.state().confirmed.push(seen);
     }
 
     /// A worker was handed this message.

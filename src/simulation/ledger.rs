@@ -33,8 +33,9 @@ pub(super) struct Ledger {
     window: Duration,
     /// A record could not be read at some time: it was put aside, and newer ones passed it.
     pub unreadable: bool,
-    ids: BTreeMap<Digest, usize>,
-    id_of: BTreeMap<usize, Digest>,
+    /// By identity: the fact and its part, 0 for all of it.
+    ids: BTreeMap<Digest, (usize, u32)>,
+    id_of: BTreeMap<(usize, u32), Digest>,
     first_told: BTreeMap<usize, Moment>,
     /// Facts whose keys may be past the window.
     renewable: BTreeSet<usize>,
@@ -48,13 +49,19 @@ pub(super) struct Ledger {
     given_up: BTreeSet<Sequence>,
     /// Touched by an operator: their order is not the senders'.
     ordered: BTreeSet<Sequence>,
-    attempts: BTreeMap<Sequence, u32>,
+    /// By event and part.
+    attempts: BTreeMap<(Sequence, u32), u32>,
+    /// In which life anything of an event was first published, where that was without a mark.
+    first_life: BTreeMap<Sequence, u32>,
+    life: u32,
+    /// Parts that are confirmed.
+    parts: BTreeMap<Sequence, BTreeSet<u32>>,
     /// Events that may be on their way at once; of as many a watermark tells that a crash then kept from it.
     in_flight_max: u64,
     /// By source: marked in this life, and never attempted before.
     needless: BTreeMap<String, u64>,
     kept: BTreeMap<usize, Vec<Seen>>,
-    last: BTreeMap<String, Sequence>,
+    last: BTreeMap<String, (Sequence, u32)>,
 }
 
 fn name(fact: &Fact) -> String {
@@ -85,9 +92,9 @@ impl Ledger {
         }
     }
 
-    fn identify(&mut self, fact: usize, id: Digest) -> Result<(), Broken> {
-        let known = *self.ids.entry(id).or_insert(fact);
-        let own = *self.id_of.entry(fact).or_insert(id);
+    fn identify(&mut self, (fact, part): (usize, u32), id: Digest) -> Result<(), Broken> {
+        let (known, _) = *self.ids.entry(id).or_insert((fact, part));
+        let own = *self.id_of.entry((fact, part)).or_insert(id);
         if known != fact {
             let (one, other) = (name(&self.facts[known]), name(&self.facts[fact]));
             return Err(format!("two events share one message_id: {one} and {other}"));
@@ -111,7 +118,7 @@ impl Ledger {
             return Err(format!("{who} was answered without a receipt"));
         };
         let sequence = receipt.sequence();
-        self.identify(fact, id)?;
+        self.identify((fact, 0), id)?;
         self.facts[fact].answered = true;
         let before = self.promised.insert(sequence, fact);
         if before.is_some_and(|before| before != fact) {
@@ -145,21 +152,31 @@ impl Ledger {
 
     /// Whether the index may have let go of its key.
     fn may_be_new(&self, fact: usize) -> bool {
-        let forgotten = self.id_of.get(&fact).is_some_and(|id| self.forgotten.contains(id));
+        let forgotten = self.id_of.get(&(fact, 0)).is_some_and(|id| self.forgotten.contains(id));
         forgotten || self.renewable.contains(&fact)
     }
 
     /// A message leaves for the broker, or for a worker.
     pub(super) fn published(&mut self, seen: &Seen) -> Result<(), Broken> {
         let sequence = seen.sequence;
-        let attempts = self.attempts.entry(sequence).or_default();
+        let attempts = self.attempts.entry((sequence, seen.part.0)).or_default();
         *attempts += 1;
-        let first = *attempts == 1;
+        let first_of_part = *attempts == 1;
+        let first = !self.first_life.contains_key(&sequence);
+        let since =
+            *self.first_life.entry(sequence).or_insert(if seen.marked { u32::MAX } else { self.life });
         if self.held.contains(&sequence) && !self.ordered.contains(&sequence) {
             return Err(format!("event {sequence} is held, and was published"));
         }
         if first && seen.marked && !seen.replay && !self.ordered.contains(&sequence) {
             return self.needless(seen);
+        }
+        let touched = seen.replay || self.ordered.contains(&sequence);
+        if !first && first_of_part && since == self.life && seen.marked && !touched {
+            return Err(format!(
+                "a mark on part {} of event {sequence}, of which nothing says that it arrived",
+                seen.part.0
+            ));
         }
         Ok(())
     }
@@ -177,13 +194,20 @@ impl Ledger {
     /// The broker keeps a message, or a worker has done its work.
     pub(super) fn arrived(&mut self, seen: Seen) -> Result<(), Broken> {
         let told = |fact: &Fact| {
-            SOURCES[fact.source].0 == seen.source && fact.id == seen.event_id && fact.body == seen.body
+            let whole =
+                fact.id == seen.event_id && fact.body == seen.body && fact.items.is_empty() && seen.whole;
+            let item = fact.items.get(seen.part.0 as usize - 1).filter(|_| !seen.whole);
+            let part = item.is_some_and(|item| {
+                let of = seen.part.1 as usize == fact.items.len();
+                of && item.as_bytes() == seen.body && seen.event_id == format!("{}.{}", fact.id, seen.part.0)
+            });
+            SOURCES[fact.source].0 == seen.source && (whole || part)
         };
         let sequence = seen.sequence;
         let Some(fact) = self.facts.iter().position(told) else {
             return Err(format!("event {sequence} arrived with bytes that nobody signed: {}", seen.event_id));
         };
-        self.identify(fact, seen.id)?;
+        self.identify((fact, if seen.whole { 0 } else { seen.part.0 }), seen.id)?;
         if self.promised.get(&sequence).is_some_and(|promised| *promised != fact) {
             return Err(format!("event {sequence} arrived with another's bytes"));
         }
@@ -198,7 +222,7 @@ impl Ledger {
             return Ok(());
         }
         let (before, who) = (self.kept.get(&fact), name(&self.facts[fact]));
-        let before = || before.into_iter().flatten();
+        let before = || before.into_iter().flatten().filter(|kept| kept.part == seen.part);
         if before().any(|kept| kept.sequence == seen.sequence) {
             return Err(format!("an unmarked second message of {who}, event {}", seen.sequence));
         }
@@ -213,26 +237,34 @@ impl Ledger {
     }
 
     fn in_order(&mut self, seen: &Seen) -> Result<(), Broken> {
-        let again = self.attempts.get(&seen.sequence).is_none_or(|attempts| *attempts > 1);
+        let again = self.attempts.get(&(seen.sequence, seen.part.0)).is_none_or(|attempts| *attempts > 1);
         if seen.marked || seen.replay || again || self.unreadable || self.ordered.contains(&seen.sequence) {
             return Ok(());
         }
         let last = self.last.entry(seen.source.clone()).or_default();
-        if seen.sequence < *last {
-            return Err(format!("{}: event {} came after event {last}", seen.source, seen.sequence));
+        let place = (seen.sequence, seen.part.0);
+        if place < *last {
+            return Err(format!("{}: event and part {place:?} came after {last:?}", seen.source));
         }
-        *last = seen.sequence;
+        *last = place;
         Ok(())
     }
 
     /// The broker has confirmed it, or a worker has acknowledged it.
-    pub(super) fn confirmed(&mut self, sequence: Sequence) {
+    pub(super) fn confirmed(&mut self, seen: &Seen) {
+        let sequence = seen.sequence;
+        let parts = self.parts.entry(sequence).or_default();
+        parts.insert(seen.part.0);
+        if parts.len() < seen.part.1 as usize {
+            return;
+        }
         self.confirmed.insert(sequence);
         self.open.remove(&sequence);
     }
 
     /// A process has ended.
     pub(super) fn crashed(&mut self) {
+        self.life += 1;
         self.needless.clear();
     }
 
@@ -267,8 +299,9 @@ impl Ledger {
     /// At the end all that was promised has arrived, unless an operator gave it up.
     pub(super) fn check_arrived(&self) -> Result<(), Broken> {
         for (sequence, fact) in self.promised.iter().filter(|(s, _)| !self.given_up.contains(s)) {
-            let kept = self.kept.get(fact).into_iter().flatten();
-            if !kept.into_iter().any(|seen| seen.sequence == *sequence) {
+            let kept = || self.kept.get(fact).into_iter().flatten().filter(|seen| seen.sequence == *sequence);
+            let parts = 1..=self.facts[*fact].items.len().max(1) as u32;
+            if !parts.into_iter().all(|part| kept().any(|seen| seen.part.0 == part)) {
                 let who = name(&self.facts[*fact]);
                 return Err(format!("answered 2xx and never arrived: event {sequence}, {who}"));
             }

@@ -16,7 +16,7 @@ use super::broker::Broker;
 use super::clock::SimClock;
 use super::disk::SimDisk;
 use super::random::Random;
-use super::sender;
+use super::sender::{self, SOURCES};
 use crate::accept::{Acceptor, Core, Fault, Policy};
 use crate::clock::Clock;
 use crate::dedup::{self, Index};
@@ -45,7 +45,7 @@ pub(super) struct Terms {
     pub window: Duration,
     pub budget: usize,
     pub max_in_flight: usize,
-    pub policies: [Policy; 3],
+    pub policies: [Policy; SOURCES.len()],
     pub inbox: bool,
     pub large: bool,
 }
@@ -68,6 +68,7 @@ impl Terms {
                 policy(random.chance(10), false),
                 policy(random.chance(10), random.chance(20)),
                 policy(random.chance(40), random.chance(20)),
+                policy(random.chance(20), false),
             ],
             inbox: random.chance(20),
             large,
@@ -128,7 +129,8 @@ impl Life {
         acceptor.recovered(recovery.newest_received_at);
         recover_lanes(&lanes, &recovery);
         let reader = journal.reader();
-        let sources = (0..3).map(|at| Arc::new(sender::source(at, terms.policies[at], &metrics))).collect();
+        let sources =
+            (0..SOURCES.len()).map(|at| Arc::new(sender::source(at, terms.policies[at], &metrics))).collect();
         let time: Arc<dyn Clock> = Arc::clone(clock) as _;
         let pipeline = Pipeline::new(Keeper::Journal(acceptor.clone()), Arc::clone(&time));
         let (stop, stopping) = watch::channel(false);
@@ -281,7 +283,7 @@ fn stores(
 }
 
 fn recover_lanes(lanes: &Lanes, recovery: &Recovery) {
-    for (name, _) in sender::SOURCES {
+    for (name, _) in SOURCES {
         lanes.open(&Arc::from(name));
     }
     for (source, live) in &recovery.live {

@@ -103,12 +103,13 @@ fn deliver(world: &mut World<'_>) -> Result<(), Broken> {
             let lie = *world.random.pick(&[Lie::Secret, Lie::Body, Lie::Unsigned]);
             world.forge(old, lie)
         }
-        82..84 if !world.ledger.facts[old].is_unsigned() => world.forge(old, Lie::Stale),
+        82..84 if world.ledger.facts[old].source == 0 => world.forge(old, Lie::Stale),
         84..90 if world.ledger.facts[old].is_unsigned() => {
             world.tally.one("stolen ids");
             let other = Fact::fresh(number, false, &mut world.random);
             let stolen = &world.ledger.facts[old];
-            world.fact(Fact { id: stolen.id.clone(), source: stolen.source, ..other })
+            let items = Vec::new();
+            world.fact(Fact { id: stolen.id.clone(), source: stolen.source, items, ..other })
         }
         90..97 if world.ledger.facts[old].is_unsigned() => {
             let repeated = world.ledger.facts[old].clone();

@@ -12,19 +12,37 @@ use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::freshness::Tolerance;
 use crate::metrics::Metrics;
-use crate::provider::{Catalog, Scheme};
+use crate::provider::{Catalog, Definition, Scheme};
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier, sign};
 
 const SECRET: &[u8] = b"whsec_of_the_simulation";
 const WRONG: &[u8] = b"whsec_of_somebody_else";
-/// Sources: name and provider. The first signs an id, the others do not.
-pub(super) const SOURCES: [(&str, &str); 3] = [("shop", "stripe"), ("git", "github"), ("mirror", "github")];
+/// Sources: name and provider. The first signs an id, the next two do not; the last sends several events at once.
+pub(super) const SOURCES: [(&str, &str); 4] =
+    [("shop", "stripe"), ("git", "github"), ("mirror", "github"), ("bulk", "bulk")];
+/// The provider of the last one, which is in no file.
+const BULK: &str = r#"
+name = "bulk"
+title = "Bulk"
+event = { id = "json:/id", type = "json:/type" }
+batch = { each = "json:/items", id = "item:/id", type = "item:/type" }
+[[schemes]]
+name = "hmac"
+algorithm = "hmac-sha256"
+signed = ["{body}"]
+signature = { from = "header:X-Signature", encoding = "hex" }
+"#;
+
+/// The place of that source.
+pub(super) const BULKS: usize = 3;
 
 static SCHEMES: LazyLock<Vec<(Arc<Scheme>, Key)>> = LazyLock::new(|| {
     let catalog = Catalog::built_in().unwrap();
     let built = |(_, provider): (&str, &str)| {
-        let scheme = Scheme::build(catalog.get(provider).unwrap(), None, &BTreeMap::new()).unwrap();
+        let bulk: Definition = toml::from_str(BULK).unwrap();
+        let definition = catalog.get(provider).unwrap_or(&bulk);
+        let scheme = Scheme::build(definition, None, &BTreeMap::new()).unwrap();
         let key = Key::new(&scheme, "live", SECRET).unwrap();
         (Arc::new(scheme), key)
     };
@@ -38,6 +56,8 @@ pub(super) struct Fact {
     /// The provider's id; signed by the first provider alone.
     pub id: String,
     pub body: Bytes,
+    /// The elements that it is handed over in; none where it goes as a whole.
+    pub items: Vec<String>,
     /// Told again until somebody answers 2xx.
     pub retries: bool,
     pub answered: bool,
@@ -71,6 +91,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         tolerance: Tolerance { past, future: past },
         limit: None,
         events: Vec::new(),
+        split: scheme.batch.is_some(),
         schemas: None,
         on_invalid: OnInvalid::Route,
         policy,
@@ -87,11 +108,19 @@ impl Fact {
         let fill = if large { 4_000 + random.index(20_000) } else { random.index(60) };
         let mut body = format!("{{\"id\":\"{id}\",\"type\":\"order.paid\",\"n\":{number},\"fill\":\"");
         body.extend(std::iter::repeat_n('x', fill));
-        body.push_str("\"}");
+        body.push('"');
+        let count = if source == BULKS { random.index(8) } else { 0 };
+        let items: Vec<String> =
+            (1..=count).map(|n| format!("{{ \"id\":\"{id}.{n}\",\"type\":\"item.{}\" }}", n % 3)).collect();
+        if source == BULKS {
+            body.push_str(&format!(", \"items\" : [ {} ]", items.join(" ,\n")));
+        }
+        body.push('}');
         Self {
             source,
             id,
             body: body.into(),
+            items,
             retries: random.chance(70),
             answered: false,
             open: 0,
@@ -101,7 +130,7 @@ impl Fact {
 
     /// Whether identity is the body's digest with an id that nobody signed.
     pub(super) fn is_unsigned(&self) -> bool {
-        self.source > 0
+        (1..BULKS).contains(&self.source)
     }
 
     fn plain(&self, now: Timestamp) -> Delivery {

@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::life::Terms;
 use super::random::Random;
 use super::schedule::{self, Outcome};
-use super::sender::Fact;
+use super::sender::{Fact, SOURCES};
 use super::tally::Tally;
 use super::world::{Death, World};
 use crate::accept::Policy;
@@ -59,6 +59,7 @@ const EXPECTED: &[&str] = &[
     "disk: key files removed",
     "disk: power losses that tore",
     "arrived marked",
+    "arrived in parts",
     "arrived as twin",
     "arrived as redelivery",
     "arrived as replay",
@@ -163,7 +164,7 @@ fn scripted(runtime: &Runtime) -> World<'_> {
         window: Duration::from_secs(7200),
         budget: 8 << 20,
         max_in_flight: 4,
-        policies: [Policy::default(); 3],
+        policies: [Policy::default(); SOURCES.len()],
         inbox: false,
         large: false,
     };
@@ -178,7 +179,8 @@ fn what_a_failed_sync_left_in_the_cache_is_written_again_before_anybody_is_answe
     for source in 0..3 {
         let mut world = scripted(&runtime);
         world.start().unwrap();
-        let fact = Fact { source, retries: true, ..Fact::fresh(0, false, &mut Random::new(7)) };
+        let fact =
+            Fact { source, retries: true, items: Vec::new(), ..Fact::fresh(0, false, &mut Random::new(7)) };
         world.fact(fact).unwrap();
         // The write holds, its sync does not: the sender gets a 503, and the gateway ends.
         world.disk.fail_in(2);

@@ -343,10 +343,10 @@ impl<'r> World<'r> {
             return;
         }
         let (token, seen, work) = self.leased.swap_remove(self.random.index(self.leased.len()));
-        let source = seen.source;
+        let source = seen.source.clone();
         match work {
             Work::Done => {
-                self.broker.worked(seen.sequence);
+                self.broker.worked(seen.clone());
                 self.tally.one("inbox: acknowledged");
                 self.acks.push(async move { inbox.ack(&source, &[token]).await }.boxed());
             }
@@ -364,16 +364,21 @@ impl<'r> World<'r> {
         self.ledger.unreadable |= self.disk.told().failed_reads > 0;
         for seen in news.published {
             self.note(|| {
-                format!("published {} marked={} replay={}", seen.sequence, seen.marked, seen.replay)
+                let (sequence, (part, of)) = (seen.sequence, seen.part);
+                format!("published {sequence} {part}/{of} marked={} replay={}", seen.marked, seen.replay)
             });
             self.ledger.published(&seen)?;
             self.tally.one("published");
         }
         for seen in news.kept {
+            self.tally.add("arrived in parts", u64::from(!seen.whole));
             self.note(|| format!("arrived: {} ({})", seen.sequence, seen.event_id));
             self.ledger.arrived(seen)?;
         }
-        news.confirmed.into_iter().for_each(|sequence| self.ledger.confirmed(sequence));
+        for seen in news.confirmed {
+            self.note(|| format!("confirmed: {} {:?}", seen.sequence, seen.part));
+            self.ledger.confirmed(&seen);
+        }
         Ok(())
     }
 

@@ -18,30 +18,51 @@ use crate::event::Sequence;
 /// Longest delay that a worker can ask for before the next try.
 pub const DELAY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What one lease is for: an event, or a part of one that is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Item {
+    /// The event.
+    pub sequence: Sequence,
+    /// 0 for all of it, else which of its parts, from 1.
+    pub part: u32,
+}
+
+impl From<Sequence> for Item {
+    fn from(sequence: Sequence) -> Self {
+        Self { sequence, part: 0 }
+    }
+}
+
 /// Proof of one lease, handed to the worker as text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    sequence: Sequence,
+    item: Item,
     proof: u64,
 }
 
 impl Token {
-    /// The event that it was given for.
-    pub fn sequence(self) -> Sequence {
-        self.sequence
+    /// What it was given for.
+    pub fn item(self) -> Item {
+        self.item
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:016x}", self.sequence.0, self.proof)
+        match self.item {
+            Item { sequence, part: 0 } => write!(f, "{:x}-{:016x}", sequence.0, self.proof),
+            Item { sequence, part } => write!(f, "{:x}.{part:x}-{:016x}", sequence.0, self.proof),
+        }
     }
 }
 
 impl fmt::Debug for Token {
     /// A token is a right: logs get the event's number only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({})", self.sequence)
+        match self.item {
+            Item { sequence, part: 0 } => write!(f, "Token({sequence})"),
+            Item { sequence, part } => write!(f, "Token({sequence}.{part})"),
+        }
     }
 }
 
@@ -54,13 +75,23 @@ impl FromStr for Token {
     type Err = MalformedToken;
 
     fn from_str(text: &str) -> Result<Self, MalformedToken> {
-        let (sequence, proof) = text.split_once('-').ok_or(MalformedToken)?;
+        let (item, proof) = text.split_once('-').ok_or(MalformedToken)?;
         let hex = |digits: &str, most: usize| {
             let plain = (1..=most).contains(&digits.len())
                 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
             plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten().ok_or(MalformedToken)
         };
-        Ok(Self { sequence: Sequence(hex(sequence, 16)?), proof: hex(proof, 16)? })
+        let (sequence, part) = match item.split_once('.') {
+            None => (item, 0),
+            Some((sequence, part)) => (sequence, u32::try_from(hex(part, 8)?).map_err(|_| MalformedToken)?),
+        };
+        // Parts are numbered from 1: a token has one text.
+        let item = Item { sequence: Sequence(hex(sequence, 16)?), part };
+        if text.contains('.') == (part > 0) {
+            Ok(Self { item, proof: hex(proof, 16)? })
+        } else {
+            Err(MalformedToken)
+        }
     }
 }
 
@@ -96,8 +127,8 @@ pub struct Stale;
 pub enum Again {
     /// To be offered again, not before `not_before`, as this attempt.
     Offer {
-        /// The event.
-        sequence: Sequence,
+        /// What was leased.
+        item: Item,
         /// The number of the next attempt.
         attempt: u32,
         /// Monotonic time before which it is not to be offered.
@@ -105,8 +136,8 @@ pub enum Again {
     },
     /// Tried as often as allowed: poison, an operator has to look.
     Poison {
-        /// The event.
-        sequence: Sequence,
+        /// What was leased.
+        item: Item,
         /// How often it was tried.
         attempts: u32,
     },
@@ -120,8 +151,8 @@ struct Lease {
 
 /// The running leases, at most `most` of them.
 pub struct Leases {
-    running: BTreeMap<Sequence, Lease>,
-    ends: BTreeSet<(Duration, Sequence)>,
+    running: BTreeMap<Item, Lease>,
+    ends: BTreeSet<(Duration, Item)>,
     most: usize,
     max_attempts: u32,
     /// Keyed anew in each process: nobody can compute a token, and none outlives the process.
@@ -157,30 +188,30 @@ impl Leases {
         self.most - self.running.len()
     }
 
-    /// Gives `sequence` to a worker until `until` on the caller's monotonic clock, as try number `attempt`.
+    /// Gives `item` to a worker until `until` on the caller's monotonic clock, as try number `attempt`.
     ///
     /// # Errors
     /// [`NotGranted`] where it is out already, or too many are.
-    pub fn grant(&mut self, sequence: Sequence, until: Duration, attempt: u32) -> Result<Grant, NotGranted> {
-        if self.running.contains_key(&sequence) {
+    pub fn grant(&mut self, item: Item, until: Duration, attempt: u32) -> Result<Grant, NotGranted> {
+        if self.running.contains_key(&item) {
             return Err(NotGranted::Leased);
         }
         if self.room() == 0 {
             return Err(NotGranted::Full(self.most));
         }
         self.granted += 1;
-        let proof = self.seal.hash_one((sequence, attempt, self.granted));
-        self.running.insert(sequence, Lease { proof, attempt, until });
-        self.ends.insert((until, sequence));
-        Ok(Grant { token: Token { sequence, proof }, attempt, until })
+        let proof = self.seal.hash_one((item, attempt, self.granted));
+        self.running.insert(item, Lease { proof, attempt, until });
+        self.ends.insert((until, item));
+        Ok(Grant { token: Token { item, proof }, attempt, until })
     }
 
     /// The worker is done with the event.
     ///
     /// # Errors
     /// [`Stale`] where the token is not of a lease that runs at `now`; then nothing changes.
-    pub fn ack(&mut self, token: Token, now: Duration) -> Result<Sequence, Stale> {
-        self.take(token, now).map(|_| token.sequence)
+    pub fn ack(&mut self, token: Token, now: Duration) -> Result<Item, Stale> {
+        self.take(token, now).map(|_| token.item)
     }
 
     /// The worker could not do it; to be offered again after `delay` (at most [`DELAY_MAX`]), or poison.
@@ -189,15 +220,15 @@ impl Leases {
     /// [`Stale`], as for [`Leases::ack`].
     pub fn nack(&mut self, token: Token, delay: Duration, now: Duration) -> Result<Again, Stale> {
         let lease = self.take(token, now)?;
-        Ok(self.again(token.sequence, lease.attempt, now.saturating_add(delay.min(DELAY_MAX))))
+        Ok(self.again(token.item, lease.attempt, now.saturating_add(delay.min(DELAY_MAX))))
     }
 
     /// The lease never reached a worker: it is as if it had not been granted.
     ///
     /// # Errors
     /// [`Stale`], as for [`Leases::ack`].
-    pub fn undo(&mut self, token: Token, now: Duration) -> Result<Sequence, Stale> {
-        self.take(token, now).map(|_| token.sequence)
+    pub fn undo(&mut self, token: Token, now: Duration) -> Result<Item, Stale> {
+        self.take(token, now).map(|_| token.item)
     }
 
     /// The worker needs longer: the lease runs until `until` instead.
@@ -206,20 +237,20 @@ impl Leases {
     /// [`Stale`], as for [`Leases::ack`].
     pub fn extend(&mut self, token: Token, until: Duration, now: Duration) -> Result<(), Stale> {
         let lease = self.take(token, now)?;
-        self.running.insert(token.sequence, Lease { until, ..lease });
-        self.ends.insert((until, token.sequence));
+        self.running.insert(token.item, Lease { until, ..lease });
+        self.ends.insert((until, token.item));
         Ok(())
     }
 
     /// Ends every lease that has run out by `now`, earliest first, and tells what is to be done with each event.
     pub fn expire(&mut self, now: Duration) -> Vec<Again> {
         let mut over = Vec::new();
-        while let Some(&(until, sequence)) = self.ends.first()
+        while let Some(&(until, item)) = self.ends.first()
             && until <= now
         {
             self.ends.pop_first();
-            if let Some(lease) = self.running.remove(&sequence) {
-                over.push(self.again(sequence, lease.attempt, now));
+            if let Some(lease) = self.running.remove(&item) {
+                over.push(self.again(item, lease.attempt, now));
             }
         }
         over
@@ -230,27 +261,27 @@ impl Leases {
         self.ends.first().map(|(until, _)| *until)
     }
 
-    /// Ends the lease of `sequence`, if one runs: an operator took the event away. Its token is stale then.
-    pub fn revoke(&mut self, sequence: Sequence) -> bool {
-        let lease = self.running.remove(&sequence);
-        lease.is_some_and(|lease| self.ends.remove(&(lease.until, sequence)))
+    /// Ends the lease of `item`, if one runs: an operator took the event away. Its token is stale then.
+    pub fn revoke(&mut self, item: Item) -> bool {
+        let lease = self.running.remove(&item);
+        lease.is_some_and(|lease| self.ends.remove(&(lease.until, item)))
     }
 
     fn take(&mut self, token: Token, now: Duration) -> Result<Lease, Stale> {
         let counts = |lease: &Lease| lease.proof == token.proof && now < lease.until;
-        if !self.running.get(&token.sequence).is_some_and(counts) {
+        if !self.running.get(&token.item).is_some_and(counts) {
             return Err(Stale);
         }
-        let lease = self.running.remove(&token.sequence).ok_or(Stale)?;
-        self.ends.remove(&(lease.until, token.sequence));
+        let lease = self.running.remove(&token.item).ok_or(Stale)?;
+        self.ends.remove(&(lease.until, token.item));
         Ok(lease)
     }
 
-    fn again(&self, sequence: Sequence, attempt: u32, not_before: Duration) -> Again {
+    fn again(&self, item: Item, attempt: u32, not_before: Duration) -> Again {
         if attempt >= self.max_attempts {
-            Again::Poison { sequence, attempts: attempt }
+            Again::Poison { item, attempts: attempt }
         } else {
-            Again::Offer { sequence, attempt: attempt + 1, not_before }
+            Again::Offer { item, attempt: attempt + 1, not_before }
         }
     }
 }
@@ -261,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    const ONE: Sequence = Sequence(1);
+    const ONE: Item = Item { sequence: Sequence(1), part: 0 };
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -285,7 +316,7 @@ mod tests {
         let mut leases = Leases::new(10, 3);
         let late = leases.grant(ONE, at(30), 1).unwrap().token;
         assert_eq!(leases.ack(late, at(30)), Err(Stale), "run out, though nobody has noticed yet");
-        assert_eq!(leases.expire(at(30)), [Again::Offer { sequence: ONE, attempt: 2, not_before: at(30) }]);
+        assert_eq!(leases.expire(at(30)), [Again::Offer { item: ONE, attempt: 2, not_before: at(30) }]);
         let next = leases.grant(ONE, at(60), 2).unwrap().token;
         assert_eq!(leases.ack(late, at(31)), Err(Stale));
         assert_eq!(leases.nack(late, at(0), at(31)), Err(Stale));
@@ -302,7 +333,7 @@ mod tests {
         assert_ne!(old, running);
         assert_eq!(leases.ack(old, at(1)), Err(Stale));
         for proof in 0..1000 {
-            assert_eq!(leases.ack(Token { sequence: ONE, proof }, at(1)), Err(Stale));
+            assert_eq!(leases.ack(Token { item: ONE, proof }, at(1)), Err(Stale));
         }
         assert_eq!(leases.ack(running, at(1)), Ok(ONE));
     }
@@ -313,12 +344,12 @@ mod tests {
         let first = leases.grant(ONE, at(30), 1).unwrap().token;
         assert_eq!(
             leases.nack(first, at(5), at(10)),
-            Ok(Again::Offer { sequence: ONE, attempt: 2, not_before: at(15) })
+            Ok(Again::Offer { item: ONE, attempt: 2, not_before: at(15) })
         );
         let second = leases.grant(ONE, at(45), 2).unwrap().token;
-        assert_eq!(leases.nack(second, at(5), at(20)), Ok(Again::Poison { sequence: ONE, attempts: 2 }));
+        assert_eq!(leases.nack(second, at(5), at(20)), Ok(Again::Poison { item: ONE, attempts: 2 }));
         leases.grant(ONE, at(50), 2).unwrap();
-        assert_eq!(leases.expire(at(50)), [Again::Poison { sequence: ONE, attempts: 2 }]);
+        assert_eq!(leases.expire(at(50)), [Again::Poison { item: ONE, attempts: 2 }]);
     }
 
     #[test]
@@ -326,20 +357,21 @@ mod tests {
         let mut leases = Leases::new(1, 9);
         let token = leases.grant(ONE, at(30), 1).unwrap().token;
         let again = leases.nack(token, Duration::MAX, at(1)).unwrap();
-        assert_eq!(again, Again::Offer { sequence: ONE, attempt: 2, not_before: at(1) + DELAY_MAX });
+        assert_eq!(again, Again::Offer { item: ONE, attempt: 2, not_before: at(1) + DELAY_MAX });
     }
 
     #[test]
     fn leases_are_bounded_and_end_in_order() {
         let mut leases = Leases::new(3, 9);
         for (sequence, until) in [(1, 30), (2, 10), (3, 20)] {
-            leases.grant(Sequence(sequence), at(until), 1).unwrap();
+            leases.grant(Sequence(sequence).into(), at(until), 1).unwrap();
         }
-        assert_eq!(leases.grant(Sequence(4), at(30), 1), Err(NotGranted::Full(3)));
+        assert_eq!(leases.grant(Sequence(4).into(), at(30), 1), Err(NotGranted::Full(3)));
         assert_eq!((leases.room(), leases.next_end()), (0, Some(at(10))));
         assert!(leases.expire(at(9)).is_empty());
         let ended: Vec<_> = leases.expire(at(20)).into_iter().collect();
-        let offer = |sequence| Again::Offer { sequence: Sequence(sequence), attempt: 2, not_before: at(20) };
+        let offer =
+            |sequence| Again::Offer { item: Sequence(sequence).into(), attempt: 2, not_before: at(20) };
         assert_eq!(ended, [offer(2), offer(3)]);
         assert_eq!(leases.room(), 2);
     }
@@ -359,7 +391,7 @@ mod tests {
     #[test]
     fn a_token_survives_its_text_and_nothing_else_does() {
         let mut leases = Leases::new(3, 9);
-        let token = leases.grant(Sequence(u64::MAX), at(10), 1).unwrap().token;
+        let token = leases.grant(Sequence(u64::MAX).into(), at(10), 1).unwrap().token;
         assert_eq!(token.to_string().parse(), Ok(token));
         assert!(!format!("{token:?}").contains(&format!("{:x}", token.proof)));
         for text in
@@ -378,7 +410,7 @@ mod tests {
             let mut done: Vec<Token> = Vec::new();
             for (step, sequence, by) in steps {
                 match step {
-                    0 => if let Ok(grant) = leases.grant(Sequence(sequence), at(now + by), 1) {
+                    0 => if let Ok(grant) = leases.grant(Sequence(sequence).into(), at(now + by), 1) {
                         tokens.push(grant.token);
                     },
                     1 => if let Some(token) = tokens.pop()
@@ -386,7 +418,7 @@ mod tests {
                     2 => if let Some(token) = tokens.first()
                         && leases.nack(*token, at(by), at(now)).is_ok() { done.push(*token) },
                     3 => { now += by; leases.expire(at(now)); }
-                    _ => { leases.revoke(Sequence(sequence)); }
+                    _ => { leases.revoke(Sequence(sequence).into()); }
                 }
                 prop_assert!(leases.len() <= 4);
                 prop_assert_eq!(leases.running.len(), leases.ends.len());

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
-use crate::event::{Digest, Envelope, Event, Sequence};
+use crate::event::{Digest, Envelope, Event, Keys, Part, Sequence};
 
 /// Longest AMQP short string in bytes: message properties and routing keys are cut to it.
 const SHORT_BYTES_MAX: usize = 255;
@@ -75,6 +75,25 @@ impl Message {
             timestamp: envelope.received_at,
             headers: headers(envelope, body, sequence, attempt),
         }
+    }
+
+    /// The message for one part of a split event, whose exact bytes are `body`: as for the event, with the part's own
+    /// id, type and routing key, and a header that says which part it is, from 1, and of how many elements.
+    pub fn part(event: &Event, part: &Part, body: &Bytes, sequence: Sequence, attempt: Attempt) -> Self {
+        let mut envelope = event.envelope().clone();
+        envelope.keys = Keys { message_id: part.message_id, content: None };
+        envelope.event_id.clone_from(&part.event_id);
+        envelope.event_type.clone_from(&part.event_type);
+        let split = event.split();
+        if split.is_some_and(|split| split.encoded) {
+            // The form's media type is not the element's.
+            "application/json".clone_into(&mut envelope.content_type);
+        }
+        let mut message = Self::of(&envelope, body, sequence, attempt);
+        let elements = split.map_or(1, |split| split.elements);
+        let place = HeaderValue::Text(format!("{}/{elements}", part.index + 1));
+        message.headers.entries.insert(0, ("hookgate-part".into(), place));
+        message
     }
 
     /// The bytes as received.

@@ -263,10 +263,10 @@ impl Verifier {
         let none =
             || Reject::CompanionMissing.because(format!("{place} is no array of 1 to {ITEMS_MAX} elements"));
         let text = place.json(&scene).ok_or_else(none)?;
-        let elements = extract::elements(&text, ITEMS_MAX).ok_or_else(none)?;
+        let elements = extract::elements(text.as_bytes(), None, ITEMS_MAX).map_err(|_| none())?;
         let mut judged: Option<Judged> = None;
-        for element in &elements {
-            let next = self.judge_one(&Scene { item: Some(element.raw()), ..scene }, by)?;
+        for element in elements {
+            let next = self.judge_one(&Scene { item: text.get(element), ..scene }, by)?;
             // The oldest element decides how old the delivery is.
             judged = Some(match judged {
                 Some(first) => Judged { signed_at: first.signed_at.min(next.signed_at), ..first },

@@ -99,3 +99,34 @@ fn what_a_vector_says_of_its_source_must_fit_the_provider() {
         assert!(told.starts_with("FAILED") && told.contains(part), "{told}");
     }
 }
+
+#[test]
+fn vectors_are_made_for_every_provider_that_can_be_signed_and_for_a_file_of_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = String::from_utf8(hookgate(&["providers", "list", "--output", "json"]).stdout).unwrap();
+    let names = list
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].as_str().unwrap().to_owned());
+    let path = dir.path().join("made.json");
+    let run = |words: &[&str]| {
+        let output = hookgate(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for name in names {
+        let made = run(&["vectors", "--make", &name]);
+        assert!(made.matches("\"expect\":\"reject\"").count() >= 6, "{name}: {made}");
+        assert!(made.contains("\"expect\":\"accept\""), "{name}: {made}");
+        fs::write(&path, made).unwrap();
+        assert!(run(&["vectors", path.to_str().unwrap()]).contains(" passed, 0 failed"), "{name}");
+    }
+    let own = dir.path().join("own");
+    let own = own.to_str().unwrap();
+    run(&["providers", "new", "acme", "--dir", own]);
+    assert!(
+        run(&["vectors", "--providers", own, &format!("{own}/acme.vectors.json")])
+            .ends_with(" passed, 0 failed\n")
+    );
+    assert_eq!(hookgate(&["providers", "new", "acme", "--dir", own]).status.code(), Some(2));
+    assert_eq!(hookgate(&["vectors", "--make", "stripe/nothing"]).status.code(), Some(2));
+}

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::cli::output::{self, Output};
 
 /// Variables of a command, and where their values stand in the event.
-pub(super) const VARIABLES: [(&str, Place); 15] = [
+pub(super) const VARIABLES: [(&str, Place); 16] = [
     ("HOOKGATE_MESSAGE_ID", Place::Field("message_id")),
     ("HOOKGATE_SOURCE", Place::Header("hookgate-source")),
     ("HOOKGATE_PROVIDER", Place::Header("hookgate-provider")),
@@ -21,6 +21,7 @@ pub(super) const VARIABLES: [(&str, Place); 15] = [
     ("HOOKGATE_EVENT_TYPE", Place::Header("hookgate-event-type")),
     ("HOOKGATE_RECEIVED_AT", Place::Header("hookgate-received-at")),
     ("HOOKGATE_SEQUENCE", Place::Header("hookgate-sequence")),
+    ("HOOKGATE_PART", Place::Header("hookgate-part")),
     ("HOOKGATE_SECRET_LABEL", Place::Header("hookgate-secret")),
     ("HOOKGATE_DIGEST", Place::Header("hookgate-digest")),
     ("HOOKGATE_TWIN_OF", Place::Header("hookgate-twin-of")),

@@ -42,12 +42,28 @@ prop_compose! {
     }
 }
 
+fn split() -> impl Strategy<Value = Option<Split>> {
+    let span = || (any::<u32>(), any::<u32>()).prop_map(|(a, b)| a.min(b)..a.max(b));
+    let part = (any::<u32>(), span(), any::<[u8; 32]>(), ".{0,20}", ".{0,20}");
+    let part = part.prop_map(|(index, span, id, event_id, event_type)| Part {
+        index,
+        span,
+        message_id: Digest(id),
+        event_id,
+        event_type,
+    });
+    let split = (any::<u32>(), span(), any::<bool>(), prop::collection::vec(part, 1..5));
+    let split = split.prop_map(|(elements, text, encoded, parts)| Split { elements, text, encoded, parts });
+    prop::option::of(split)
+}
+
 /// Bytes of an envelope with some changed, or any bytes.
 fn heads() -> impl Strategy<Value = Vec<u8>> {
-    let damaged = (facts(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), any::<usize>());
-    let damaged = damaged.prop_map(|(facts, changes, cut)| {
+    let damaged =
+        (facts(), split(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), any::<usize>());
+    let damaged = damaged.prop_map(|(facts, split, changes, cut)| {
         let mut head = Vec::new();
-        envelope::put(&mut head, &facts);
+        envelope::put(&mut head, &Event::restore(facts, Bytes::new()).in_parts(split));
         for (at, byte) in changes {
             let at = at % head.len();
             head[at] = byte;
@@ -97,14 +113,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     #[test]
-    fn any_envelope_reads_back_equal(facts in facts(), body in prop::collection::vec(any::<u8>(), 0..99)) {
+    fn any_envelope_reads_back_equal(facts in facts(), split in split(), body in prop::collection::vec(any::<u8>(), 0..99)) {
         let mut head = Vec::new();
-        envelope::put(&mut head, &facts);
-        prop_assert_eq!(head.len(), envelope::size(&facts));
+        let event = Event::restore(facts.clone(), body.into()).in_parts(split);
+        envelope::put(&mut head, &event);
+        prop_assert_eq!(head.len(), envelope::size(&event));
         let outline = envelope::outline(&head).unwrap();
         prop_assert_eq!((outline.keys, outline.received_at), (facts.keys, facts.received_at));
         prop_assert_eq!(outline.source, &*facts.source);
-        let event = Event::restore(facts, body.into());
         prop_assert_eq!(envelope::event(&head, event.body().clone()), Some(event));
     }
 
@@ -113,7 +129,7 @@ proptest! {
         if let Some(event) = envelope::event(&head, Bytes::new()) {
             let facts = event.envelope();
             prop_assert!(facts.headers.capacity() <= head.len() / 8);
-            prop_assert_eq!(envelope::size(facts) , head.len());
+            prop_assert_eq!(envelope::size(&event), head.len());
         }
         envelope::outline(&head);
         prop_assert!(record::marks(&head).is_none_or(|marks| marks.len() * 8 == head.len()));

@@ -21,7 +21,7 @@ use self::disk::MemDisk;
 use super::{Journal, LiveRecord, Position, Reader, Recovery, Room, ScanBudget, Settings, Upkeep};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
-use crate::event::{Digest, Envelope, Event, Keys, Sequence};
+use crate::event::{Digest, Envelope, Event, Keys, Part, Sequence, Split};
 
 const SEGMENT: u64 = 64 << 10;
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);

@@ -1,77 +1,5 @@
-//! A body as it may have been before something on the way changed it: white space, line ends, JSON printed again,
-//! another charset, base64 around it. Nothing is parsed and printed: JSON is restyled token by token.
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-
-/// Longest body that is restyled.
-const RESTYLED_BYTES_MAX: usize = 1 << 20;
-
-/// A body, and what must have happened to it.
-pub(super) struct Before {
-    /// As a phrase after «it verifies».
-    pub what: String,
-    /// The bytes.
-    pub body: Bytes,
-}
-
-/// Every body that `body` may have been, none twice, itself left out.
-pub(super) fn before(body: &Bytes) -> Vec<Before> {
-    let mut known: Vec<Before> = Vec::new();
-    let mut add = |what: &str, candidate: Option<Vec<u8>>| {
-        if let Some(candidate) = candidate
-            && candidate != **body
-            && known.iter().all(|one| *one.body != candidate[..])
-        {
-            known.push(Before { what: what.to_owned(), body: candidate.into() });
-        }
-    };
-    ends(body, &mut add);
-    texts(body, &mut add);
-    if body.len() <= RESTYLED_BYTES_MAX && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
-        json(body, &mut add);
-    }
-    known
-}
-
-type Add<'a> = &'a mut dyn FnMut(&str, Option<Vec<u8>>);
-
-fn ends(body: &[u8], add: Add<'_>) {
-    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-    add(
-        "without the newline at its end: an editor, `echo` or `curl -d @file` added one",
-        owned(body.strip_suffix(b"\n")),
-    );
-    add("without the CR LF at its end: something added one", owned(body.strip_suffix(b"\r\n")));
-    add("without the white space around it", Some(body.trim_ascii().to_vec()));
-    add("with a newline at its end: something cut it off", Some([body, b"\n"].concat()));
-    add("with CR LF at its end: something cut it off", Some([body, b"\r\n"].concat()));
-    add("without its byte order mark", owned(body.strip_prefix(b"\xef\xbb\xbf")));
-}
-
-fn texts(body: &[u8], add: Add<'_>) {
-    let lines =
-        |from: &str, to: &str| std::str::from_utf8(body).ok().map(|text| text.replace(from, to).into_bytes());
-    add("with LF line ends: something made them CR LF", lines("\r\n", "\n"));
-    let unified = lines("\r\n", "\n").and_then(|text| String::from_utf8(text).ok());
-    add(
-        "with CR LF line ends: something made them LF",
-        unified.map(|text| text.replace('\n', "\r\n").into_bytes()),
-    );
-    let text = std::str::from_utf8(body).ok();
-    let narrow = text.and_then(|text| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect());
-    add("as the bytes that were read as Latin-1 and written as UTF-8: keep the raw bytes", narrow);
-    let wide: String = body.iter().map(|byte| char::from(*byte)).collect();
-    add("as UTF-8: something wrote it as Latin-1", Some(wide.into_bytes()));
-    let decoded = STANDARD.decode(body.trim_ascii()).ok().filter(|decoded| !decoded.is_empty());
-    add("once it is decoded from base64: some gateways hand bodies over like that", decoded);
-    let inner: Option<String> = serde_json::from_slice(body).ok();
-    add(
-        "as the text inside the JSON string that it is: something encoded it once more",
-        inner.map(String::into_bytes),
-    );
-}
+//! JSON in other layouts and escapings. Nothing is parsed and printed but where its keys are put in order: text is
+//! restyled token by token.
 
 /// How JSON is laid out.
 #[derive(Clone, Copy)]
@@ -107,21 +35,39 @@ const ESCAPES: [Escape; 7] = [
     }),
 ];
 
-fn json(body: &[u8], add: Add<'_>) {
-    let Ok(text) = std::str::from_utf8(body) else { return };
-    for (escape, apply) in ESCAPES {
+/// Every layout and escaping of `text`, which is JSON, with what must have happened to it and whether only escapes differ.
+pub(super) fn styles(text: &str) -> impl Iterator<Item = (String, String)> {
+    ESCAPES.into_iter().flat_map(move |(escape, apply)| {
         let kept = map_strings(text, apply);
-        add(
-            &format!("as JSON in its own layout{escape}: something printed it again"),
-            Some(kept.clone().into_bytes()),
-        );
-        for (layout, style) in LAYOUTS {
-            let styled = restyled(&kept, style);
+        let own = (format!("as JSON in its own layout{escape}: something printed it again"), kept.clone());
+        let styled = LAYOUTS.into_iter().map(move |(layout, style)| {
             let what = format!("as JSON, {layout}{escape}: something parsed it and printed it again");
-            let ended = format!("{styled}\n").into_bytes();
-            add(&what, Some(styled.into_bytes()));
-            add(&format!("with a newline at its end, {what}"), Some(ended));
+            (what, restyled(&kept, style))
+        });
+        std::iter::once(own).chain(styled)
+    })
+}
+
+/// The same JSON with the keys of every object in alphabetical order, in each layout.
+pub(super) fn sorted(value: &serde_json::Value) -> impl Iterator<Item = (String, String)> {
+    let text = in_order(value).to_string();
+    LAYOUTS.into_iter().map(move |(layout, style)| {
+        let what = format!(
+            "as JSON, {layout}, its keys in alphabetical order: something parsed it and printed it again"
+        );
+        (what, restyled(&text, style))
+    })
+}
+
+fn in_order(value: &serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            keys.into_iter().filter_map(|key| Some((key.clone(), in_order(map.get(key)?)))).collect()
         }
+        serde_json::Value::Array(items) => items.iter().map(in_order).collect(),
+        _ => value.clone(),
     }
 }
 
@@ -230,6 +176,33 @@ fn written_out(raw: &str) -> String {
     out
 }
 
+/// How many keys the JSON object that `body` is has, where they are all in alphabetical order.
+pub(super) fn sorted_keys(body: &[u8]) -> Option<usize> {
+    #[derive(Default)]
+    struct Keys(Vec<String>);
+    impl<'de> serde::Deserialize<'de> for Keys {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_map(Visitor)
+        }
+    }
+    struct Visitor;
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = Keys;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+            let mut keys = Keys::default();
+            while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                keys.0.push(key);
+            }
+            Ok(keys)
+        }
+    }
+    let Keys(keys) = serde_json::from_slice(body).ok()?;
+    keys.is_sorted().then_some(keys.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,22 +230,5 @@ mod tests {
             "\"aé😀b\\\\u00e9\\n\\u0041\""
         );
         assert_eq!(written_out("\\u00e"), "\\u00e");
-    }
-
-    #[test]
-    fn what_was_changed_on_the_way_is_among_the_candidates() {
-        let has = |changed: &str, original: &str| {
-            before(&Bytes::copy_from_slice(changed.as_bytes()))
-                .iter()
-                .any(|one| *one.body == *original.as_bytes())
-        };
-        assert!(has("a=1\n", "a=1") && has("a=1", "a=1\n") && has("a\r\nb", "a\nb") && has("a\nb", "a\r\nb"));
-        assert!(has("Ã©", "é") && has("eyJhIjoxfQ==", "{\"a\":1}") && has("\"{\\\"a\\\":1}\"", "{\"a\":1}"));
-        assert!(has(COMPACT, PRETTY) && has(PRETTY, COMPACT) && has(COMPACT, SPACED));
-        assert!(has("{\"u\": \"http://é\"}", "{\"u\":\"http:\\/\\/\\u00e9\"}"));
-        assert!(has("{\"a\":\"\\u003cb\\u003e é\"}", "{\"a\":\"\\u003cb\\u003e \\u00e9\"}"));
-        let all = before(&Bytes::from_static(b"{\"a\": \"<\"}\n"));
-        let distinct: std::collections::BTreeSet<&[u8]> = all.iter().map(|one| &*one.body).collect();
-        assert_eq!(distinct.len(), all.len());
     }
 }

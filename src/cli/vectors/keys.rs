@@ -1,0 +1,124 @@
+//! Secrets of made vectors: one for each scheme and use, in the form that the provider file wants. They open nothing.
+//!
+//! Shared keys and Ed25519 keys follow from the scheme's name, so that the same file brings the same vectors; keys of
+//! other kinds, whose signatures are random anyway, are drawn.
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    Ed25519KeyPair, KeyPair as _,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use crate::cli::stop::Stop;
+use crate::provider::Scheme;
+
+/// What stands before an Ed25519 seed in PKCS #8.
+const ED25519_PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/// What stands before an Ed25519 public key in a SubjectPublicKeyInfo.
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// Characters on a line of PEM.
+const PEM_LINE: usize = 64;
+
+/// A secret as both sides have it.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    /// What a source has, as its vector says it.
+    pub held: String,
+    /// What the sender signs with.
+    pub signs: String,
+    /// What a vector calls it.
+    pub kind: &'static str,
+    /// How a vector says that it is written.
+    pub encoding: &'static str,
+}
+
+impl Pair {
+    /// The secret of a scheme for one `purpose`: another purpose has another. `algorithm` and `form` are the file's words.
+    ///
+    /// # Errors
+    /// Where keys of that algorithm cannot be made here.
+    pub(super) fn of(scheme: &Scheme, algorithm: &str, form: &str, purpose: &str) -> Result<Self, Stop> {
+        let seed = Sha256::digest(format!("{}/{}/{purpose}", scheme.provider, scheme.name));
+        if scheme.has_public_keys() {
+            return public(algorithm, form, &seed);
+        }
+        let plain = format!("made-{}", hex::encode(seed.get(..16).unwrap_or_default()));
+        let (text, encoding) = match form {
+            "hex" => (hex::encode(seed), "hex"),
+            "base64" => (STANDARD.encode(seed), "base64"),
+            "whsec" => (format!("whsec_{}", STANDARD.encode(seed)), "whsec_ + base64"),
+            _ if algorithm == "basic" => (format!("made:{plain}"), "utf8"),
+            _ => (plain, "utf8"),
+        };
+        let kind = match algorithm {
+            "basic" => "basic",
+            "token" => "token",
+            _ => "shared",
+        };
+        Ok(Self { held: text.clone(), signs: text, kind, encoding })
+    }
+}
+
+fn public(algorithm: &str, form: &str, seed: &[u8]) -> Result<Pair, Stop> {
+    let failed = |_| Stop::failure("a key pair cannot be made");
+    let pem = |private: &[u8], public: &[u8]| Pair {
+        held: pem("PUBLIC KEY", public),
+        signs: pem("PRIVATE KEY", private),
+        kind: "public_key",
+        encoding: "pem",
+    };
+    if algorithm == "ed25519" || algorithm == "jwt-eddsa" {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| Stop::failure("no Ed25519 key"))?;
+        let public = pair.public_key().as_ref();
+        let written =
+            |held: String, signs: String, encoding| Pair { held, signs, kind: "public_key", encoding };
+        return Ok(match form {
+            "hex" => written(hex::encode(public), hex::encode(seed), "hex"),
+            "base64" => written(STANDARD.encode(public), STANDARD.encode(seed), "base64"),
+            "whpk" => {
+                let [public, seed] = [public, seed].map(|bytes| STANDARD.encode(bytes));
+                written(format!("whpk_{public}"), format!("whsk_{seed}"), "whpk")
+            }
+            _ => pem(&[&ED25519_PKCS8, seed].concat(), &[&ED25519_SPKI, public].concat()),
+        });
+    }
+    let curve: Option<&EcdsaSigningAlgorithm> = match algorithm {
+        "jwt-es256" => Some(&ECDSA_P256_SHA256_ASN1_SIGNING),
+        "jwt-es384" => Some(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        _ if algorithm.starts_with("ecdsa-p256-") => Some(&ECDSA_P256_SHA256_ASN1_SIGNING),
+        _ if algorithm.starts_with("ecdsa-p384-") => Some(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        _ => None,
+    };
+    if let Some(curve) = curve {
+        let pair = EcdsaKeyPair::generate(curve).map_err(failed)?;
+        let private = pair.to_pkcs8v1().map_err(failed)?;
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
+        return Ok(pem(private.as_ref(), public.as_ref()));
+    }
+    if ["rsa-", "jwt-rs", "jwt-ps"].iter().any(|kind| algorithm.starts_with(kind)) {
+        let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
+        return Ok(pem(private.as_ref(), public.as_ref()));
+    }
+    Err(Stop::usage(format!("no key pair can be made for the algorithm {algorithm:?}")))
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {kind}-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(PEM_LINE));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str(&format!("-----END {kind}-----\n"));
+    pem
+}

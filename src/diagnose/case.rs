@@ -1,0 +1,322 @@
+//! One refusal, and the order in which its causes are looked for: what is cheap and frequent first.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bodies;
+use super::cause::{Cause, Finding};
+use super::endpoint::Endpoint;
+use super::layout;
+use crate::clock::Timestamp;
+use crate::delivery::{Delivery, Headers};
+use crate::provider::{Catalog, Definition, Scheme};
+use crate::reject::{Refused, Reject};
+use crate::verify::{Key, Verifier};
+
+/// Longest body with which two causes at once are tried.
+const BOTH_BYTES_MAX: usize = 64 << 10;
+/// What a trial costs beside its body, in bytes.
+const TRIAL_BYTES: u64 = 1024;
+/// Keys in alphabetical order that are hardly there by chance.
+const SORTED_KEYS_MIN: usize = 6;
+/// What a body of bytes that nobody could read as text holds.
+const REPLACEMENT: &str = "\u{fffd}";
+/// How gzip begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// A refused delivery, and everything that is known around it.
+#[derive(Debug)]
+pub struct Case<'c> {
+    /// The delivery.
+    pub delivery: &'c Delivery,
+    /// The source that refused it.
+    pub endpoint: &'c Endpoint,
+    /// All sources; this one may be among them.
+    pub others: &'c [Endpoint],
+    /// All providers.
+    pub catalog: &'c Catalog,
+    /// The time that it was judged at.
+    pub now: Timestamp,
+    /// Bytes that trials may still read; what is beyond is not tried.
+    pub effort: Cell<u64>,
+}
+
+impl Case<'_> {
+    /// Why it was refused, the likeliest first; never empty.
+    pub fn explain(&self, refused: &Refused) -> Vec<Finding> {
+        let mut found = match refused.reject {
+            Reject::SignatureMismatch
+            | Reject::BodyDigestMismatch
+            | Reject::FormMalformed
+            | Reject::NoActiveSecret => self.mismatch(),
+            Reject::SignatureMissing => self.missing(),
+            Reject::SignatureMalformed => self.malformed(),
+            Reject::SignatureRepeated => vec![Cause::SignatureRepeated.found(
+                "the header of the signature stands there twice",
+                "a proxy added its own, or the capture holds two requests: pass on one",
+            )],
+            Reject::Stale | Reject::Premature => self.untimely(),
+            Reject::TimestampMalformed => self.unreadable_time(),
+            Reject::BodyEmpty => vec![self.empty()],
+            Reject::TimestampMissing | Reject::CompanionMissing => self.companion(refused),
+            Reject::MethodNotAllowed => vec![Cause::Method.found(
+                format!("the method is {}", self.delivery.method),
+                format!("allowed: {}", self.endpoint.scheme.allowed_methods().join(", ")),
+            )],
+            _ => Vec::new(),
+        };
+        found.extend(self.length());
+        if found.is_empty() {
+            found.push(Cause::Plain.found(
+                format!("the reason says it all: {}", refused.reject.row().reason),
+                format!(
+                    "`hookgate providers show {}` tells what its scheme demands",
+                    self.endpoint.scheme.provider
+                ),
+            ));
+        }
+        found
+    }
+
+    /// A secret that the scheme cannot read at all: no source with it would start.
+    pub fn unreadable_secret(&self) -> Option<Finding> {
+        self.wrong_kind().filter(|_| self.keys().len() < self.endpoint.secrets.len())
+    }
+
+    /// Whether the delivery verifies like this, whatever its age.
+    pub(super) fn holds(&self, scheme: &Arc<Scheme>, secret: &[u8], delivery: &Delivery) -> bool {
+        self.affords(delivery)
+            && Key::new(scheme, "", secret).is_ok_and(|key| {
+                Verifier::new(Arc::clone(scheme), vec![key]).verify(delivery.clone(), self.now).is_ok()
+            })
+    }
+
+    /// [`Self::holds`] with any of the source's own secrets.
+    pub(super) fn any_holds(&self, scheme: &Arc<Scheme>, delivery: &Delivery) -> bool {
+        self.endpoint.secrets.iter().any(|secret| self.holds(scheme, secret.text(), delivery))
+    }
+
+    /// The source's keys, each of them counting at any time.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let key = |secret: &super::endpoint::KnownSecret| {
+            Key::new(&self.endpoint.scheme, secret.label(), secret.text()).ok()
+        };
+        self.endpoint.secrets.iter().filter_map(key).collect()
+    }
+
+    /// Takes the cost of a trial from the effort that is left.
+    fn affords(&self, delivery: &Delivery) -> bool {
+        let cost = TRIAL_BYTES + delivery.body.len() as u64;
+        let left = self.effort.get().checked_sub(cost);
+        self.effort.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    /// The provider's file.
+    pub(super) fn definition(&self) -> Option<&Definition> {
+        self.catalog.get(&self.endpoint.scheme.provider)
+    }
+
+    /// What the provider's file says to operators.
+    pub(super) fn notes(&self) -> &str {
+        self.definition().and_then(|definition| definition.sender.notes.as_deref()).unwrap_or_default()
+    }
+
+    fn companion(&self, refused: &Refused) -> Vec<Finding> {
+        let told = if refused.detail.is_empty() { "the signed time is missing" } else { &*refused.detail };
+        let mut found: Vec<Finding> = self.of_other_scheme().into_iter().collect();
+        found.push(Cause::CompanionMissing.found(
+            told,
+            "does the capture hold all headers? Some proxies and loggers drop those that they do not know",
+        ));
+        found
+    }
+
+    fn mismatch(&self) -> Vec<Finding> {
+        let found = self.by_secret(self.delivery, "");
+        if !found.is_empty() {
+            return found;
+        }
+        let tried = self
+            .of_other_scheme()
+            .filter(|finding| finding.found.contains("verifies"))
+            .or_else(|| self.other_hash())
+            .or_else(|| self.by_url())
+            .or_else(|| self.by_body());
+        if let Some(found) = tried {
+            return vec![found];
+        }
+        match self.by_body_and_secret() {
+            found if !found.is_empty() => found,
+            _ => vec![self.likely()],
+        }
+    }
+
+    fn by_body(&self) -> Option<Finding> {
+        let mut found = None;
+        bodies::before(&self.delivery.body, &mut |one| {
+            let held = self.any_holds(&self.endpoint.scheme, &self.with(&one.body));
+            if held {
+                found = Some(one);
+            }
+            held || self.effort.get() == 0
+        });
+        found.map(|one| body_finding(one.cause, &format!("the body was changed: it verifies {}", one.what)))
+    }
+
+    /// Two mistakes at once.
+    fn by_body_and_secret(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if self.delivery.body.len() <= BOTH_BYTES_MAX {
+            bodies::before(&self.delivery.body, &mut |one| {
+                found = self.by_secret(&self.with(&one.body), &format!(", the body {},", one.what));
+                if let Some(first) = found.first() {
+                    let told = format!("the body was changed too: {}", first.found);
+                    found.push(body_finding(one.cause, &told));
+                }
+                !found.is_empty() || self.effort.get() == 0
+            });
+        }
+        found
+    }
+
+    fn with(&self, body: &Bytes) -> Delivery {
+        Delivery { body: body.clone(), ..self.delivery.clone() }
+    }
+
+    /// What it most often is, where nothing that was tried verifies.
+    fn likely(&self) -> Finding {
+        let body = &self.delivery.body;
+        if let Some(found) = self.cut() {
+            return found;
+        }
+        if body.is_empty() && self.delivery.method != "GET" && self.endpoint.scheme.covers_body() {
+            return self.empty();
+        }
+        let coding = header_text(&self.delivery.headers, "content-encoding").unwrap_or_default();
+        if body.starts_with(GZIP) || coding.contains("gzip") {
+            return Cause::BodyCompressed.found(
+                "the body is compressed (gzip), or says that it was: was it signed before or after?",
+                "let nothing on the way compress or expand it: the bytes that were signed must arrive",
+            );
+        }
+        if let Some(found) = self.reprinted() {
+            return found;
+        }
+        self.wrong_kind().unwrap_or_else(|| self.unknown())
+    }
+
+    /// Signs that the body was parsed and printed again, where what it was cannot be found out.
+    fn reprinted(&self) -> Option<Finding> {
+        let body = &self.delivery.body;
+        let keep =
+            "hand on the raw bytes, not a parsed body: read the body before any JSON or text middleware";
+        if &**body == b"[object Object]" {
+            return Some(
+                Cause::BodyReserialised.found("the body is the text of an object and not its JSON", keep),
+            );
+        }
+        if String::from_utf8_lossy(body).contains(REPLACEMENT) {
+            let found = "the body holds replacement characters: something decoded it as text and lost bytes";
+            return Some(Cause::BodyCharset.found(found, keep));
+        }
+        let (sample, keys) = (self.sample_is_sorted(), layout::sorted_keys(body)?);
+        let sorted = match sample {
+            Some(sorted) => !sorted && keys >= SORTED_KEYS_MIN / 2,
+            None => keys >= SORTED_KEYS_MIN,
+        };
+        let found = "the JSON's keys are in alphabetical order, and nothing verifies: the sender's order was likely another";
+        sorted.then(|| Cause::BodyReserialised.found(found, keep))
+    }
+
+    /// Whether the provider's own sample has its keys in alphabetical order.
+    fn sample_is_sorted(&self) -> Option<bool> {
+        let definition = self.definition()?;
+        let sample = Catalog::sample(&definition.name, &definition.sample.as_ref()?.event)?;
+        serde_json::from_slice::<serde_json::Value>(&sample.body)
+            .ok()
+            .filter(serde_json::Value::is_object)?;
+        Some(layout::sorted_keys(&sample.body).is_some())
+    }
+
+    /// A body that ends before it says that it does, or within its JSON.
+    fn cut(&self) -> Option<Finding> {
+        let body = &self.delivery.body;
+        let advice = "look for a limit on the length of bodies on the way, or a sender that hung up";
+        if let Some(found) = self.length().filter(|found| found.cause == Cause::BodyTruncated) {
+            return Some(found);
+        }
+        let json = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        let cut = json.is_err_and(|error| error.is_eof()) && body.starts_with(b"{");
+        cut.then(|| {
+            Cause::BodyTruncated
+                .found(format!("the body's JSON breaks off after {} bytes", body.len()), advice)
+        })
+    }
+
+    /// A body that is not as long as its header says was cut or changed.
+    fn length(&self) -> Option<Finding> {
+        let said: u64 = header_text(&self.delivery.headers, "content-length")?.parse().ok()?;
+        let found = self.delivery.body.len() as u64;
+        let told = format!("Content-Length says {said} bytes and the body has {found}");
+        match found.cmp(&said) {
+            std::cmp::Ordering::Less => Some(
+                Cause::BodyTruncated
+                    .found(told, "it was cut on the way, or the capture does not hold all of it"),
+            ),
+            std::cmp::Ordering::Greater => {
+                Some(Cause::BodyLength.found(told, "it was changed on the way or by the capture"))
+            }
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+
+    fn empty(&self) -> Finding {
+        Cause::BodyEmpty.found(
+            "the body is empty",
+            "the body was read before, or --body names another file: give the bytes as they came",
+        )
+    }
+
+    fn unknown(&self) -> Finding {
+        let prints: Vec<String> = self
+            .endpoint
+            .secrets
+            .iter()
+            .map(|secret| format!("{:?} {}", secret.label(), secret.fingerprint()))
+            .collect();
+        let tried = match (self.effort.get(), prints.is_empty()) {
+            (_, true) => "no secret is configured here to try".to_owned(),
+            (0, false) => {
+                format!("the likeliest changes verify with none of the secrets {}", prints.join(", "))
+            }
+            (_, false) => format!("nothing that was tried verifies with the secrets {}", prints.join(", ")),
+        };
+        Cause::Unknown.found(
+            format!("wrong secret or forged: {tried} (first digits of their SHA-256)"),
+            "compare with `printf %s \"$SECRET\" | sha256sum` at the sender; most likely the secret is another endpoint's, \
+             or another mode's (test and live ones differ), or the body is another request's",
+        )
+    }
+}
+
+fn body_finding(cause: Cause, found: &str) -> Finding {
+    let advice = match cause {
+        Cause::BodyNewline | Cause::BodyLineEnds | Cause::BodyBom => {
+            "keep the body's bytes: no editor, no `echo`, `curl --data-binary @file` in place of `-d @file`"
+        }
+        Cause::BodyReserialised => {
+            "hand on the raw bytes, not a parsed body: read the body before any JSON middleware"
+        }
+        Cause::FormReencoded => "hand on the raw bytes of the form, not its fields",
+        _ => "hand on the bytes as they came: nothing on the way may read them as text",
+    };
+    cause.found(found, advice)
+}
+
+/// The first value of a header, where it is text.
+pub(super) fn header_text<'h>(headers: &'h Headers, name: &'h str) -> Option<&'h str> {
+    headers.first(name).and_then(|value| std::str::from_utf8(value).ok())
+}

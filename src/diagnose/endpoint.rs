@@ -1,0 +1,71 @@
+//! A source as a diagnosis knows it: its scheme and its secrets as they were written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::provider::Scheme;
+use crate::provider::secret::Secret;
+
+/// Bytes of a secret's SHA-256 digest that are shown, to compare two secrets by.
+const FINGERPRINT_BYTES: usize = 4;
+
+/// A secret's text, wiped when dropped; shown by its label alone.
+pub struct KnownSecret {
+    label: String,
+    text: Zeroizing<Vec<u8>>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+}
+
+impl From<&Secret> for KnownSecret {
+    fn from(secret: &Secret) -> Self {
+        Self {
+            label: secret.label().to_owned(),
+            text: Zeroizing::new(secret.expose().to_vec()),
+            not_before: secret.not_before(),
+            not_after: secret.not_after(),
+        }
+    }
+}
+
+impl KnownSecret {
+    /// The name that it is shown under.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The first digits of its SHA-256 digest.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(&*self.text).get(..FINGERPRINT_BYTES).unwrap_or_default())
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether it counts at `now`.
+    pub(super) fn is_active(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|from| now >= from) && self.not_after.is_none_or(|until| now < until)
+    }
+}
+
+impl fmt::Debug for KnownSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownSecret({})", self.label)
+    }
+}
+
+/// A source: how its senders sign, and with what.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The source's name; empty where only a provider is known.
+    pub name: String,
+    /// Its scheme.
+    pub scheme: Arc<Scheme>,
+    /// Its secrets.
+    pub secrets: Vec<KnownSecret>,
+}
