@@ -99,7 +99,8 @@ fn part(
     (index, span, names): (u32, std::ops::Range<u32>, ItemNames),
 ) -> Part {
     // As with events: an id that is not signed, where others could have been, is no identity.
-    let proved = names.id_signed || !verified.scheme().covers_body();
+    let unique = verified.scheme().batch.as_ref().is_some_and(|rule| rule.unique);
+    let proved = unique && (names.id_signed || !verified.scheme().covers_body());
     let id = if proved { names.id_values.as_slice() } else { &[] };
     let message_id = key.of_element(source, &verified.scheme().name, id, index);
     Part { index, span, message_id, event_id: names.id, event_type: names.event_type }

@@ -32,18 +32,21 @@ impl EventKey {
         let named = |kind: &str| Parts::new(source, &scheme.name, kind);
         // Where a digest of the body may be left out, what stands in such a body swallows nothing that is proved.
         let proved = verified.covers_body() == scheme.covers_body();
-        let keys = if verified.covers_body() && !found.id_signed {
+        let identified = scheme.unique_ids && !event_id.is_empty();
+        let keys = if verified.covers_body() && !(found.id_signed && identified) {
             let covered = Covered::of(scheme, delivery);
             let unsigned = named("event").add(&covered.divided());
             let event = identity(unsigned, &event_id, &found.id_parts).add(event_type.as_bytes());
             let content = named("content").add(&covered.joined());
             Keys { message_id: event.finish(), content: Some(content.finish()) }
-        } else if event_id.is_empty() {
-            let digest = body_digest(scheme, &delivery.body);
-            Keys {
-                message_id: named(if proved { "body" } else { "unproved body" }).add(&digest).finish(),
-                content: None,
-            }
+        } else if !identified {
+            let body = named(if proved { "body" } else { "unproved body" });
+            let body = body.add(&body_digest(scheme, &delivery.body));
+            let whole = match event_id.is_empty() {
+                true => body,
+                false => identity(body, &event_id, &found.id_parts).add(event_type.as_bytes()),
+            };
+            Keys { message_id: whole.finish(), content: None }
         } else {
             let kind = match (proved, found.id_parts.is_empty()) {
                 (true, true) => "id",

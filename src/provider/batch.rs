@@ -19,6 +19,8 @@ pub struct Batch {
     ids: Vec<ItemPlace>,
     types: Vec<ItemPlace>,
     pointers: Vec<Pointer>,
+    /// Whether no two elements have one id.
+    pub unique: bool,
 }
 
 /// A place of an element's id or type, perhaps put together of several.
@@ -146,7 +148,7 @@ impl Check {
         if ids.iter().skip_while(|place| place.signed).any(|place| place.signed) {
             self.add("batch.id", "a signed place after one that is not", "signed places first");
         }
-        Some(Batch { field, pointer, ids, types, pointers })
+        Some(Batch { field, pointer, ids, types, pointers, unique: raw.unique })
     }
 }
 

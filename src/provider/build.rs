@@ -143,6 +143,7 @@ impl Check {
             origin: None,
             event: EventPlaces::new(ids, types),
             volatile,
+            unique_ids: event.unique,
             batch: batch.flatten(),
             forward: definition.forward.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             forward_query: definition.forward.query,

@@ -104,7 +104,7 @@ pub struct SettingDefinition {
 }
 
 /// Where an event's id and type are.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventDefinition {
     /// A place such as `json:/id` or `header:X-Request-Id`, or several: the first that holds a value counts.
@@ -116,6 +116,20 @@ pub struct EventDefinition {
     /// JSON pointers to values that differ between deliveries of one event, left out of the body's digest.
     #[serde(default)]
     pub volatile: Vec<String>,
+    /// Whether no two events have one id. Where they can (a batch's first element, a message and its states), the id only
+    /// stands beside the body's digest.
+    #[serde(default = "yes")]
+    pub unique: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for EventDefinition {
+    fn default() -> Self {
+        Self { id: Places::default(), event_type: Places::default(), volatile: Vec::new(), unique: true }
+    }
 }
 
 /// Where the events are in a request that holds several, and what names each of them.
@@ -130,6 +144,9 @@ pub struct BatchDefinition {
     /// A place or several, likewise.
     #[serde(default, rename = "type")]
     pub event_type: Places,
+    /// Whether no two elements have one id; where they can, the delivery's identity and the element's place tell them apart.
+    #[serde(default = "yes")]
+    pub unique: bool,
 }
 
 /// Places of which the first that holds a value counts: one as text, or a list.

@@ -89,6 +89,7 @@ impl Filler {
             id: self.places(&event.id),
             event_type: self.places(&event.event_type),
             volatile: event.volatile.iter().map(|pointer| self.text(pointer)).collect(),
+            unique: event.unique,
         }
     }
 
@@ -153,6 +154,7 @@ impl Filler {
             each: self.text(&batch.each),
             id: self.places(&batch.id),
             event_type: self.places(&batch.event_type),
+            unique: batch.unique,
         };
         scheme.batch = raw.batch.as_ref().or(definition.batch.as_ref()).map(batch);
         scheme.event = Some(self.event(raw.event.as_ref().unwrap_or(&definition.event)));

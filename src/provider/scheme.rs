@@ -66,6 +66,8 @@ pub struct Scheme {
     pub event: EventPlaces,
     /// Values left out of the body's digest.
     pub volatile: Vec<Pointer>,
+    /// Whether no two events have one id.
+    pub unique_ids: bool,
     /// Where the events are in a request that holds several.
     pub batch: Option<Batch>,
     /// Headers kept and forwarded, lower case.
