@@ -139,6 +139,7 @@ fn copied(name: &str, like: &str, catalog: &Catalog, dir: &Path) -> Result<Strin
     let text = own.or_else(|| Catalog::built_in_text(like)).ok_or_else(|| unknown(like, catalog))?;
     let mut out =
         format!("# {}: begun as a copy of {}. Say here what it signs.\n", title(name), definition.title);
+    let names_payloads = definition.sample.as_ref().is_some_and(|sample| sample.payloads.is_some());
     let mut head = true;
     for (index, line) in text.lines().enumerate() {
         head &= !line.starts_with('[');
@@ -146,6 +147,9 @@ fn copied(name: &str, like: &str, catalog: &Catalog, dir: &Path) -> Result<Strin
             Some("name") if head => out.push_str(&format!("name = {name:?}\n")),
             Some("title") if head => out.push_str(&format!("title = {:?}\n", title(name))),
             _ if index == 0 && line.starts_with('#') => {}
+            _ if line.trim_end() == "[sample]" && !names_payloads => {
+                out.push_str(&format!("[sample]\npayloads = {like:?}\n"));
+            }
             _ => {
                 out.push_str(line);
                 out.push('\n');

@@ -36,6 +36,9 @@ pub(in crate::cli) fn run(catalog: &Catalog, name: &str, settings: &[(String, St
         Err(stop) => return stop.tell(),
     };
     made.left_out.iter().for_each(|left| eprintln!("left out {left}"));
+    if made.vectors.is_empty() {
+        return Stop::data(format!("no vector of {name} can be made here")).tell();
+    }
     match write!(io::stdout(), "{}", file(&made.vectors)) {
         Ok(()) => exit::OK,
         Err(error) => Stop::failure(format!("cannot print: {error}")).tell(),
@@ -44,8 +47,10 @@ pub(in crate::cli) fn run(catalog: &Catalog, name: &str, settings: &[(String, St
 
 /// Makes vectors for the scheme `name` of a provider, or for all its schemes.
 ///
+/// A scheme that nobody can sign for here is left out.
+///
 /// # Errors
-/// Where there is no such scheme, or it cannot be signed here.
+/// Where there is no such provider or scheme.
 pub(in crate::cli) fn make(
     catalog: &Catalog,
     provider: &str,
@@ -65,12 +70,8 @@ pub(in crate::cli) fn make(
     }
     let mut made = Made::default();
     for scheme in chosen {
-        let several = definition.schemes.len() > 1 && name.is_none();
-        match one(catalog, &Draft::new(definition, scheme, settings), &mut made) {
-            Ok(()) => {}
-            // Of several schemes those that can be signed count.
-            Err(stop) if several => made.left_out.push(format!("{provider}/{scheme}: {}", stop.why)),
-            Err(stop) => return Err(stop),
+        if let Err(stop) = one(catalog, &Draft::new(definition, scheme, settings), &mut made) {
+            made.left_out.push(format!("{provider}/{scheme}: {}", stop.why));
         }
     }
     Ok(made)
@@ -134,7 +135,13 @@ fn written(draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
             request["body_base64"] = base64::engine::general_purpose::STANDARD.encode(&delivery.body).into();
         }
     }
-    let secret = |pair: &&Pair| json!({ "kind": pair.kind, "value": pair.held, "encoding": pair.encoding });
+    let secret = |pair: &&Pair| {
+        let mut secret = json!({ "kind": pair.kind, "value": pair.held, "encoding": pair.encoding });
+        if let Some(id) = &pair.id {
+            secret["kid"] = id.as_str().into();
+        }
+        secret
+    };
     let mut vector = json!({
         "id": id(draft, case),
         "provider": draft.definition.name,
