@@ -6,7 +6,7 @@
 mod draft;
 mod edit;
 mod handshake;
-mod keys;
+pub(super) mod keys;
 pub(super) mod make;
 mod mistakes;
 mod response;

@@ -27,7 +27,7 @@ const PEM_LINE: usize = 64;
 
 /// A secret as both sides have it.
 #[derive(Clone, Debug)]
-pub(super) struct Pair {
+pub(in crate::cli) struct Pair {
     /// What a source has, as its vector says it.
     pub held: String,
     /// What the sender signs with.
@@ -45,7 +45,7 @@ impl Pair {
     ///
     /// # Errors
     /// Where keys of that algorithm cannot be made here.
-    pub(super) fn of(scheme: &Scheme, purpose: &str) -> Result<Self, Stop> {
+    pub(in crate::cli) fn of(scheme: &Scheme, purpose: &str) -> Result<Self, Stop> {
         let seed = Sha256::digest(format!("{}/{}/{purpose}", scheme.provider, scheme.name));
         if scheme.has_public_keys() {
             return public(scheme.algorithm, scheme.key_form, &seed);
@@ -67,12 +67,12 @@ impl Pair {
     }
 
     /// The same with the id by which deliveries name it.
-    pub(super) fn named(self, id: Option<&str>) -> Self {
+    pub(in crate::cli) fn named(self, id: Option<&str>) -> Self {
         Self { id: id.map(str::to_owned), ..self }
     }
 
     /// What the sender has.
-    pub(super) fn signer(&self) -> Signer<'_> {
+    pub(in crate::cli) fn signer(&self) -> Signer<'_> {
         Signer { secret: self.signs.as_bytes(), id: self.id.as_deref(), slot: None }
     }
 }
