@@ -22,7 +22,7 @@ use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, Timesta
 use crate::reject::{Refused, Reject};
 
 /// Elements of an array that are judged one by one.
-const ITEMS_MAX: usize = 1000;
+pub(super) const ITEMS_MAX: usize = 1000;
 
 /// A source's scheme with its keys, made once at load.
 #[derive(Clone, Debug)]
