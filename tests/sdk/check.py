@@ -15,6 +15,7 @@ import random
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,36 +26,39 @@ from node import Node
 from services import Gateway, RabbitMq, Source
 
 DRAIN_SECONDS = 30
+AT_ONCE = 3  # signers, so that one works while the others wait for the disk
 
 
 def drain(amqp_url, queue, wanted):
     """Takes `wanted` messages, or what has come within the time; then one more look for too many."""
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
-        channel, taken = connection.channel(), []
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                method, properties, body = channel.basic_get(queue, auto_ack=True)
-            except pika.exceptions.ChannelClosedByBroker:
-                # The gateway takes deliveries before it has reached the broker: the queue comes with the first.
-                time.sleep(0.1)
-                channel = connection.channel()
-                continue
+        deadline, taken = time.monotonic() + DRAIN_SECONDS, []
+        channel = opened(connection, queue, deadline)
+        for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.2):
             if method:
                 taken.append((properties, body))
-            elif len(taken) >= wanted:
-                break
-            else:
-                time.sleep(0.1)
-        return taken
+            elif len(taken) >= wanted or time.monotonic() > deadline:
+                return taken
+
+
+def opened(connection, queue, deadline):
+    """The gateway takes deliveries before it has reached the broker: the queue comes with the first."""
+    while True:
+        channel = connection.channel()
+        try:
+            channel.queue_declare(queue, passive=True)
+            return channel
+        except pika.exceptions.ChannelClosedByBroker:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 class Account:
-    """Counts checks; a failed one is told at once. Beside them, what each signer's events came to."""
+    """Counts the checks of one signer; a failed one is told at once. Beside them, what its events came to."""
 
     def __init__(self):
-        self.passed = self.failed = 0
-        self.accepted, self.refused = collections.Counter(), collections.Counter()
+        self.passed = self.failed = self.accepted = self.refused = 0
 
     def check(self, what, found, wanted):
         if found == wanted:
@@ -77,7 +81,7 @@ class Wire:
         return answer.status, answer.read()
 
 
-def check_signer(signer, url, amqp_url, account, rng, events):
+def check_signer(signer, account, rng, url, amqp_url, events):
     """Random events, each also with one byte changed here and there: what the library refuses, the gateway does."""
     wire, sent = Wire(url), {}
     for number in range(events):
@@ -86,11 +90,12 @@ def check_signer(signer, url, amqp_url, account, rng, events):
         for part, changed in signer.broken(rng, request):
             account.check(f"{what}: its library refuses a changed {part}", signer.verdict(changed, url), False)
             refused = account.check(f"{what}: so does the gateway, {part}", wire.send(changed)[0], 401)
-            account.refused[signer.name] += refused
+            account.refused += refused
         account.check(f"{what}: its library agrees", signer.verdict(request, url), True)
-        account.accepted[signer.name] += account.check(f"{what}: accepted", wire.send(request)[0], 200)
+        account.accepted += account.check(f"{what}: accepted", wire.send(request)[0], 200)
         sent[signer.mark(request.headers, request.body)] = request
-    check_messages(signer, sent, drain(amqp_url, f"webhooks.{signer.name}", events), url, account)
+    account.check(f"{signer.name}: no two events alike", len(sent), events)
+    check_messages(signer, sent, drain(amqp_url, f"webhooks.{signer.name}", len(sent)), url, account)
 
 
 def check_messages(signer, sent, messages, url, account):
@@ -135,51 +140,69 @@ def check_libraries(signer, account, rng, events):
             account.check(f"{signer.name} {number}: sees a changed {part}", signer.verdict(changed, url), False)
 
 
-def check_gateway(binary, every, amqp_url, folder, account, rng, events):
+def in_turn(chosen, seed, check):
+    """`check(signer, account, rng)` for each, some at once; each has a sequence of its own, whoever runs beside it."""
+    accounts = {name: Account() for name in chosen}
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        jobs = [
+            threads.submit(check, signer, accounts[name], random.Random(f"{seed} {name}"))
+            for name, signer in chosen.items()
+        ]
+        for job in jobs:
+            job.result()
+    return accounts
+
+
+def check_gateway(binary, every, chosen, options, folder):
+    """Each signer against one gateway and one broker."""
     fields = ("name", "provider", "secret", "scheme", "kid", "tolerance", "settings")
     sources = [Source(**{field: getattr(each, field) for field in fields}) for each in every.values()]
-    with contextlib.closing(Gateway(os.path.abspath(binary), folder / "hookgate", amqp_url, sources)) as gateway:
-        for signer in every.values():
-            check_signer(signer, gateway.url, amqp_url, account, rng, events)
-        check_handshakes(every["slack"], every["discord"], gateway.url, account)
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(contextlib.closing(RabbitMq(folder / "rabbitmq")))
+        gateway = stack.enter_context(contextlib.closing(Gateway(binary, folder / "hookgate", broker.url, sources)))
+        ours = gateway.url, broker.url
+        accounts = in_turn(chosen, options.seed, lambda *signer: check_signer(*signer, *ours, options.events))
+        check_handshakes(every["slack"], every["discord"], gateway.url, accounts.setdefault("slack", Account()))
+    return accounts
 
 
-def told(every, account, node):
+def told(chosen, accounts, node):
     """A table of who signed and verified how much."""
-    for signer in every.values():
+    for name, signer in chosen.items():
         registry, _, library = signer.library.partition(" ")
         versions = {"PyPI": importlib.metadata.version, "npm": node.version}
         version = versions[registry](library) if registry in versions else ""
-        counts = f"{account.accepted[signer.name]:5} accepted {account.refused[signer.name]:5} changed and refused"
-        print(f"{signer.name:22} {f'{signer.library} {version}':42} {counts}")
+        counts = f"{accounts[name].accepted:5} accepted {accounts[name].refused:5} changed and refused"
+        print(f"{name:22} {f'{signer.library} {version}':46} {counts}")
+
+
+def options_of(arguments):
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--hookgate", required=True, help="the binary")
+    options.add_argument("--node", required=True, help="the folder that holds node_modules")
+    options.add_argument("--libraries-only", action="store_true", help="only whether the libraries agree with themselves")
+    options.add_argument("--events", type=int, default=200, help="random events of each signer")
+    options.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run that is to be repeated")
+    options.add_argument("--only", default="", help="names of signers, with commas between them; default: all")
+    return options.parse_args(arguments)
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--hookgate", required=True, help="the release binary")
-    arguments.add_argument("--node", required=True, help="the folder that holds node_modules")
-    arguments.add_argument("--libraries-only", action="store_true", help="check only that the libraries agree with themselves")
-    arguments.add_argument("--events", type=int, default=200, help="random events of each signer")
-    arguments.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run that is to be repeated")
-    arguments.add_argument("--only", default="", help="names of signers, with commas between them; default: all")
-    options = arguments.parse_args()
-    rng = random.Random(options.seed)
-    account = Account()
+    options = options_of(sys.argv[1:])
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(contextlib.closing(Node(options.node)))
         every = signers.all_signers(node)
         chosen = {name: every[name] for name in options.only.split(",") if name} or every
         print(f"{options.events} random events of each of {len(chosen)} signers, seed {options.seed}")
         if options.libraries_only:
-            for signer in chosen.values():
-                check_libraries(signer, account, rng, options.events)
+            accounts = in_turn(chosen, options.seed, lambda *signer: check_libraries(*signer, options.events))
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            broker = stack.enter_context(contextlib.closing(RabbitMq(folder / "rabbitmq")))
-            check_gateway(options.hookgate, chosen, broker.url, folder, account, rng, options.events)
-            told(chosen, account, node)
-    print(f"{account.passed} passed, {account.failed} failed")
-    return 1 if account.failed or not account.passed else 0
+            accounts = check_gateway(os.path.abspath(options.hookgate), every, chosen, options, folder)
+            told(chosen, accounts, node)
+    passed, failed = (sum(getattr(each, what) for each in accounts.values()) for what in ("passed", "failed"))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
 
 
 if __name__ == "__main__":

@@ -2,23 +2,26 @@
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 
 class Node:
     def __init__(self, folder):
         """`folder` holds node_modules."""
+        self.turn = threading.Lock()
         self.folder = Path(folder)
         (self.folder / "sdk.mjs").write_bytes(Path(__file__).with_name("sdk.mjs").read_bytes())
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(["node", "sdk.mjs"], cwd=folder, text=True, **pipes)
 
     def ask(self, **request):
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        with self.turn:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("node ended; see its message above")
+            raise OSError("node ended; see its message above")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])

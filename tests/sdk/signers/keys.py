@@ -51,7 +51,7 @@ class SendGrid(Signer):
         self.verifier = EventWebhook(self.secret)
 
     def make(self, rng, number, base):
-        events = [random_json(rng, number, sg_event_id=token(rng), event="delivered") for _ in range(rng.randrange(4))]
+        events = [random_json(rng, number, sg_event_id=token(rng), event="delivered") for _ in range(1 + number % 4)]
         at, body = seconds(), b"[" + b",".join(events) + b"]\r\n"
         signature = base64.b64encode(self.key.sign(at.encode() + body, ec.ECDSA(hashes.SHA256()))).decode()
         return Request("POST", self.path, {"content-type": JSON, self.timestamp: at, self.signature: signature}, body)
@@ -74,10 +74,10 @@ class AmazonSns(InBody, NodeSigner):
         super().__init__(node)
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
-        now = datetime.datetime.now(tz=datetime.timezone.utc)
+        now, day = datetime.datetime.now(tz=datetime.timezone.utc), datetime.timedelta(days=1)
         unsigned = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(self.key.public_key())
-        unsigned = unsigned.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        certificate = unsigned.not_valid_after(now + datetime.timedelta(days=1)).sign(self.key, hashes.SHA256())
+        unsigned = unsigned.serial_number(x509.random_serial_number())
+        certificate = unsigned.not_valid_before(now - day).not_valid_after(now + day).sign(self.key, hashes.SHA256())
         self.secret = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def make(self, rng, number, base):

@@ -89,7 +89,7 @@ class Plaid(Token):
         self.key = ec.generate_private_key(ec.SECP256R1())
         point = self.key.public_key().public_numbers()
         x, y = (base64.urlsafe_b64encode(each.to_bytes(32)).rstrip(b"=").decode() for each in (point.x, point.y))
-        self.secret = json.dumps({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.kid, "x": x, "y": y})
+        self.secret = json.dumps({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": self.kid, "x": x, "y": y})
 
     def make(self, rng, number, base):
         body = random_json(rng, number, webhook_type="TRANSACTIONS", webhook_code="DEFAULT_UPDATE", item_id=token(rng))
