@@ -64,7 +64,7 @@ fn set(keys: &[&SenderKey]) -> Page {
 fn provider(name: &str, key: &str) -> String {
     format!(
         "name = \"{name}\"\ntitle = \"{name}\"\n[event]\nid = \"json:/id\"\n[[schemes]]\nname = \"published\"\n\
-         algorithm = \"ed25519\"\nsecret = \"spki\"\nsigned = [\"{{body}}\"]\n\
+         algorithm = \"ed25519\"\nsecret = \"public-key\"\nsigned = [\"{{body}}\"]\n\
          signature = {{ from = \"header:X-Signature\", encoding = \"hex\" }}\nkey = {{ {key} }}\n"
     )
 }
