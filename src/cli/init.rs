@@ -12,7 +12,7 @@ use super::output::{self, Output};
 use super::providers::unknown;
 use super::stop::Stop;
 use crate::exit;
-use crate::provider::{Catalog, Definition, Scheme};
+use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
 use crate::sink::rabbitmq::is_source_name;
 use crate::units::Span;
 
@@ -189,13 +189,30 @@ fn source(one: &Wanted<'_>) -> String {
     if let [first, _, ..] = names[..] {
         text.push_str(&format!("# scheme = {first:?}   # of {}\n", names.join(", ")));
     }
-    let own = definition.schemes.first().map(|scheme| &scheme.settings);
-    for (name, setting) in definition.settings.iter().chain(own.into_iter().flatten()) {
+    for (name, setting) in settings(definition) {
         let default = setting.default.as_deref().unwrap_or("…");
-        let mark = if setting.required { "" } else { "# " };
-        text.push_str(&format!("{mark}settings.{name} = {default:?}   # {}\n", setting.help));
+        let (mark, must) = if setting.required { ("", "required: ") } else { ("# ", "") };
+        text.push_str(&format!("{mark}settings.{name} = {default:?}   # {must}{}\n", setting.help));
     }
     text
+}
+
+/// The settings of a source with the provider's first scheme.
+fn settings(definition: &Definition) -> impl Iterator<Item = (&String, &SettingDefinition)> {
+    let own = definition.schemes.first().map(|scheme| &scheme.settings);
+    definition.settings.iter().chain(own.into_iter().flatten())
+}
+
+/// Lines of settings in the file that must get a value, as `sources.NAME.settings.KEY`, each with what it is.
+fn to_set(wanted: &[Wanted<'_>]) -> Vec<(String, String)> {
+    let of = |one: &Wanted<'_>| {
+        let required = settings(one.definition).filter(|(_, setting)| setting.required);
+        let line = |(name, setting): (&String, &SettingDefinition)| {
+            (format!("sources.{}.settings.{name}", one.name), setting.help.clone())
+        };
+        required.map(line).collect::<Vec<_>>()
+    };
+    wanted.iter().flat_map(of).collect()
 }
 
 fn tell(args: &InitArgs, wanted: &[Wanted<'_>], form: Output) -> io::Result<()> {
@@ -203,9 +220,15 @@ fn tell(args: &InitArgs, wanted: &[Wanted<'_>], form: Output) -> io::Result<()> 
     let mut out = io::stdout();
     if form == Output::Json {
         let sources: Vec<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
-        return output::json(&mut out, &json!({ "file": file, "sources": sources, "variables": variables }));
+        let settings: Vec<String> = to_set(wanted).into_iter().map(|(key, _)| key).collect();
+        let told = json!({ "file": file, "sources": sources, "variables": variables, "settings": settings });
+        return output::json(&mut out, &told);
     }
-    writeln!(out, "wrote {}\n\nset these, then check and serve:", output::line(&file))?;
+    writeln!(out, "wrote {}\n", output::line(&file))?;
+    for (key, help) in to_set(wanted) {
+        writeln!(out, "in it, set {key}: {}", output::line(&help))?;
+    }
+    writeln!(out, "set these, then check and serve:")?;
     variables.iter().try_for_each(|variable| writeln!(out, "  export {variable}=…"))?;
     let option =
         if file == "hookgate.toml" { String::new() } else { format!(" --config {}", output::line(&file)) };
@@ -249,6 +272,17 @@ mod tests {
             let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
             assert_eq!(loaded.settings.sources.len(), all.len());
         }
+    }
+
+    #[test]
+    fn settings_that_must_be_set_are_named_with_what_they_are() {
+        let catalog = Catalog::built_in().unwrap();
+        let wanted = wanted(&["pay=paypal".to_owned(), "stripe".to_owned()], &catalog).unwrap();
+        let [(key, help)] = &to_set(&wanted)[..] else { panic!("{:?}", to_set(&wanted)) };
+        assert_eq!(key, "sources.pay.settings.webhook_id");
+        assert!(help.starts_with("the id of the webhook"), "{help}");
+        let written = text(&args(&[], Kind::Inbox, false), &wanted);
+        assert!(written.contains("\nsettings.webhook_id = \"…\"   # required: the id"), "{written}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `hookgate providers list|show|new`: what is known of each provider, from the same files that verify, and a file for
 //! another one.
 
+mod detail;
 mod new;
 mod table;
 
@@ -14,6 +15,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::output::{self, Output};
+use super::sample::example_settings;
 use super::stop::Stop;
 use super::vectors::make;
 use crate::exit;
@@ -165,9 +167,11 @@ fn handshake_json(handshake: &HandshakeDefinition) -> Value {
     json!({ "name": handshake.name, "verified": handshake.verify, "methods": handshake.conditions.methods })
 }
 
-/// A scheme under the defaults of its settings; where it needs some, what does not depend on them.
+/// A scheme under the defaults and examples of its settings.
 fn built(definition: &Definition, name: &str) -> Option<Scheme> {
-    Scheme::build(definition, Some(name), &BTreeMap::new()).ok()
+    let raw = definition.schemes.iter().find(|scheme| scheme.name == name)?;
+    let settings = example_settings(definition, raw, &BTreeMap::new());
+    Scheme::build(definition, Some(name), &settings).ok()
 }
 
 fn scheme_json(definition: &Definition, name: &str) -> Value {
@@ -189,6 +193,11 @@ fn scheme_json(definition: &Definition, name: &str) -> Value {
         "require": raw.require,
         "timestamp": tolerance,
         "identity": scheme.as_ref().map(identity),
+        "unique": scheme.as_ref().map(|scheme| scheme.unique_ids),
+        "batch": detail::batch_json(definition, raw),
+        "key": detail::key_json(raw),
+        "jwt": detail::token_json(raw),
+        "answer": detail::answer_json(definition, raw),
         "handshakes": raw.handshakes.iter().map(handshake_json).collect::<Vec<_>>(),
         "signs_url": scheme.as_ref().map(Scheme::signs_url),
         "public_keys": scheme.as_ref().map(Scheme::has_public_keys),
@@ -210,10 +219,15 @@ fn settings_json(settings: &BTreeMap<String, SettingDefinition>) -> Value {
 fn identity(scheme: &Scheme) -> String {
     let ids = scheme.event.ids();
     let shown = |signed: bool| {
-        let places = ids.iter().filter(|place| place.signed == signed).map(|place| place.pick.to_string());
+        let places = ids.iter().filter(|place| place.signed == signed).map(ToString::to_string);
         places.collect::<Vec<_>>().join(", else ")
     };
     let (signed, unsigned) = (shown(true), shown(false));
+    if !scheme.unique_ids && !ids.is_empty() {
+        let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let digest = if scheme.covers_body() { "the digest of what is signed" } else { "the body's digest" };
+        return format!("{digest}; several events can have one id (unique = false): {}", all.join(", else "));
+    }
     match (signed.is_empty(), unsigned.is_empty(), scheme.covers_body()) {
         (false, _, _) => format!("the signed id: {signed}"),
         (true, false, true) => format!("the digest of what is signed, with the unsigned id: {unsigned}"),
@@ -302,6 +316,10 @@ fn scheme_text(definition: &Definition, name: &str) -> String {
             format!("{}, age up to {}, ahead up to {}", time.from, bound(time.past), bound(time.future)),
         );
     }
+    fact("key", detail::key(raw));
+    fact("token", detail::token(raw));
+    fact("batch", detail::batch(definition, raw));
+    fact("answer", detail::answer(definition, raw));
     fact("handshakes", raw.handshakes.iter().map(handshake_text).collect::<Vec<_>>().join(", "));
     if let Some(scheme) = built(definition, name) {
         fact("identity", identity(&scheme));
@@ -357,6 +375,21 @@ mod tests {
         assert!(table::table(&catalog).lines().count() == catalog.iter().count() + 1);
         let stripe = whole(catalog.get("stripe").unwrap(), Proven::default());
         assert_eq!(stripe["schemes"][0]["identity"], "the signed id: json:/id");
+        let of = |name: &str| whole(catalog.get(name).unwrap(), Proven::default())["schemes"].clone();
+        let composite =
+            "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0";
+        let identity = of("adyen")[0]["identity"].as_str().unwrap().to_owned();
+        assert!(identity.contains("unique = false") && identity.contains(composite), "{identity}");
+        assert_eq!(of("adyen")[0]["answer"]["text"], "[accepted]");
+        assert_eq!(of("adyen")[0]["batch"]["each"], "json:/notificationItems");
+        let pushed = of("google_pubsub");
+        assert_eq!(pushed[0]["key"]["fetch"]["form"], "jwks");
+        assert_eq!(pushed[0]["jwt"]["claims"]["email_verified"][0], true);
+        let text = scheme_text(catalog.get("google_pubsub").unwrap(), "oidc-bearer");
+        assert!(
+            text.contains("aud = \"<audience>\"") && text.contains("jwt-header:/kid; fetched from"),
+            "{text}"
+        );
         assert_eq!(stripe["schemes"][0]["timestamp"]["past_seconds"], 300);
         assert!(unknown("strpe", &catalog).why.contains("did you mean \"stripe\"?"));
     }

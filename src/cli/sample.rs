@@ -24,6 +24,8 @@ use crate::verify::Signer;
 const JSON: &str = "application/json";
 /// Shortest run of hexadecimal digits that counts as a hash and not as a word.
 const HASH_DIGITS_MIN: usize = 16;
+/// The same where nothing else stands beside it.
+const HASH_DIGITS_ALONE_MIN: usize = 8;
 
 /// What is wrong with a delivery on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,6 +132,14 @@ impl<'s> Sample<'s> {
         };
         let mut delivery = self.unsigned(target, now);
         signer.sign(self.scheme, &mut delivery, signed_at).map_err(|error| Stop::data(error.to_string()))?;
+        let lacks =
+            |place: &&Pick| place.is_in_body() && place.read(&delivery).is_none_or(|value| value.is_empty());
+        if let Some(place) = self.scheme.require.iter().find(lacks) {
+            let name = &self.scheme.name;
+            return Err(Stop::data(format!(
+                "{place}, which scheme {name} demands, is missing in this body; send one of your own: --data FILE"
+            )));
+        }
         match broken {
             Some(Break::Body) => delivery.body = tamper::body(self.scheme, &delivery.body)?,
             Some(Break::Signature) => delivery = tamper::signature(self.scheme, &delivery)?,
@@ -244,21 +254,39 @@ fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>,
     Ok(body)
 }
 
-/// A value like `old`, digit for digit, made of `seed`; what stands before a hash, such as the `SM` of an id,
-/// stays. `None` where `old` neither is a number nor ends in a hash.
+/// A value like `old`, sign for sign, made of `seed`: a number stays one, a hash or UUID stays such, and of another long
+/// id digits stay digits and letters letters. What stands before it, such as the `SM` of an id, stays. `None` where
+/// `old` is none of these.
 fn alike(old: &str, seed: &[u8]) -> Option<String> {
-    let decimal = !old.is_empty() && old.bytes().all(|byte| byte.is_ascii_digit());
-    let head = if decimal { "" } else { old.trim_end_matches(|c: char| c.is_ascii_hexdigit()) };
-    let digits = old.len() - head.len();
-    if !decimal && digits < HASH_DIGITS_MIN {
-        return None;
+    if !old.is_empty() && old.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits are 1 to 9: a number does not begin with 0.
+        return Some(spelled(old, seed, |_, byte| b'1' + byte % 9));
     }
-    let base = if decimal { 9 } else { 16 };
-    let fresh = seed.iter().cycle().take(digits).map(|byte| u32::from(*byte) % base);
-    // Decimal digits are 1 to 9: a number does not begin with 0.
-    let fresh: Option<String> =
-        fresh.map(|digit| char::from_digit(if decimal { digit + 1 } else { digit }, 16)).collect();
-    Some(format!("{head}{}", fresh?))
+    let end = |is: fn(char) -> bool| old.strip_prefix(old.trim_end_matches(is)).unwrap_or_default();
+    let hash = end(|c| c == '-' || c.is_ascii_hexdigit());
+    let digits = hash.bytes().filter(u8::is_ascii_hexdigit).count();
+    let (tail, long) = match digits >= HASH_DIGITS_MIN || hash == old && digits >= HASH_DIGITS_ALONE_MIN {
+        true => (hash, true),
+        false => {
+            let tail = end(|c| c.is_ascii_alphanumeric());
+            (tail, tail.len() >= HASH_DIGITS_MIN)
+        }
+    };
+    let head = old.strip_suffix(tail).filter(|_| long)?;
+    let hex = tail == hash;
+    let fresh = |sign: u8, byte: u8| match sign {
+        b'-' => b'-',
+        _ if hex => b"0123456789abcdef"[usize::from(byte % 16)],
+        b'0'..=b'9' => b'0' + byte % 10,
+        b'a'..=b'z' => b'a' + byte % 26,
+        _ => b'A' + byte % 26,
+    };
+    Some(format!("{head}{}", spelled(tail, seed, fresh)))
+}
+
+/// Each sign of `old` for what `fresh` makes of it and a byte of the seed.
+fn spelled(old: &str, seed: &[u8], fresh: impl Fn(u8, u8) -> u8) -> String {
+    old.bytes().zip(seed.iter().cycle()).map(|(sign, byte)| char::from(fresh(sign, *byte))).collect()
 }
 
 /// The headers beside the signature; id and type also where only the source's settings name a header for them.

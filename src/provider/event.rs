@@ -2,6 +2,7 @@
 //! signature proves what it says.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::template::is_plain;
 use crate::delivery::Delivery;
@@ -36,6 +37,27 @@ pub enum NamePart {
     Literal(String),
     /// The value at the place of that number.
     Value(usize),
+}
+
+/// As a provider file writes it.
+impl fmt::Display for EventPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = &self.text {
+            return write!(f, "{text:?} where there is {}", self.pick);
+        }
+        if self.parts.is_empty() {
+            return self.pick.fmt(f);
+        }
+        for part in &self.parts {
+            match part {
+                NamePart::Literal(text) => f.write_str(text)?,
+                NamePart::Value(number) => {
+                    self.picks().nth(*number).map_or(Ok(()), |pick| write!(f, "{{{pick}}}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl EventPlace {

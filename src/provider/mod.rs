@@ -25,8 +25,8 @@ pub use batch::{Batch, ItemNames};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    Definition, EmptyBody, Grammar, PairsForm, Repeated, SampleDefinition, SchemeDefinition, SenderFacts,
-    SettingDefinition, Texts,
+    BatchDefinition, Definition, EmptyBody, Grammar, PairsForm, PlaceDefinition, Places, Repeated,
+    SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
 pub use handshake::{Captured, EventAnswer, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint};
@@ -39,4 +39,4 @@ pub use rules::{
 };
 pub use scheme::Scheme;
 pub use template::{BodyForm, Piece, Template};
-pub use token::{ClaimValue, Expires, TokenRule};
+pub use token::{ClaimDefinition, ClaimValue, Expires, TokenRule};

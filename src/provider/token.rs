@@ -1,6 +1,7 @@
 //! What a token's claims must say: `[schemes.jwt]`, from the file's texts to a [`TokenRule`]. Never reads a token.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -58,6 +59,17 @@ pub enum Expires {
     Checked,
     /// Neither is looked at.
     Ignored,
+}
+
+/// As a provider file writes it.
+impl fmt::Display for Expires {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Required => "required",
+            Self::Checked => "checked",
+            Self::Ignored => "ignored",
+        })
+    }
 }
 
 /// What must hold for a token's claims once its signature does.

@@ -143,6 +143,33 @@ fn every_sample_differs_from_the_next() {
 }
 
 #[test]
+fn fresh_values_have_the_form_of_the_old_ones() {
+    let seed = [7, 200, 31, 90];
+    for (old, form) in [
+        ("1042", "9999"),
+        ("__a1b2c3d4e5f60718", "__xxxxxxxxxxxxxxxx"),
+        ("052652ac-5d1c-464a-812a-7dd18bbfba8c", "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"),
+        ("8a25ff1d98", "xxxxxxxxxx"),
+        ("k9Qd0ZQ3zvLrP0nCW3hSuN", "a9Aa9AA9aaAaA9aAA9aAaA"),
+    ] {
+        let fresh = alike(old, &seed).unwrap();
+        assert_ne!(fresh, old);
+        assert_eq!(fresh.len(), old.len());
+        for ((new, form), was) in fresh.chars().zip(form.chars()).zip(old.chars()) {
+            let same = match form {
+                '9' => new.is_ascii_digit(),
+                'x' => new.is_ascii_hexdigit() && !new.is_ascii_uppercase(),
+                'a' => new.is_ascii_lowercase(),
+                'A' => new.is_ascii_uppercase(),
+                _ => new == was,
+            };
+            assert!(same, "{old} {fresh}");
+        }
+    }
+    assert_eq!((alike("user-1042", &seed), alike("", &seed), alike("a word", &seed)), (None, None, None));
+}
+
+#[test]
 fn ids_look_like_the_providers() {
     let stripe = scheme("stripe", None, &[]);
     let id = sample(&stripe, Wanted::default()).id;

@@ -68,7 +68,14 @@ impl<'d> Draft<'d> {
         let id = key_id(&scheme, &unsigned);
         let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
         let (secret, other) = (pair("right")?, pair("other")?);
-        Ok(Self { definition, raw, scheme, settings, secret, other, unsigned })
+        let draft = Self { definition, raw, scheme, settings, secret, other, unsigned };
+        // A sample may be of another kind than what this scheme signs, such as JSON where it wants a form.
+        let lacks = |place: &Pick| place.read(&draft.unsigned).is_none_or(|value| value.is_empty());
+        if draft.scheme.require.iter().any(lacks) || draft.signed(NOW).is_err() {
+            let unsigned = tiny(definition, &draft.scheme);
+            return Ok(Self { unsigned, ..draft });
+        }
+        Ok(draft)
     }
 
     /// The request, signed at `at` with the right secret.

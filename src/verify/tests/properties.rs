@@ -105,7 +105,7 @@ impl Subject {
         request.method = scheme.methods[0].clone();
         self.headers.iter().for_each(|(name, value)| request.headers.push(name, value.as_bytes()));
         for rule in &scheme.equal {
-            request = put(&request, &rule.place, &rule.wanted[0]).unwrap();
+            request = put(&request, &rule.place, &rule.wanted[0]).unwrap_or(request);
         }
         let pieces = scheme.signed.iter().flat_map(|template| &template.pieces);
         let signed =
