@@ -192,7 +192,9 @@ fn next_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// A URL's scheme and authority (empty for a bare path), and its path and query.
 pub(super) fn split(url: &str) -> (&str, &str) {
-    let authority = url.find("://").map_or(0, |at| at + 3);
+    // In a bare path `://` may stand in the query.
+    let scheme = url.find("://").filter(|at| url.find(['/', '?']).is_none_or(|first| first > *at));
+    let authority = scheme.map_or(0, |at| at + 3);
     let start =
         url.get(authority..).and_then(|rest| rest.find(['/', '?'])).map_or(url.len(), |at| authority + at);
     match url.split_at(start) {
@@ -249,6 +251,7 @@ mod tests {
     fn urls_and_times_are_read() {
         for (url, parts) in [
             ("https://a.example/in?x=1", ("https://a.example", "/in?x=1")),
+            ("/in/x?next=https://b.example/c", ("", "/in/x?next=https://b.example/c")),
             ("http://a.example", ("http://a.example", "/")),
             ("https://a.example?x", ("https://a.example", "?x")),
             ("/in/x", ("", "/in/x")),

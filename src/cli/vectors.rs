@@ -131,6 +131,9 @@ struct Request {
     body_base64: Option<String>,
 }
 
+/// What the verdict ends with where there was no id or no type.
+const NONE_FOUND: &str = "found \"\"";
+
 /// The key of a vector's `config` that is the gateway's and no setting of a source.
 const PUBLIC_URL: &str = "public_url";
 
@@ -195,7 +198,7 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
         for vector in vectors {
             match vector.judge(catalog) {
                 Ok(()) => tally.passed += 1,
-                Err(found) if vector.is_undecided() => {
+                Err(found) if vector.is_undecided(&found) => {
                     tally.differ += 1;
                     tell(Judged { id: &vector.id, differs: true, found: &found });
                 }
@@ -269,8 +272,8 @@ impl Vector {
     }
 
     /// Whether no rule of the provider decides it, its SDKs disagree, or nothing could fulfil it.
-    fn is_undecided(&self) -> bool {
-        let odd = self.is_outbound() || self.is_left_out() || self.wants_what_is_absent();
+    fn is_undecided(&self, found: &str) -> bool {
+        let odd = self.is_outbound() || self.is_left_out() || self.wants_what_is_absent(found);
         self.policy_sensitive || self.divergent || odd
     }
 
@@ -278,8 +281,11 @@ impl Vector {
         self.reject_reason.as_deref() == Some("missing_signature")
     }
 
-    /// Whether it wants an id or a type that its request does not hold: then no file could give it.
-    fn wants_what_is_absent(&self) -> bool {
+    /// Whether it wants an id or a type where none was found, and its request does not hold it: then no file could give it.
+    fn wants_what_is_absent(&self, found: &str) -> bool {
+        if !found.ends_with(NONE_FOUND) {
+            return false;
+        }
         let Ok(delivery) = self.request.delivery(Timestamp::from_seconds(self.now)) else { return false };
         [&self.event_id, &self.event_type]
             .into_iter()
@@ -423,7 +429,8 @@ impl Request {
     fn delivery(&self, now: Timestamp) -> Result<Delivery, String> {
         let mut headers = Headers::default();
         for (name, value) in &self.headers {
-            headers.push(name, value.as_bytes());
+            // Blanks around a value are HTTP's, not the value's.
+            headers.push(name, value.trim_matches([' ', '\t']).as_bytes());
         }
         let body = match (&self.body, &self.body_base64) {
             (Some(text), _) => text.clone().into_bytes(),

@@ -281,7 +281,7 @@ impl Verifier {
         for set in candidates.sets() {
             let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, by);
             judged = Some(match judged {
-                Some(first) => better(first, next),
+                Some(first) => better(first, next, by.now),
                 None => next,
             });
         }
@@ -382,11 +382,16 @@ impl Verifier {
     }
 }
 
-/// Of two sets of signatures the one that verifies; of two that do, the one signed last; of two that do not, the
-/// one whose signatures could be compared.
-fn better(first: Result<Judged, Refused>, next: Result<Judged, Refused>) -> Result<Judged, Refused> {
+/// Of two sets of signatures the one that verifies; of two that do, the one signed nearest to `now`, so that no other
+/// time in it makes a fresh one stale or premature; of two that do not, the one whose signatures could be compared.
+fn better(
+    first: Result<Judged, Refused>,
+    next: Result<Judged, Refused>,
+    now: Timestamp,
+) -> Result<Judged, Refused> {
+    let off = |judged: &Judged| judged.signed_at.map(|at| now.millis_since(at).unsigned_abs());
     match (&first, &next) {
-        (Ok(one), Ok(other)) if other.signed_at > one.signed_at => next,
+        (Ok(one), Ok(other)) if off(other) < off(one) => next,
         (Ok(_), _) => first,
         (Err(_), Ok(_)) => next,
         (Err(_), Err(refused)) if refused.reject == Reject::SignatureMismatch => next,
