@@ -229,9 +229,9 @@ impl Verifier {
         by: By<'_>,
         mut signed: impl FnMut(&Key) -> Result<bool, Refused>,
     ) -> Result<Arc<str>, Refused> {
-        let mut tried = 0;
+        let (mut known, mut tried) = (0, 0);
         let mut first = |keys: &mut dyn Iterator<Item = &Key>| -> Result<_, Refused> {
-            for key in keys.filter(|key| key.active_at(by.now)) {
+            for key in keys.inspect(|_| known += 1).filter(|key| key.active_at(by.now)) {
                 tried += 1;
                 if signed(key)? {
                     return Ok(Some(Arc::clone(key.label())));
@@ -246,12 +246,12 @@ impl Verifier {
         if let Some(label) = found {
             return Ok(label);
         }
-        Err(match (tried, id) {
-            (0, Some(_)) if matches!(by.ring, Ring::Own) => {
+        Err(match tried {
+            0 if known == 0 && id.is_some() => {
                 Reject::UnknownKey.because("no key of this source has the id that the delivery names")
             }
-            (0, _) => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
-            (tried, _) => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
+            0 => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
+            tried => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
         })
     }
 

@@ -227,6 +227,32 @@ fn while_its_origin_is_away_a_key_stays_and_the_unknown_is_no_fault_of_the_sende
 }
 
 #[test]
+fn for_a_key_that_the_source_has_itself_nobody_is_asked() {
+    let (origin, key, other) = (Origin::start(), SenderKey::new("k1"), SenderKey::new("k2"));
+    origin.put("/keys/k2", Page::of(other.pem()));
+    let mut gateway = prepared(&origin, "");
+    let url = format!("{}/certs/own.pem", origin.url());
+    fs::write(gateway.path("own.pem"), key.pem()).unwrap();
+    fs::create_dir_all(gateway.path("sources.d")).unwrap();
+    let source = |name: &str, provider: &str, kid: &str| {
+        format!(
+            "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ file = \"own.pem\", kid = \"{kid}\" }}]\n"
+        )
+    };
+    let sources = source("own_id", "each", "k1") + &source("own_url", "named", &url);
+    fs::write(gateway.path("sources.d/own.toml"), sources).unwrap();
+    gateway.start();
+    for (name, id) in [("own_id", "k1"), ("own_url", url.as_str())] {
+        assert_eq!(gateway.deliver(&key.signs_as(name, id, &body(1))).status, 200, "{name}");
+        let forged = Signed { body: body(2), ..key.signs_as(name, id, &body(1)) };
+        assert_eq!(gateway.deliver(&forged).status, 401, "{name}");
+        assert_eq!(rejected(&gateway, name, "signature_mismatch"), 1.0);
+    }
+    assert_eq!((origin.asked("/keys/"), origin.asked("/certs/")), (0, 0));
+    assert_eq!(gateway.deliver(&other.signs("own_id", &body(3))).status, 200, "another key is fetched");
+}
+
+#[test]
 fn a_server_that_lies_or_dawdles_gives_no_key_and_costs_little() {
     let (origin, key) = (Origin::start(), SenderKey::new("right"));
     origin.put("/keys/right", Page::of(key.pem()));

@@ -34,9 +34,18 @@ impl Verifier {
             judged => return judged.map(|judged| self.verified(delivery, judged)),
         };
         let Some(wanted) = self.wanted(&delivery)? else { return Err(own) };
+        if own.reject == Reject::SignatureMismatch && self.has_own(&wanted, now) {
+            return Err(own);
+        }
         let judged = self.judge_fetched(keyring, &wanted, &delivery, now).await?;
         keyring.prove(&wanted.url);
         Ok(self.verified(delivery, judged))
+    }
+
+    /// Whether the source itself has the key of that id, so that nobody else need be asked for it.
+    fn has_own(&self, wanted: &WantedKey, now: Timestamp) -> bool {
+        let id = wanted.id.as_deref().unwrap_or(wanted.url.as_str());
+        self.keys().iter().any(|key| key.id() == Some(id) && key.active_at(now))
     }
 
     async fn judge_fetched(
