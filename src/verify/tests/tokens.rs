@@ -336,6 +336,49 @@ fn a_digest_that_may_be_left_out_leaves_the_body_unproved() {
 }
 
 #[test]
+fn the_sender_names_its_key_where_the_scheme_reads_that() {
+    for (algorithm, place) in [
+        ("jwt-hs256", "jwt-header:/kid"),
+        ("jwt-hs256", "header:X-Key"),
+        ("ed25519", "header:X-Key > base64 > json:/kid"),
+        ("ed25519", "query:key"),
+    ] {
+        let text = rules(algorithm).replacen('\n', &format!("\nkey = {{ id = \"{place}\" }}\n"), 1);
+        let (scheme, pair) = (scheme(&text), keys(algorithm));
+        let mut delivery = delivery(&[]);
+        let signer = Signer { id: Some("key-7"), ..Signer::new(pair.private.as_bytes()) };
+        signer.sign(&scheme, &mut delivery, NOW).unwrap();
+        let judge = |id: &str| {
+            let key = Key::new(&scheme, "live", pair.public.as_bytes()).unwrap().with_id(Some(id));
+            let verifier = Verifier::new(Arc::clone(&scheme), vec![key]);
+            verifier.verify(delivery.clone(), NOW).map(drop).map_err(|refused| refused.reject)
+        };
+        assert_eq!(
+            (judge("key-7"), judge("key-8")),
+            (Ok(()), Err(Reject::UnknownKey)),
+            "{algorithm} {place}"
+        );
+    }
+}
+
+#[test]
+fn every_element_of_an_array_is_signed_where_it_has_its_signature() {
+    let scheme = scheme(
+        "algorithm = \"hmac-sha256\"\neach = \"json:/items\"\nsigned = [\"{item:/id}\"]\n\
+         signature = { from = \"item:/sig\", encoding = \"hex\" }\n",
+    );
+    let mut good = delivery(&[]);
+    good.body = Bytes::from_static(b"{\"items\": [{\"id\": 1, \"sig\": \"\"}, {\"id\": 2}]}");
+    sign(&scheme, b"a secret of some length", &mut good, NOW).unwrap();
+    assert!(verdict(&scheme, "a secret of some length", good.clone()).is_ok());
+    let text = String::from_utf8(good.body.to_vec()).unwrap();
+    let moved = Delivery { body: text.replace("\"id\": 2", "\"id\": 3").into(), ..good.clone() };
+    assert_eq!(verdict(&scheme, "a secret of some length", moved).unwrap_err(), Reject::SignatureMismatch);
+    let none = Delivery { body: Bytes::from_static(b"{\"items\": []}"), ..good };
+    assert!(sign(&scheme, b"a secret of some length", &mut none.clone(), NOW).is_err());
+}
+
+#[test]
 fn basic_and_plain_digests_hold_for_their_secret_only() {
     let basic = scheme("algorithm = \"basic\"\n");
     let good = signed(&basic, "user:a pass:word", &[]);
