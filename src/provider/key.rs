@@ -189,7 +189,7 @@ mod tests {
     use crate::provider::{Definition, Problem, Scheme};
 
     fn problems(algorithm: &str, key: &str) -> Vec<Problem> {
-        let form = if algorithm == "ed25519" { "spki" } else { "utf8" };
+        let form = if algorithm == "ed25519" { "public-key" } else { "utf8" };
         let text = format!(
             "name = \"a\"\ntitle = \"A\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"{algorithm}\"\nsecret = \"{form}\"\n\
              signed = [\"{{body}}\"]\nsignature = {{ from = \"header:x\", encoding = \"hex\" }}\nkey = {{ {key} }}"

@@ -319,11 +319,12 @@ fn conditions(pieces: &[Piece], text: &str) -> Result<(), String> {
     if open { Err(format!("`{text}` has an `{{if …}}` without its `{{end}}`")) } else { Ok(()) }
 }
 
-const PIECES: [(&str, Piece); 15] = [
+const PIECES: [(&str, Piece); 16] = [
     ("timestamp", Piece::Timestamp),
     ("body", Piece::Body),
     ("body:base64", Piece::BodyAs(BodyForm::Base64)),
     ("body:crc32", Piece::BodyAs(BodyForm::Crc32)),
+    ("secret", Piece::Secret),
     ("body:ascii", Piece::BodyAs(BodyForm::Ascii)),
     ("body:compact", Piece::BodyAs(BodyForm::Compact)),
     ("method", Piece::Method),

@@ -20,6 +20,12 @@ impl Vector {
         self.id.ends_with(OUTBOUND)
     }
 
+    /// Whether a note stands in the place of its body, and no secret is there to verify one with.
+    pub(super) fn is_left_out(&self) -> bool {
+        let note = |body: &String| body.starts_with('(') && body.ends_with(')');
+        self.is_handshake_alone() && self.secrets.is_empty() && self.request.body.as_ref().is_some_and(note)
+    }
+
     /// The scheme's name; `None` for the first of the file.
     pub(super) fn scheme_name(&self) -> Option<&str> {
         (!self.is_handshake_alone()).then_some(&self.scheme)

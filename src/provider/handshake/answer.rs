@@ -31,6 +31,11 @@ pub struct HandshakeAnswer {
 }
 
 impl HandshakeAnswer {
+    /// Whether it has no body and nothing is done beside it.
+    pub fn says_nothing(&self) -> bool {
+        self.body.is_empty() && self.visit.is_none() && self.capture.is_none()
+    }
+
     /// What is sent, and nothing of what is done beside.
     pub fn into_event_answer(self) -> EventAnswer {
         EventAnswer { status: self.status, headers: self.headers, body: self.body }
