@@ -18,6 +18,7 @@ struct BuiltIn;
 #[folder = "providers/samples/"]
 #[include = "*.json"]
 #[include = "*.form"]
+#[include = "*.xml"]
 struct Samples;
 
 /// A sample payload that comes with the binary.
@@ -30,8 +31,8 @@ pub struct SampleFile {
 }
 
 /// Sample files by their extension.
-const SAMPLE_FORMS: [(&str, &str); 2] =
-    [(".json", "application/json"), (".form", "application/x-www-form-urlencoded")];
+const SAMPLE_FORMS: [(&str, &str); 3] =
+    [(".json", "application/json"), (".form", "application/x-www-form-urlencoded"), (".xml", "text/xml")];
 
 /// A provider file that cannot be used.
 #[derive(Debug, thiserror::Error)]

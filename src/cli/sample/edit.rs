@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::delivery::{Delivery, Headers};
 use crate::extract::{Pick, Pointer, find, form_encoded, form_field_span};
 
 /// The text of the value at `place`. None where there is none, or the place is outside the body.
@@ -14,6 +18,7 @@ pub(super) fn text(body: &[u8], place: &Pick) -> Option<String> {
             form_urlencoded::parse(&[b"=", written].concat()).next().map(|(_, value)| value.into_owned())
         }
         Pick::Inside(outer, pointer) => text(text(body, outer)?.as_bytes(), &Pick::Json(pointer.clone())),
+        Pick::Xml(_) => place.read(&of(body)).map(Cow::into_owned),
         _ => None,
     }
 }
@@ -32,7 +37,30 @@ pub(super) fn changed(body: &[u8], place: &Pick, new: &dyn Fn(&str) -> Option<St
             let inner = |text: &str| String::from_utf8(json(text.as_bytes(), pointer, &value)?).ok();
             changed(body, outer, &inner)
         }
+        Pick::Xml(_) => {
+            let value = new(&old)?;
+            xml(body, &old, &value).filter(|body| text(body, place).is_some_and(|found| found == value))
+        }
         _ => None,
+    }
+}
+
+/// The first element with that text gets the other one.
+fn xml(body: &[u8], old: &str, value: &str) -> Option<Vec<u8>> {
+    let written = format!(">{old}<");
+    let at = body.windows(written.len()).position(|window| window == written.as_bytes())?;
+    let value = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Some(replaced(body, at + 1..at + 1 + old.len(), value.as_bytes()))
+}
+
+/// A delivery that is nothing but its body.
+fn of(body: &[u8]) -> Delivery {
+    Delivery {
+        method: String::new(),
+        target: String::new(),
+        headers: Headers::default(),
+        body: Bytes::copy_from_slice(body),
+        received_at: Timestamp::from_seconds(0),
     }
 }
 
@@ -67,6 +95,12 @@ mod tests {
             ("{ \"a\" : 1, \"b\":2}", "json:/a", "34", "{ \"a\" : 34, \"b\":2}"),
             ("{\"a\":1}", "json:/a", "x\"", "{\"a\":\"x\\\"\"}"),
             ("x=%31&id=a+b&&id=c", "form:id", "1&2", "x=%31&id=1%262&&id=c"),
+            (
+                "<a><x>1</x><b>1&amp;2</b><b>1</b></a>",
+                "xml:/a/x",
+                "2<3",
+                "<a><x>2&lt;3</x><b>1&amp;2</b><b>1</b></a>",
+            ),
             ("p=%7B%22id%22%3A%22a%22%7D&q", "form:p > json:/id", "b", "p=%7B%22id%22%3A%22b%22%7D&q"),
         ];
         for (body, place, value, want) in cases {

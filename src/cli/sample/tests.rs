@@ -1,4 +1,5 @@
-//! Samples against the rules that verify, and byte for byte.
+//! Samples against the rules that verify, and byte for byte. That those of every provider verify is shown beside
+//! their vectors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,25 +62,6 @@ fn judge(scheme: &Scheme, delivery: Delivery) -> Result<(), Reject> {
 }
 
 #[test]
-fn every_sample_of_every_scheme_verifies() {
-    let catalog = catalog();
-    let mut seen = 0;
-    for definition in catalog.iter() {
-        for named in &definition.schemes {
-            let scheme = scheme(&definition.name, Some(&named.name), &[]);
-            for event in Catalog::samples(&definition.name) {
-                let wanted = Wanted { event: Some(event.clone()), ..Wanted::default() };
-                let sample = Sample::new(definition, &scheme, wanted, NOW).unwrap();
-                let delivery = sample.sign("/in/x", &keys(&scheme).0, NOW, None).unwrap();
-                assert_eq!(judge(&scheme, delivery), Ok(()), "{} {} {event}", definition.name, named.name);
-                seen += 1;
-            }
-        }
-    }
-    assert!(seen >= 10, "{seen} samples only");
-}
-
-#[test]
 fn every_default_event_has_its_sample() {
     for definition in catalog().iter() {
         let Some(rules) = &definition.sample else { continue };
@@ -109,17 +91,6 @@ fn the_same_id_is_the_same_event_and_another_id_is_not() {
         assert_ne!(body("one"), body("two"), "{provider} {event}");
         assert_eq!(body("one").len(), Catalog::sample(provider, event).unwrap().body.len());
         serde_json::from_slice::<serde_json::Value>(&body("two")).unwrap();
-    }
-}
-
-#[test]
-fn every_sample_differs_from_the_next() {
-    for definition in catalog().iter() {
-        let scheme = scheme(&definition.name, None, &[]);
-        for event in Catalog::samples(&definition.name) {
-            let made = || sample(&scheme, Wanted { event: Some(event.clone()), ..Wanted::default() });
-            assert_ne!(made().body(), made().body(), "{} {event}", definition.name);
-        }
     }
 }
 
