@@ -118,9 +118,7 @@ fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
 }
 
 fn samples(definition: &Definition) -> Vec<String> {
-    let mut samples = Catalog::samples(&definition.name);
-    samples.sort();
-    samples
+    Catalog::samples_of(definition)
 }
 
 fn summary(definition: &Definition) -> Value {

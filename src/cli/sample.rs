@@ -3,8 +3,8 @@
 //!
 //! No body is parsed and printed again: fresh values take the place of exactly the old values' bytes.
 
-mod edit;
-
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -16,9 +16,9 @@ use super::stop::Stop;
 use super::tamper;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
-use crate::extract::Pick;
-use crate::provider::{Catalog, Definition, SampleDefinition, SampleFile, Scheme};
-use crate::verify::sign;
+use crate::extract::{self, Pick};
+use crate::provider::{Catalog, Definition, SampleDefinition, SampleFile, Scheme, SchemeDefinition};
+use crate::verify::Signer;
 
 /// What a body of the sender's own is said to be.
 const JSON: &str = "application/json";
@@ -97,7 +97,8 @@ impl<'s> Sample<'s> {
         let values = [("{id}", &id), ("{type}", &event), ("{now}", &now.to_string())];
         let headers = headers(rules, scheme, content_type, values);
         let method = scheme.methods.first().cloned().unwrap_or_else(|| "POST".to_owned());
-        Ok(Self { scheme, method, headers, body: body.into(), event, id })
+        let Delivery { headers, body, .. } = demanded(scheme, Delivery { headers, ..letter(body.into()) });
+        Ok(Self { scheme, method, headers, body, event, id })
     }
 
     /// The bytes that are signed and sent.
@@ -107,13 +108,9 @@ impl<'s> Sample<'s> {
 
     /// A delivery of the event to `target`, before it is signed.
     pub(super) fn unsigned(&self, target: &str, now: Timestamp) -> Delivery {
-        Delivery {
-            method: self.method.clone(),
-            target: target.to_owned(),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            received_at: now,
-        }
+        let (method, target, headers) = (self.method.clone(), target.to_owned(), self.headers.clone());
+        let delivery = Delivery { method, target, headers, body: self.body.clone(), received_at: now };
+        demanded(self.scheme, delivery)
     }
 
     /// A delivery of the event to `target`, signed at `now`, and broken where that is asked for.
@@ -123,7 +120,7 @@ impl<'s> Sample<'s> {
     pub(super) fn sign(
         &self,
         target: &str,
-        secret: &[u8],
+        signer: Signer<'_>,
         now: Timestamp,
         broken: Option<Break>,
     ) -> Result<Delivery, Stop> {
@@ -132,21 +129,34 @@ impl<'s> Sample<'s> {
             Some(Break::Body | Break::Signature) | None => now,
         };
         let mut delivery = self.unsigned(target, now);
-        sign(self.scheme, secret, &mut delivery, signed_at).map_err(|error| Stop::data(error.to_string()))?;
+        signer.sign(self.scheme, &mut delivery, signed_at).map_err(|error| Stop::data(error.to_string()))?;
         match broken {
             Some(Break::Body) => delivery.body = tamper::body(self.scheme, &delivery.body)?,
-            Some(Break::Signature) => delivery.headers = tamper::signature(self.scheme, &delivery.headers)?,
+            Some(Break::Signature) => delivery = tamper::signature(self.scheme, &delivery)?,
             Some(Break::Time) | None => {}
         }
         Ok(delivery)
     }
 }
 
+/// `given` settings of a scheme, and for those that it lacks the examples of the provider's file.
+pub(super) fn example_settings(
+    definition: &Definition,
+    scheme: &SchemeDefinition,
+    given: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let known = |name: &String| definition.settings.contains_key(name) || scheme.settings.contains_key(name);
+    let examples = definition.sample.iter().flat_map(|sample| &sample.settings);
+    let mut settings: BTreeMap<String, String> =
+        examples.filter(|(name, _)| known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    settings.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+    settings
+}
+
 /// The provider's payload of that type.
 fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
-    Catalog::sample(&definition.name, event).ok_or_else(|| {
-        let mut known = Catalog::samples(&definition.name);
-        known.sort();
+    Catalog::sample_of(definition, event).ok_or_else(|| {
+        let known = Catalog::samples_of(definition);
         let title = &definition.title;
         Stop::usage(match known.is_empty() {
             true => format!("there are no samples of {title}; send a body of your own: --data FILE"),
@@ -158,6 +168,37 @@ fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
             }
         })
     })
+}
+
+/// A delivery of nothing but a body.
+fn letter(body: Bytes) -> Delivery {
+    let (method, target, headers) = (String::new(), "/".to_owned(), Headers::default());
+    Delivery { method, target, headers, body, received_at: Timestamp::default() }
+}
+
+/// `delivery` with what the scheme demands to stand somewhere, such as the source's own account.
+fn demanded(scheme: &Scheme, delivery: Delivery) -> Delivery {
+    scheme.equal.iter().fold(delivery, |delivery, rule| {
+        let stands =
+            rule.place.read(&delivery).is_some_and(|value| rule.wanted.iter().any(|own| *own == value));
+        match rule.wanted.first().filter(|_| !stands) {
+            Some(wanted) => extract::put(&delivery, &rule.place, wanted).unwrap_or(delivery),
+            None => delivery,
+        }
+    })
+}
+
+/// The text of the value at `place` in `body`. None where there is none, or the place is outside the body.
+fn text(body: &[u8], place: &Pick) -> Option<String> {
+    let letter = letter(Bytes::copy_from_slice(body));
+    place.is_in_body().then(|| place.read(&letter).map(Cow::into_owned)).flatten()
+}
+
+/// `body` with the value at `place` changed for what `new` makes of its text. None where there is no value, or `new`
+/// makes none of it.
+fn changed(body: &[u8], place: &Pick, new: &dyn Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
+    let value = new(&text(body, place)?)?;
+    Some(extract::put(&letter(Bytes::copy_from_slice(body)), place, &value)?.body.to_vec())
 }
 
 /// A place in a sample's body: a JSON pointer, or as provider files write places.
@@ -178,9 +219,9 @@ fn id_places(rules: &SampleDefinition, scheme: &Scheme) -> Result<Vec<Pick>, Sto
 
 /// `body` with `id` in the first of the places that it has.
 fn with_id(body: &[u8], places: &[Pick], id: &str, chosen: bool) -> Result<Vec<u8>, Stop> {
-    let changed = places.iter().find_map(|place| edit::changed(body, place, &|_| Some(id.to_owned())));
-    match changed {
-        Some(changed) => Ok(changed),
+    let found = places.iter().find_map(|place| changed(body, place, &|_| Some(id.to_owned())));
+    match found {
+        Some(body) => Ok(body),
         None if places.is_empty() || !chosen => Ok(body.to_vec()),
         None => {
             let told: Vec<String> = places.iter().map(Pick::to_string).collect();
@@ -196,7 +237,7 @@ fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>,
     let mut body = body.to_vec();
     for text in &rules.fresh {
         let seed = Sha256::digest(format!("{id}\n{text}"));
-        if let Some(fresh) = edit::changed(&body, &place(text)?, &|old| alike(old, &seed)) {
+        if let Some(fresh) = changed(&body, &place(text)?, &|old| alike(old, &seed)) {
             body = fresh;
         }
     }
@@ -259,7 +300,7 @@ fn fresh_id(rules: &SampleDefinition, places: &[Pick], file: Option<&SampleFile>
         return Ok(format!("{}{}", rules.id_prefix, &digits[..24]));
     }
     let own = file.and_then(|file| {
-        let old = places.iter().find_map(|place| edit::text(&file.body, place))?;
+        let old = places.iter().find_map(|place| text(&file.body, place))?;
         alike(&old, &seed).filter(|_| old.bytes().all(|byte| byte.is_ascii_digit()))
     });
     if let Some(own) = own {

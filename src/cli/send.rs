@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::target::Target;
 use super::access::{self, Secret};
-use super::args::ConfigArgs;
+use super::args::{ConfigArgs, pair};
 use super::assemble;
 use super::http::{Client, Reply, Url};
 use super::output::{self, Output};
@@ -23,7 +23,8 @@ use super::stop::Stop;
 use crate::clock::{Clock, System};
 use crate::config::Loaded;
 use crate::exit;
-use crate::provider::{Catalog, Definition, Scheme};
+use crate::provider::{Algorithm, Catalog, Definition, Scheme};
+use crate::verify::Signer;
 
 /// Most times that one call sends.
 const TIMES_MAX: u32 = 1_000_000;
@@ -62,6 +63,12 @@ pub(super) struct SendArgs {
     /// Sign with the secret in this environment variable
     #[arg(long, value_name = "NAME")]
     secret_env: Option<String>,
+    /// The id of the key, where deliveries name it [default: the kid of the source's first secret]
+    #[arg(long, value_name = "ID")]
+    kid: Option<String>,
+    /// A setting of the provider's scheme, over the source's; may be repeated
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
+    settings: Vec<(String, String)>,
     /// Send the bytes of this file in place of the sample
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
@@ -79,6 +86,8 @@ struct Letter {
     definition: Definition,
     scheme: Scheme,
     secret: Secret,
+    /// The id and the slot of the key that it is.
+    key: (Option<String>, Option<u8>),
     to: Url,
     wanted: Wanted,
     broken: Option<Break>,
@@ -91,9 +100,10 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let loaded = configuration(args.config, given.is_some())?;
     let catalog = catalog(loaded.as_ref())?;
     let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
-    let scheme = target.scheme()?;
+    let scheme = target.scheme_to_send(&args.settings)?;
     let secret = match given {
         Some(secret) => secret,
+        None if scheme.algorithm == Algorithm::Unauthenticated => Secret::default(),
         None if scheme.has_public_keys() => return Err(Target::needs_private_key(&scheme)),
         None => target.secret().ok_or_else(|| target.needs_secret(&args.name))?,
     };
@@ -109,7 +119,8 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let data = args.data.as_ref().map(read).transpose()?;
     let definition = target.definition.clone();
     let wanted = Wanted { event: args.event, id: args.id, data };
-    Ok(Letter { definition, scheme, secret, to, wanted, broken: args.broken, times: args.times })
+    let key = target.key(args.kid);
+    Ok(Letter { definition, scheme, secret, key, to, wanted, broken: args.broken, times: args.times })
 }
 
 /// The configuration. One that nobody named may be missing or broken where the secret is `given`: what it
@@ -167,8 +178,9 @@ impl Letter {
         let client = Client::new();
         let mut out = io::stdout().lock();
         let mut all = true;
+        let signer = Signer { secret: &self.secret, id: self.key.0.as_deref(), slot: self.key.1 };
         for _ in 0..self.times {
-            let delivery = sample.sign(self.to.target(), &self.secret, clock.now(), self.broken)?;
+            let delivery = sample.sign(self.to.target(), signer, clock.now(), self.broken)?;
             let reply =
                 client.deliver(&self.to, &delivery).map_err(|error| Stop::unreachable(error.to_string()))?;
             let shown = match output {

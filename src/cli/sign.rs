@@ -16,8 +16,8 @@ use super::stop::Stop;
 use crate::clock::{Clock, System, Timestamp};
 use crate::delivery::Delivery;
 use crate::exit;
-use crate::provider::Scheme;
-use crate::verify;
+use crate::provider::{Algorithm, Scheme};
+use crate::verify::Signer;
 
 /// What is signed, and how.
 #[derive(Debug, Args)]
@@ -40,6 +40,9 @@ pub(super) struct SignArgs {
     /// A setting of the scheme, such as header=X-Signature; may be repeated
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
+    /// The id of the key, where deliveries name it [default: the kid of the source's first secret]
+    #[arg(long, value_name = "ID")]
+    kid: Option<String>,
     /// Sign as of this time (RFC 3339 or Unix seconds) [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
@@ -63,6 +66,7 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let scheme = target.scheme_as(args.scheme.as_deref(), &args.settings)?;
     let secret = match (given.first(), target.secrets().first()) {
         (Some(given), _) => given.expose(),
+        (None, _) if scheme.algorithm == Algorithm::Unauthenticated => &[],
         (None, _) if scheme.has_public_keys() => return Err(Target::needs_private_key(&scheme)),
         (None, Some(own)) => own.expose(),
         (None, None) => {
@@ -76,7 +80,9 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let body = args.request.body.clone().unwrap_or_else(|| PathBuf::from("-"));
     let mut delivery = args.request.read(CaptureArgs::default(), &method, &path)?;
     let at = args.at.unwrap_or_else(|| System::new().now());
-    verify::sign(&scheme, secret, &mut delivery, at).map_err(|error| Stop::data(error.to_string()))?;
+    let (id, slot) = target.key(args.kid);
+    let signer = Signer { secret, id: id.as_deref(), slot };
+    signer.sign(&scheme, &mut delivery, at).map_err(|error| Stop::data(error.to_string()))?;
     lacking(&scheme, &delivery);
     let url = format!("{}{}", base.as_deref().unwrap_or("http://127.0.0.1:8080"), delivery.target);
     let mut out = io::stdout();

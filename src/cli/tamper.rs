@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::stop::Stop;
 use crate::clock::Timestamp;
-use crate::delivery::Headers;
-use crate::extract::Pick;
+use crate::delivery::Delivery;
+use crate::extract::{self, Pick};
 use crate::provider::Scheme;
 
 /// How long ago a stale delivery was signed, beyond its scheme's own tolerance.
@@ -33,24 +33,29 @@ pub(super) fn body(scheme: &Scheme, body: &Bytes) -> Result<Bytes, Stop> {
     Ok(bytes.into())
 }
 
-/// `headers` with one character of the signature changed for another of its kind.
+/// `delivery` with one character of the signature changed for another of its kind.
 ///
 /// # Errors
-/// Where the scheme has its signature elsewhere.
-pub(super) fn signature(scheme: &Scheme, headers: &Headers) -> Result<Headers, Stop> {
-    let Pick::Header(name) = &scheme.signature.from else {
-        return Err(Stop::usage(format!("scheme {} has its signature in no header", scheme.name)));
+/// Where it has none.
+pub(super) fn signature(scheme: &Scheme, delivery: &Delivery) -> Result<Delivery, Stop> {
+    let changed = |place: &Pick| {
+        let value = place.read(delivery)?;
+        let at = value.len().saturating_sub(FROM_END);
+        let mut bytes = value.into_owned().into_bytes();
+        bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = other(*byte));
+        extract::put(delivery, place, &String::from_utf8(bytes).ok()?)
     };
-    let mut changed = Headers::default();
-    for (line, value) in headers.iter() {
-        let mut value = value.to_vec();
-        if line == name.as_bytes() {
-            let at = value.len().saturating_sub(FROM_END);
-            value.iter_mut().skip(at).take(1).for_each(|byte| *byte = other(*byte));
-        }
-        changed.push(&String::from_utf8_lossy(line), &value);
-    }
-    Ok(changed)
+    let changed = signature_places(scheme).iter().find_map(changed);
+    changed.ok_or_else(|| Stop::usage(format!("scheme {} has no signature to change", scheme.name)))
+}
+
+/// Where a delivery of one element has its signatures.
+pub(super) fn signature_places(scheme: &Scheme) -> Vec<Pick> {
+    let first = |place: &Pick| match &scheme.each {
+        Some(array) => place.of_element(array, 0),
+        None => Some(place.clone()),
+    };
+    scheme.signature.places().filter_map(first).collect()
 }
 
 /// A time at which a signature made now would be stale.

@@ -7,7 +7,7 @@ mod absent;
 mod draft;
 mod edit;
 mod handshake;
-mod keys;
+pub(super) mod keys;
 pub(super) mod make;
 mod mistakes;
 mod response;

@@ -29,11 +29,13 @@ pub(super) fn parameter<'d>(text: &'d [u8], name: &str) -> Option<Cow<'d, str>> 
 
 /// Where the value of the first field `name` lies in a body, as it is written there.
 pub fn field_span(body: &[u8], name: &str) -> Option<Range<usize>> {
-    if is_other(body) || body.starts_with(b"--") {
-        return None;
-    }
+    if is_other(body) || body.starts_with(b"--") { None } else { parameter_span(body, name) }
+}
+
+/// The same of the first parameter `name` of a query.
+pub(super) fn parameter_span(text: &[u8], name: &str) -> Option<Range<usize>> {
     let mut start = 0;
-    for pair in body.split(|byte| *byte == b'&') {
+    for pair in text.split(|byte| *byte == b'&') {
         let end = start + pair.len();
         let assign = pair.iter().position(|byte| *byte == b'=');
         let key = pair.get(..assign.unwrap_or(pair.len())).unwrap_or_default();

@@ -33,6 +33,13 @@ impl Pointer {
         Some((index.parse().ok()?, Self { text: text.collect(), steps: steps.to_vec() }))
     }
 
+    /// The pointer to what this lies in, and the step from there; `None` for the whole text.
+    pub fn parent(&self) -> Option<(Self, String)> {
+        let (step, steps) = self.steps.split_last()?;
+        let text = self.text.rsplit_once('/').map_or("", |(text, _)| text).to_owned();
+        Some((Self { text, steps: steps.to_vec() }, step.clone()))
+    }
+
     /// Reads `/a/b~1c/0`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod multipart;
 mod pick;
 mod scene;
 mod spelling;
+mod write;
 mod xml;
 
 pub use elements::{NoElements, elements};
@@ -22,4 +23,5 @@ pub use json::{Found, Pointer, find};
 pub use pick::Pick;
 pub use scene::Scene;
 pub use spelling::{ascii as spelled_ascii, compact as spelled_compact, crc32, unescaped};
+pub use write::{put, put_number, take_out};
 pub use xml::Path;

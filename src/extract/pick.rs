@@ -132,6 +132,26 @@ impl Pick {
         }
     }
 
+    /// Where the place is in the delivery, if it is one within the element of that number of `array`; other places stay.
+    pub fn of_element(&self, array: &Self, index: usize) -> Option<Self> {
+        let below = |base: &Pointer, item: &Pointer| Pointer::parse(&format!("{base}/{index}{item}")).ok();
+        match (self, array) {
+            (Self::Item(item), Self::Json(base)) => below(base, item).map(Self::Json),
+            (Self::Item(item), Self::Inside(outer, base)) => {
+                Some(Self::Inside(outer.clone(), below(base, item)?))
+            }
+            (Self::Inside(outer, pointer), _) => {
+                Some(Self::Inside(Box::new(outer.of_element(array, index)?), pointer.clone()))
+            }
+            (Self::InsideXml(outer, path), _) => {
+                Some(Self::InsideXml(Box::new(outer.of_element(array, index)?), path.clone()))
+            }
+            (Self::Base64(outer), _) => Some(Self::Base64(Box::new(outer.of_element(array, index)?))),
+            (Self::Item(_), _) => None,
+            (other, _) => Some(other.clone()),
+        }
+    }
+
     /// Whether it is a claim of the scheme's token, or lies in the text of one.
     pub fn is_claim(&self) -> bool {
         match self {

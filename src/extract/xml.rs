@@ -4,6 +4,7 @@
 //! that no two readers find different ones. Namespaces are not looked at: a prefix is whatever its sender likes.
 
 use std::fmt;
+use std::ops::Range;
 
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_xml_entity;
@@ -51,6 +52,58 @@ impl fmt::Display for Path {
 pub(super) fn find(body: &[u8], paths: &[&Path]) -> Vec<Option<String>> {
     let walked = std::str::from_utf8(body).ok().and_then(|text| Walk::new(paths).whole(text));
     walked.unwrap_or_else(|| vec![None; paths.len()])
+}
+
+/// `body` with `value` as the text of the first element on `path`, every byte around it as it was; an element that is
+/// not there is put first into the innermost one that is. `None` for an attribute, and where the body is no XML.
+pub(super) fn with(body: &str, path: &Path, value: &str) -> Option<String> {
+    if path.attribute.is_some() {
+        return None;
+    }
+    let value = quick_xml::escape::escape(value);
+    let known = (1..=path.steps.len()).rev().find_map(|steps| {
+        let (known, lacking) = path.steps.split_at_checked(steps)?;
+        Some((span(body, known)?, lacking))
+    });
+    let (span, lacking) = match known {
+        Some((span, [])) => (span, &[][..]),
+        Some((span, lacking)) => (span.start..span.start, lacking),
+        None if body.is_empty() => (0..0, path.steps.as_slice()),
+        None => return None,
+    };
+    let open: String = lacking.iter().map(|step| format!("<{step}>")).collect();
+    let close: String = lacking.iter().rev().map(|step| format!("</{step}>")).collect();
+    let (before, after) = (body.get(..span.start)?, body.get(span.end..)?);
+    Some([before, &open, &value, &close, after].concat())
+}
+
+/// Where the first element on the way of `steps` has what is in it.
+fn span(body: &str, steps: &[String]) -> Option<Range<usize>> {
+    let mut reader = Reader::from_str(body);
+    let (mut depth, mut followed, mut start) = (0, 0, None);
+    loop {
+        let before = usize::try_from(reader.buffer_position()).ok()?;
+        match reader.read_event().ok()? {
+            Event::Start(tag) => {
+                let next = steps.get(depth).is_some_and(|step| step == tag.local_name().as_ref());
+                if start.is_none() && followed == depth && next {
+                    followed += 1;
+                    let inside = usize::try_from(reader.buffer_position()).ok()?;
+                    start = Some((inside, depth)).filter(|_| followed == steps.len());
+                }
+                depth += 1;
+            }
+            Event::End(_) => {
+                depth = depth.checked_sub(1)?;
+                match start {
+                    Some((inside, own)) if own == depth => return Some(inside..before),
+                    _ => followed = followed.min(depth),
+                }
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
 }
 
 /// A path, how many of its steps the open elements follow, and what was found.
@@ -194,6 +247,21 @@ mod tests {
         );
         let want = [Some("a & B<c>"), Some("q\""), Some("1"), Some(""), Some("3"), None, None];
         assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn only_the_text_of_one_element_changes_and_a_lacking_one_is_put_in() {
+        let with = |body: &str, path: &str| with(body, &Path::parse(path).unwrap(), "<1>");
+        let body = "<s:a x='1'>\n<b>old</b> <b>2</b><c/></s:a>";
+        for (path, want) in [
+            ("/a/b", "<s:a x='1'>\n<b>&lt;1&gt;</b> <b>2</b><c/></s:a>"),
+            ("/a/d/e", "<s:a x='1'><d><e>&lt;1&gt;</e></d>\n<b>old</b> <b>2</b><c/></s:a>"),
+        ] {
+            assert_eq!(with(body, path).as_deref(), Some(want));
+            assert_eq!(text(want, path).as_deref(), Some("<1>"));
+        }
+        assert_eq!(with("", "/a/b").as_deref(), Some("<a><b>&lt;1&gt;</b></a>"));
+        assert_eq!((with(body, "/a/@x"), with(body, "/z"), with("{}", "/a")), (None, None, None));
     }
 
     #[test]

@@ -104,11 +104,7 @@ impl Check {
         let ids = self.places("event.id", &event.id, &proof);
         self.signed_first(&ids);
         let types = self.places("event.type", &event.event_type, &proof);
-        let volatile = event
-            .volatile
-            .iter()
-            .filter_map(|text| self.read("event.volatile", text, Pointer::parse(text)))
-            .collect();
+        let volatile = self.pointers("event.volatile", &event.volatile);
         let batch = raw.batch.as_ref().map(|batch| self.batch(batch, &|pick| proof(pick) == Proof::Whole));
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, secret);
@@ -151,6 +147,10 @@ impl Check {
             handshakes: Handshakes::default(),
             answer: None,
         })
+    }
+
+    fn pointers(&mut self, key: &str, texts: &[String]) -> Vec<Pointer> {
+        texts.iter().filter_map(|text| self.read(key, text, Pointer::parse(text))).collect()
     }
 
     fn signature(&mut self, raw: &SignatureDefinition) -> Option<SignatureRule> {

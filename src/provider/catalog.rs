@@ -31,8 +31,11 @@ pub struct SampleFile {
 }
 
 /// Sample files by their extension.
-const SAMPLE_FORMS: [(&str, &str); 3] =
-    [(".json", "application/json"), (".form", "application/x-www-form-urlencoded"), (".xml", "text/xml")];
+const SAMPLE_FORMS: [(&str, &str); 3] = [
+    (".json", "application/json"),
+    (".form", "application/x-www-form-urlencoded"),
+    (".xml", "text/xml; charset=utf-8"),
+];
 
 /// A provider file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +175,19 @@ impl Catalog {
         self.providers.values()
     }
 
+    /// The sample payload of an event type of the provider, or of the one whose payloads its file names, where one comes
+    /// with the binary.
+    pub fn sample_of(definition: &Definition, event_type: &str) -> Option<SampleFile> {
+        Self::sample(payloads(definition), event_type)
+    }
+
+    /// The event types that have a sample in [`Self::sample_of`], sorted.
+    pub fn samples_of(definition: &Definition) -> Vec<String> {
+        let mut samples = Self::samples(payloads(definition));
+        samples.sort();
+        samples
+    }
+
     /// The sample payload of an event type, where one comes with the binary.
     pub fn sample(provider: &str, event_type: &str) -> Option<SampleFile> {
         SAMPLE_FORMS.iter().find_map(|(extension, content_type)| {
@@ -188,4 +204,9 @@ impl Catalog {
         };
         Samples::iter().filter_map(|name| event_type(name.strip_prefix(&prefix)?)).collect()
     }
+}
+
+fn payloads(definition: &Definition) -> &str {
+    let named = definition.sample.as_ref().and_then(|sample| sample.payloads.as_deref());
+    named.unwrap_or(&definition.name)
 }

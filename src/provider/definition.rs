@@ -456,6 +456,11 @@ pub struct TimestampDefinition {
 pub struct SampleDefinition {
     /// Type of the event that is sent when none is named.
     pub event: String,
+    /// The built-in provider whose payloads it sends; absent for its own.
+    pub payloads: Option<String>,
+    /// Example values of settings, for samples where nobody gives others.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// JSON pointer or place in the sample's body that gets a fresh id; absent where the id is in a header.
     pub id: Option<String>,
     /// What a fresh id begins with.

@@ -73,6 +73,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether nobody signs by it here: with a public key and SHA-1 signatures are only verified.
+    pub fn is_only_verified(self) -> bool {
+        matches!(self, Self::EcdsaP256Sha1 | Self::RsaPkcs1Sha1)
+    }
+
     /// Whether a signature is made over templates of signed bytes.
     pub fn signs_templates(self) -> bool {
         !matches!(self, Self::Jwt(_) | Self::Basic | Self::Token | Self::Unauthenticated)

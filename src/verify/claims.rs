@@ -107,17 +107,20 @@ fn escaped(text: &str) -> String {
     extract::form_encoded(text).replace('+', "%20").replace('*', "%2A").replace("%7E", "~")
 }
 
-/// SHA-256 of `METHOD&path&query`, the query's names and values decoded, sorted and encoded in one way (Atlassian's
-/// query string hash): 64 lower-case hexadecimal digits.
+/// SHA-256 of `METHOD&path&query`, the query's names and values decoded, sorted (by UTF-16 code units, as its senders
+/// sort) and encoded in one way (Atlassian's query string hash): 64 lower-case hexadecimal digits.
 pub(super) fn request_digest(delivery: &Delivery) -> String {
-    let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let units = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+    let mut parameters: BTreeMap<Vec<u16>, (String, Vec<String>)> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(delivery.query().as_bytes()).filter(|(name, _)| name != "jwt")
     {
-        parameters.entry(escaped(&name)).or_default().push(escaped(&value));
+        let (_, values) = parameters.entry(units(&name)).or_insert_with(|| (escaped(&name), Vec::new()));
+        values.push(value.into_owned());
     }
     let mut pairs = Vec::with_capacity(parameters.len());
-    for (name, mut values) in parameters {
-        values.sort_unstable();
+    for (name, mut values) in parameters.into_values() {
+        values.sort_by_cached_key(|value| units(value));
+        let values: Vec<String> = values.iter().map(|value| escaped(value)).collect();
         pairs.push(format!("{name}={}", values.join(",")));
     }
     let path = delivery.path().strip_suffix('/').unwrap_or(delivery.path()).replace('&', "%26");

@@ -21,6 +21,7 @@ mod private;
 mod public;
 mod seal;
 mod sign;
+mod skeleton;
 mod spki;
 mod token;
 mod verifier;
@@ -33,5 +34,5 @@ pub use fetched::{
     CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
 };
 pub use key::{Key, KeyError};
-pub use sign::{SignError, sign};
+pub use sign::{SignError, Signer, sign};
 pub use verifier::{Verified, Verifier};

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::algorithm::Mac;
 use super::key::decode;
 use super::private::PrivateKey;
-use super::sign::SignError;
+use super::sign::{SignError, Signer};
 use super::{claims, digest, jwt};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
@@ -21,7 +21,7 @@ const LIFE_SECONDS: i64 = 300;
 /// Where the secret or the scheme's claims do not let one be made.
 pub(super) fn token(
     (scheme, jws): (&Scheme, Jws),
-    secret: &[u8],
+    signer: &Signer<'_>,
     delivery: &Delivery,
     time: Option<&str>,
     now: Timestamp,
@@ -55,12 +55,11 @@ pub(super) fn token(
     if scheme.token.expires == Expires::Required {
         object.entry("exp").or_insert_with(|| Value::from(now.seconds() + LIFE_SECONDS));
     }
-    let header = format!("{{\"alg\":\"{}\",\"typ\":\"JWT\"}}", jws.name());
-    let unsigned = jwt::unsigned(header.as_bytes(), Value::Object(object).to_string().as_bytes());
+    let unsigned = jwt::unsigned(&header(scheme, jws, signer)?, Value::Object(object).to_string().as_bytes());
     let signature = if scheme.has_public_keys() {
-        PrivateKey::read(scheme.algorithm, scheme.key_form, secret)?.sign(unsigned.as_bytes())?
+        PrivateKey::read(scheme.algorithm, scheme.key_form, signer.secret)?.sign(unsigned.as_bytes())?
     } else {
-        let key = decode(scheme.key_form, secret)?;
+        let key = decode(scheme.key_form, signer.secret)?;
         let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
             return Err(SignError::Place("a token without a MAC".to_owned()));
         };
@@ -68,6 +67,17 @@ pub(super) fn token(
         mac.finish().as_bytes().to_vec()
     };
     Ok(jwt::sealed(&unsigned, &signature))
+}
+
+/// The token's header, with the key's id where the scheme reads it there.
+fn header(scheme: &Scheme, jws: Jws, signer: &Signer<'_>) -> Result<Vec<u8>, SignError> {
+    let mut header = Map::new();
+    set(&mut header, "/alg", Value::from(jws.name()))?;
+    set(&mut header, "/typ", Value::from("JWT"))?;
+    if let (Some(Pick::JwtHeader(pointer)), Some(id)) = (&scheme.key.id, signer.id) {
+        set(&mut header, &pointer.to_string(), Value::from(id))?;
+    }
+    Ok(Value::Object(header).to_string().into_bytes())
 }
 
 fn put(object: &mut Map<String, Value>, place: &Pick, text: String) -> Result<(), SignError> {

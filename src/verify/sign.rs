@@ -1,14 +1,14 @@
 //! Signing by the rules that verify: what `send`, `sign` and tests put on a delivery.
 
-use bytes::Bytes;
-
 use super::algorithm::{Hash, Mac, encode};
 use super::content::Content;
 use super::key::{KeyError, decode};
 use super::private::PrivateKey;
+use super::skeleton;
+use super::verifier::ITEMS_MAX;
 use super::{digest, seal};
 use crate::clock::Timestamp;
-use crate::delivery::{Delivery, Headers};
+use crate::delivery::Delivery;
 use crate::extract::{self, Pick, Scene};
 use crate::provider::{Algorithm, Grammar, Jws, PairsForm, Scheme, TimeSource, TimeUnit};
 use crate::reject::Refused;
@@ -25,6 +25,20 @@ pub enum SignError {
     /// A signed value is missing.
     #[error("{0}")]
     Missing(String),
+    /// The algorithm is one that is only verified here.
+    #[error("with a public key and SHA-1 nothing is signed here any more, only verified")]
+    OnlyVerified,
+}
+
+/// What a sender signs with. It has no `Debug`: it holds the secret.
+#[derive(Clone, Copy)]
+pub struct Signer<'s> {
+    /// The secret; where a source has public keys, the private one.
+    pub secret: &'s [u8],
+    /// The id by which deliveries name the key, where the scheme has such.
+    pub id: Option<&'s str>,
+    /// The place of the signature that the secret goes with, where the scheme has several.
+    pub slot: Option<u8>,
 }
 
 /// Puts the scheme's signature (and time, `now`) on `delivery`. `secret` is what the sender has: where a source
@@ -38,74 +52,174 @@ pub fn sign(
     delivery: &mut Delivery,
     now: Timestamp,
 ) -> Result<(), SignError> {
-    let time = scheme.timestamp.as_ref().map(|rule| match rule.unit {
+    Signer::new(secret).sign(scheme, delivery, now)
+}
+
+impl<'s> Signer<'s> {
+    /// One with a secret that no delivery names.
+    pub fn new(secret: &'s [u8]) -> Self {
+        Self { secret, id: None, slot: None }
+    }
+
+    /// Puts the scheme's signature, the time `now` and the key's id on `delivery`.
+    ///
+    /// # Errors
+    /// Where the secret or the delivery does not fit the scheme.
+    pub fn sign(&self, scheme: &Scheme, delivery: &mut Delivery, now: Timestamp) -> Result<(), SignError> {
+        if scheme.algorithm == Algorithm::Unauthenticated {
+            return Ok(());
+        }
+        if scheme.algorithm.is_only_verified() {
+            return Err(SignError::OnlyVerified);
+        }
+        if let (Some(place), Some(id)) = (&scheme.key.id, self.id)
+            && !place.is_token_header()
+            && place.read(delivery).as_deref() != Some(id)
+        {
+            put(delivery, place, id)?;
+        }
+        let time = written_time(scheme, now);
+        if let Algorithm::Jwt(jws) = scheme.algorithm {
+            return self.sign_token((scheme, jws), delivery, time.as_deref(), now);
+        }
+        let Some(array) = &scheme.each else {
+            return Letter { scheme, element: None, time: time.as_deref() }.sign(self, delivery);
+        };
+        for index in 0..count(array, delivery)? {
+            let element = Some((array, index));
+            Letter { scheme, element, time: time.as_deref() }.sign(self, delivery)?;
+        }
+        Ok(())
+    }
+
+    fn sign_token(
+        &self,
+        (scheme, jws): (&Scheme, Jws),
+        delivery: &mut Delivery,
+        time: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SignError> {
+        let token = seal::token((scheme, jws), self, delivery, time, now)?;
+        let value = render(scheme, &token, None)?;
+        put(delivery, &scheme.signature.from, &value)
+    }
+}
+
+/// The time of signing as the scheme writes it.
+fn written_time(scheme: &Scheme, now: Timestamp) -> Option<String> {
+    scheme.timestamp.as_ref().map(|rule| match rule.unit {
         TimeUnit::Seconds => now.seconds().to_string(),
         TimeUnit::Milliseconds => now.millis().to_string(),
         TimeUnit::SecondsOrMilliseconds => now.seconds().to_string(),
         TimeUnit::Rfc3339 => now.to_string(),
         TimeUnit::Rfc2822 => now.to_http_date(),
+    })
+}
+
+/// How many elements `array` has.
+fn count(array: &Pick, delivery: &Delivery) -> Result<usize, SignError> {
+    let none = || SignError::Missing(format!("{array} is no array of 1 to {ITEMS_MAX} elements"));
+    let text = array.json(&Scene::of(delivery)).ok_or_else(none)?;
+    match extract::elements(text.as_bytes(), None, ITEMS_MAX) {
+        Ok(elements) if !elements.is_empty() => Ok(elements.len()),
+        _ => Err(none()),
+    }
+}
+
+/// What is signed by itself: a delivery, or an element of an array in it.
+struct Letter<'l> {
+    scheme: &'l Scheme,
+    /// The array, and the element's number.
+    element: Option<(&'l Pick, usize)>,
+    time: Option<&'l str>,
+}
+
+impl Letter<'_> {
+    fn sign(&self, signer: &Signer<'_>, delivery: &mut Delivery) -> Result<(), SignError> {
+        let scheme = self.scheme;
+        if let (Some(rule), Some(time)) = (&scheme.timestamp, self.time)
+            && let TimeSource::Place(place) = &rule.from
+        {
+            let place = self.place(place)?;
+            let put = if rule.number { extract::put_number } else { extract::put };
+            *delivery = put(delivery, &place, time).ok_or_else(|| SignError::Place(place.to_string()))?;
+        }
+        if let Some(rule) = &scheme.body_digest {
+            put(delivery, &self.place(&rule.from)?, &digest::written(rule, &delivery.body))?;
+        }
+        let signature = self.signature(signer, delivery)?;
+        let value = render(scheme, &signature, self.time)?;
+        let slot = signer.slot.filter(|_| scheme.signature.slots).map_or(0, usize::from);
+        let place = scheme.signature.places().nth(slot).unwrap_or(&scheme.signature.from);
+        put(delivery, &self.place(place)?, &value)
+    }
+
+    /// Where the place is in the delivery.
+    fn place(&self, place: &Pick) -> Result<Pick, SignError> {
+        match self.element {
+            Some((array, index)) => {
+                place.of_element(array, index).ok_or_else(|| SignError::Place(place.to_string()))
+            }
+            None => Ok(place.clone()),
+        }
+    }
+
+    fn signature(&self, signer: &Signer<'_>, delivery: &Delivery) -> Result<String, SignError> {
+        let whole = Scene::of(delivery);
+        let element = self.element.and_then(|(array, index)| {
+            let text = array.json(&whole)?;
+            let span = extract::elements(text.as_bytes(), None, ITEMS_MAX).ok()?.into_iter().nth(index)?;
+            text.get(span).map(str::to_owned)
+        });
+        let time = self.scheme.timestamp.as_ref().map(|rule| &rule.from);
+        let named: Vec<(&str, &str)> = match (time, self.time) {
+            (Some(TimeSource::Signature(name)), Some(time)) => vec![(name.as_str(), time)],
+            _ => Vec::new(),
+        };
+        let scene = Scene { item: element.as_deref(), named: &named, ..whole };
+        let content = Content::new(self.scheme, scene, self.time).map_err(missing)?;
+        made(self.scheme, signer.secret, &content)
+    }
+}
+
+fn missing(refused: Refused) -> SignError {
+    SignError::Missing(refused.detail.into_owned())
+}
+
+/// The signature over the first template of which every value is there.
+fn made(scheme: &Scheme, secret: &[u8], content: &Content<'_>) -> Result<String, SignError> {
+    let encoding = scheme.signature.encoding;
+    if scheme.algorithm.shows_secret() {
+        return Ok(encode(encoding, &decode(scheme.key_form, secret)?));
+    }
+    let mut lacking = None;
+    let template = scheme.signed.iter().find(|template| match content.feed(template, &mut |_| {}) {
+        Ok(()) => true,
+        Err(refused) => {
+            lacking.get_or_insert(refused);
+            false
+        }
     });
-    if let Algorithm::Jwt(jws) = scheme.algorithm {
-        return sign_token((scheme, jws), secret, delivery, time.as_deref(), now);
-    }
-    if scheme.algorithm == Algorithm::Unauthenticated {
-        return Ok(());
-    }
-    if let (Some(rule), Some(time)) = (&scheme.timestamp, &time)
-        && let TimeSource::Place(place) = &rule.from
-    {
-        put(delivery, place, time)?;
-    }
-    if let Some(rule) = &scheme.body_digest {
-        put(delivery, &rule.from, &digest::written(rule, &delivery.body))?;
-    }
-    let signature = signature(scheme, secret, delivery, time.as_deref())?;
-    let value = render(scheme, &signature, time.as_deref())?;
-    put(delivery, &scheme.signature.from, &value)
-}
-
-fn sign_token(
-    (scheme, jws): (&Scheme, Jws),
-    secret: &[u8],
-    delivery: &mut Delivery,
-    time: Option<&str>,
-    now: Timestamp,
-) -> Result<(), SignError> {
-    let token = seal::token((scheme, jws), secret, delivery, time, now)?;
-    let value = render(scheme, &token, None)?;
-    if scheme.token_is_body() {
-        delivery.body = value.into();
-        return Ok(());
-    }
-    put(delivery, &scheme.signature.from, &value)
-}
-
-fn signature(
-    scheme: &Scheme,
-    secret: &[u8],
-    delivery: &Delivery,
-    time: Option<&str>,
-) -> Result<String, SignError> {
-    let missing = |refused: Refused| SignError::Missing(refused.detail.into_owned());
-    let content = Content::new(scheme, Scene::of(delivery), time).map_err(missing)?;
-    let template =
-        || scheme.signed.first().ok_or_else(|| SignError::Place("nothing that is signed".to_owned()));
+    let template = template.ok_or_else(|| match lacking {
+        Some(refused) => missing(refused),
+        None => SignError::Place("nothing that is signed".to_owned()),
+    })?;
     if scheme.has_public_keys() {
         let key = PrivateKey::read(scheme.algorithm, scheme.key_form, secret)?;
-        let whole = content.whole(template()?).map_err(missing)?;
-        return Ok(encode(scheme.signature.encoding, &key.sign(&whole)?));
+        let whole = content.whole(template).map_err(missing)?;
+        return Ok(encode(encoding, &key.sign(&whole)?));
     }
     let key = decode(scheme.key_form, secret)?;
     if let Algorithm::Plain(digest) = scheme.algorithm {
         let mut hash = Hash::new(digest);
-        content.feed_with(template()?, &key, &mut |bytes| hash.update(bytes)).map_err(missing)?;
-        return Ok(encode(scheme.signature.encoding, hash.finish().as_bytes()));
+        content.feed_with(template, &key, &mut |bytes| hash.update(bytes)).map_err(missing)?;
+        return Ok(encode(encoding, hash.finish().as_bytes()));
     }
     let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
-        return Ok(encode(scheme.signature.encoding, &key));
+        return Ok(encode(encoding, &key));
     };
-    content.feed(template()?, &mut |bytes| mac.update(bytes)).map_err(missing)?;
-    Ok(encode(scheme.signature.encoding, mac.finish().as_bytes()))
+    content.feed(template, &mut |bytes| mac.update(bytes)).map_err(missing)?;
+    Ok(encode(encoding, mac.finish().as_bytes()))
 }
 
 fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String, SignError> {
@@ -133,62 +247,24 @@ fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String
             let prefix = ours.map(|(prefix, _)| prefix);
             format!("{}{signature}", prefix.or(choices.keys().next()).map_or("", String::as_str))
         }
-        Grammar::Pattern { .. } => {
-            return Err(SignError::Place(format!("{} by a pattern", scheme.signature.from)));
+        Grammar::Pattern { pattern } => {
+            let time = named.map(|(name, time)| (name.as_str(), time));
+            let values: Vec<(&str, &str)> = time.into_iter().chain([("signature", signature)]).collect();
+            let unfilled = || SignError::Place(format!("{} by a pattern", scheme.signature.from));
+            let filled = skeleton::filled(pattern, &values).ok_or_else(unfilled)?;
+            let groups = scheme.signature.pattern.as_ref().and_then(|pattern| pattern.captures(&filled));
+            let same = |(name, value): &(&str, &str)| {
+                groups
+                    .as_ref()
+                    .and_then(|groups| groups.name(name))
+                    .is_some_and(|group| group.as_str() == *value)
+            };
+            values.iter().all(same).then_some(filled.clone()).ok_or_else(unfilled)?
         }
     })
 }
 
 fn put(delivery: &mut Delivery, place: &Pick, value: &str) -> Result<(), SignError> {
-    match place {
-        Pick::Header(name) => {
-            delivery.headers.push(name, value.as_bytes());
-            Ok(())
-        }
-        Pick::Query(name) => {
-            let mark = if delivery.target.contains('?') { '&' } else { '?' };
-            let pair = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-            delivery.target.push(mark);
-            delivery.target.push_str(&pair);
-            Ok(())
-        }
-        _ => {
-            let nowhere = || SignError::Place(place.to_string());
-            delivery.body = in_body(&delivery.body, place, value).ok_or_else(nowhere)?.into();
-            Ok(())
-        }
-    }
-}
-
-/// `body` with `value` in the place of what stands there; `None` where nothing does, or the place is none in it.
-fn in_body(body: &[u8], place: &Pick, value: &str) -> Option<Vec<u8>> {
-    let (span, written) = match place {
-        Pick::Json(pointer) => {
-            let found = extract::find(body, &[pointer]).pop()??;
-            let number = found.is_number() && value.bytes().all(|byte| byte.is_ascii_digit());
-            let written = if number { value.to_owned() } else { serde_json::Value::from(value).to_string() };
-            (found.span, written)
-        }
-        Pick::Form(name) => (extract::form_field_span(body, name)?, extract::form_encoded(value)),
-        Pick::Inside(outer, pointer) => {
-            let delivery = Delivery { body: body.to_vec().into(), ..empty() };
-            let text = outer.read(&delivery)?;
-            let changed = in_body(text.as_bytes(), &Pick::Json(pointer.clone()), value)?;
-            return in_body(body, outer, std::str::from_utf8(&changed).ok()?);
-        }
-        _ => return None,
-    };
-    let (before, after) = (body.get(..span.start)?, body.get(span.end..)?);
-    Some([before, written.as_bytes(), after].concat())
-}
-
-fn empty() -> Delivery {
-    let (method, target) = (String::new(), String::new());
-    Delivery {
-        method,
-        target,
-        headers: Headers::default(),
-        body: Bytes::new(),
-        received_at: Timestamp::default(),
-    }
+    *delivery = extract::put(delivery, place, value).ok_or_else(|| SignError::Place(place.to_string()))?;
+    Ok(())
 }

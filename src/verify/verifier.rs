@@ -22,7 +22,7 @@ use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, Timesta
 use crate::reject::{Refused, Reject};
 
 /// Elements of an array that are judged one by one.
-const ITEMS_MAX: usize = 1000;
+pub(super) const ITEMS_MAX: usize = 1000;
 
 /// A source's scheme with its keys, made once at load.
 #[derive(Clone, Debug)]
@@ -247,12 +247,10 @@ impl Verifier {
             return Ok(label);
         }
         Err(match (tried, id) {
-            (0, Some(_)) => {
+            (0, Some(_)) if matches!(by.ring, Ring::Own) => {
                 Reject::UnknownKey.because("no key of this source has the id that the delivery names")
             }
-            (0, None) => {
-                Reject::NoActiveSecret.because("every secret is outside its not_before and not_after")
-            }
+            (0, _) => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
             (tried, _) => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
         })
     }

@@ -192,9 +192,11 @@ fn the_account_closes_in_every_scrape_whatever_happens() {
     for outcome in ["rejected", "filtered", "duplicate", "accepted"] {
         assert!(rest.outcome(outcome) > 0.0, "{outcome}");
     }
-    // What nobody ever counts has no place in a scrape: these take two replicas, an operator, or a source that splits.
-    let elsewhere = ["events_superseded", "events_dropped", "events_replayed", "unsplit"]
-        .map(|name| format!("hookgate_{name}"));
+    // What nobody ever counts has no place in a scrape: these take two replicas, an operator, a source that splits, or a
+    // provider whose keys are fetched.
+    let elsewhere =
+        ["events_superseded", "events_dropped", "events_replayed", "unsplit", "visits", "key_fetches"]
+            .map(|name| format!("hookgate_{name}"));
     for (name, family) in &rest.0 {
         let counts = family.kind == "counter" || family.kind == "histogram";
         let counted = seen.counted.contains(name) || elsewhere.contains(name);

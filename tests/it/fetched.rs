@@ -64,7 +64,7 @@ fn set(keys: &[&SenderKey]) -> Page {
 fn provider(name: &str, key: &str) -> String {
     format!(
         "name = \"{name}\"\ntitle = \"{name}\"\n[event]\nid = \"json:/id\"\n[[schemes]]\nname = \"published\"\n\
-         algorithm = \"ed25519\"\nsecret = \"spki\"\nsigned = [\"{{body}}\"]\n\
+         algorithm = \"ed25519\"\nsecret = \"public-key\"\nsigned = [\"{{body}}\"]\n\
          signature = {{ from = \"header:X-Signature\", encoding = \"hex\" }}\nkey = {{ {key} }}\n"
     )
 }
@@ -304,7 +304,11 @@ fn strangers_ids_cost_the_origin_next_to_nothing_and_delay_nobody() {
 #[test]
 fn only_urls_that_the_pattern_means_are_ever_called() {
     let (origin, key) = (Origin::start(), SenderKey::new("k1"));
+    origin.put("/jwks", set(&[&key]));
+    origin.put("/config", Page::of(json!({ "a": { "key": key.pem() } }).to_string()));
     let gateway = gateway(&origin, "");
+    let warm = || fetches(&gateway, "set", "fetched") + fetches(&gateway, "alone", "fetched");
+    until("what is fetched at the start is there", Duration::from_secs(30), || warm() == 2.0);
     let before = origin.connections();
     let file = "/SimpleNotificationService-0123.pem";
     let own = origin.url().replace("https://", "");

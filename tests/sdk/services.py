@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -103,7 +103,7 @@ class RabbitMq:
             self.epmd.stop()
             raise
 
-    def stop(self):
+    def close(self):
         self.node.stop()
         self.epmd.stop()
 
@@ -116,17 +116,26 @@ class Source:
     provider: str
     secret: str
     scheme: str | None = None
+    kid: str | None = None
+    tolerance: str | None = None
+    settings: dict = field(default_factory=dict)
 
     @property
     def variable(self):
         return f"SDK_{self.name.upper()}_SECRET"
 
-    def table(self):
-        scheme = f'scheme = "{self.scheme}"\n' if self.scheme else ""
-        return (
-            f'[sources.{self.name}]\nprovider = "{self.provider}"\nschema = false\n{scheme}'
-            f'secrets = [{{ env = "{self.variable}", label = "sdk" }}]\n'
-        )
+    def table(self, url):
+        """Its part of the configuration; `{url}` in a setting is the gateway's own."""
+        lines = [f"[sources.{self.name}]", f'provider = "{self.provider}"', "schema = false"]
+        if self.scheme:
+            lines.append(f'scheme = "{self.scheme}"')
+        if self.tolerance:
+            lines.append(f'tolerance = {{ past = "{self.tolerance}", future = "{self.tolerance}" }}')
+        settings = [f'{name} = "{value.replace("{url}", url)}"' for name, value in self.settings.items()]
+        kid = f', kid = "{self.kid}"' if self.kid else ""
+        lines.append(f"settings = {{ {', '.join(settings)} }}")
+        lines.append(f'secrets = [{{ env = "{self.variable}", label = "sdk"{kid} }}]')
+        return "\n".join(lines) + "\n"
 
 
 class Gateway:
@@ -136,11 +145,12 @@ class Gateway:
         folder.mkdir()
         ingress, admin = free_ports(2)
         self.url = f"http://127.0.0.1:{ingress}"
-        tables = "".join(source.table() for source in sources)
+        tables = "".join(source.table(self.url) for source in sources)
         config = folder / "hookgate.toml"
         config.write_text(
             f'[ingress]\nlisten = "127.0.0.1:{ingress}"\npublic_url = "{self.url}"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin}"\n[journal]\ndir = "{folder}/journal"\n'
+            '[dedup]\nwindow = "31d"\n'  # for so long the most patient of them tries again
             f'[sink]\nkind = "rabbitmq"\nurl = {{ env = "SDK_AMQP_URL" }}\n{tables}'
         )
         environment = {source.variable: source.secret for source in sources}
@@ -148,5 +158,5 @@ class Gateway:
         command = [binary, "serve", "--config", str(config)]
         self.process = Process("hookgate", command, folder / "log", ingress, environment)
 
-    def stop(self):
+    def close(self):
         self.process.stop()

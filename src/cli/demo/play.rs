@@ -14,6 +14,7 @@ use crate::cli::http::{Client, Reply, Url};
 use crate::cli::sample::{Break, Sample, Wanted, random};
 use crate::cli::stop::Stop;
 use crate::clock::{Clock, System};
+use crate::verify::Signer;
 
 /// How often, and how far apart, a worker looks for an event that was just accepted.
 const LOOKS: (u32, Duration) = (100, Duration::from_millis(10));
@@ -159,7 +160,8 @@ impl Scene<'_> {
 
     fn deliver(&self, secret: &[u8], broken: Option<Break>) -> anyhow::Result<Reply> {
         let target = format!("/in/{}", self.source.definition.name);
-        let delivery = self.sample.sign(&target, secret, System::new().now(), broken).map_err(error)?;
+        let delivery =
+            self.sample.sign(&target, Signer::new(secret), System::new().now(), broken).map_err(error)?;
         Ok(self.player.client.deliver(&self.player.ingress, &delivery)?)
     }
 

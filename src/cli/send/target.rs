@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use crate::cli::access::{Secret, reachable};
+use crate::cli::access::{self, reachable};
 use crate::cli::http::Url;
+use crate::cli::sample::example_settings;
 use crate::cli::stop::Stop;
 use crate::config::{Ingress, Loaded, Source};
 use crate::exit;
+use crate::provider::secret::Secret;
 use crate::provider::{Catalog, Definition, Scheme};
 
 /// What a name on the command line stands for.
@@ -58,12 +60,30 @@ impl<'t> Target<'t> {
         Ok(Self { definition, source })
     }
 
-    /// The scheme, with the source's settings.
+    /// The scheme, with `given` settings over the source's; where there is no source, examples stand for those that it
+    /// lacks, which is told on stderr.
     ///
     /// # Errors
     /// Where the settings do not fit it.
-    pub(super) fn scheme(&self) -> Result<Scheme, Stop> {
-        self.scheme_as(None, &[])
+    pub(super) fn scheme_to_send(&self, given: &[(String, String)]) -> Result<Scheme, Stop> {
+        let (None, Some(raw)) = (self.source, self.definition.schemes.first()) else {
+            return self.scheme_as(None, given);
+        };
+        let settings = example_settings(self.definition, raw, &given.iter().cloned().collect());
+        for (name, value) in settings.iter().filter(|(name, _)| given.iter().all(|(known, _)| known != *name))
+        {
+            eprintln!(
+                "note: {name} = {value:?} is an example; give the source's own with --setting {name}=VALUE"
+            );
+        }
+        self.scheme_as(None, &settings.into_iter().collect::<Vec<_>>())
+    }
+
+    /// The id and the slot of the key that signs: `kid`, else those of the source's first secret.
+    pub(in crate::cli) fn key(&self, kid: Option<String>) -> (Option<String>, Option<u8>) {
+        let first = self.secrets().first();
+        let own = first.and_then(|secret| secret.kid().map(str::to_owned));
+        (kid.or(own), first.and_then(Secret::slot))
     }
 
     /// The scheme called `chosen` rather than the source's own, with `given` settings over the source's.
@@ -84,7 +104,13 @@ impl<'t> Target<'t> {
         };
         settings.extend(given.iter().cloned());
         let mut scheme = Scheme::build(self.definition, chosen.or(name), &settings).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            if problems.iter().any(|problem| problem.key.starts_with("settings.")) {
+                lines.push(match self.source {
+                    Some((source, _, _)) => format!("set what is missing under sources.{source}.settings"),
+                    None => "give what is missing with --setting NAME=VALUE".to_owned(),
+                });
+            }
             Stop { code: exit::CONFIG, why: lines.join("\n") }
         })?;
         let Some((_, source, loaded)) = self.source else { return Ok(scheme) };
@@ -99,7 +125,7 @@ impl<'t> Target<'t> {
     }
 
     /// The source's first secret.
-    pub(in crate::cli) fn secret(&self) -> Option<Secret> {
+    pub(in crate::cli) fn secret(&self) -> Option<access::Secret> {
         let (name, _, loaded) = self.source?;
         let first = loaded.secrets.sources.get(name)?.first()?;
         Some(Zeroizing::new(first.expose().to_vec()))
@@ -111,7 +137,7 @@ impl<'t> Target<'t> {
     }
 
     /// The source's secrets; none where it is a provider.
-    pub(in crate::cli) fn secrets(&self) -> &'t [crate::provider::secret::Secret] {
+    pub(in crate::cli) fn secrets(&self) -> &'t [Secret] {
         let own = self.source.and_then(|(name, _, loaded)| loaded.secrets.sources.get(name));
         own.map_or(&[], Vec::as_slice)
     }

@@ -1,19 +1,21 @@
 //! The request that made vectors begin with: the provider's sample, or a tiny body that has what the scheme reads,
 //! with everything beside the signature that the scheme demands.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
 use super::keys::Pair;
-use crate::cli::sample::{Sample, Wanted};
+use crate::cli::sample::{Sample, Wanted, example_settings};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
-use crate::extract::Pick;
-use crate::provider::{Catalog, Definition, Piece, Scheme, SchemeDefinition, SettingDefinition};
-use crate::verify;
+use crate::extract::{self, Pick};
+use crate::provider::{
+    Catalog, Definition, EventPlace, Piece, Scheme, SchemeDefinition, SettingDefinition, Template,
+    TimeSource, TimestampRule,
+};
 
 /// When made requests are judged: 2026-03-01T12:00:00Z.
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_772_366_400);
@@ -52,7 +54,7 @@ impl<'d> Draft<'d> {
     ) -> Result<Self, Stop> {
         let unknown = || Stop::usage(format!("{} has no scheme {name:?}", definition.name));
         let raw = definition.schemes.iter().find(|scheme| scheme.name == name).ok_or_else(unknown)?;
-        let mut settings = given.clone();
+        let mut settings = example_settings(definition, raw, given);
         for (key, setting) in definition.settings.iter().chain(&raw.settings) {
             if setting.required && !settings.contains_key(key) {
                 settings.insert(key.clone(), made_up(key, setting));
@@ -62,9 +64,10 @@ impl<'d> Draft<'d> {
             Stop::data(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
         let scheme = scheme.at(PUBLIC_URL);
-        let pair = |purpose| Pair::of(&scheme, &raw.algorithm, &raw.secret, purpose);
-        let (secret, other) = (pair("right")?, pair("other")?);
         let unsigned = unsigned(definition, &scheme)?;
+        let id = key_id(&scheme, &unsigned);
+        let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
+        let (secret, other) = (pair("right")?, pair("other")?);
         Ok(Self { definition, raw, scheme, settings, secret, other, unsigned })
     }
 
@@ -74,8 +77,8 @@ impl<'d> Draft<'d> {
     /// Where nobody can sign for this scheme here.
     pub(super) fn signed(&self, at: Timestamp) -> Result<Delivery, Stop> {
         let mut delivery = self.unsigned.clone();
-        verify::sign(&self.scheme, self.secret.signs.as_bytes(), &mut delivery, at)
-            .map_err(|error| Stop::data(error.to_string()))?;
+        let signed = self.secret.signer().sign(&self.scheme, &mut delivery, at);
+        signed.map_err(|error| Stop::data(error.to_string()))?;
         Ok(delivery)
     }
 }
@@ -85,23 +88,26 @@ fn made_up(name: &str, setting: &SettingDefinition) -> String {
     first.unwrap_or_else(|| format!("made-{}", name.replace('_', "-")))
 }
 
+/// The id of the key: what the request says already, else one of no meaning.
+fn key_id(scheme: &Scheme, unsigned: &Delivery) -> Option<String> {
+    let place = scheme.key.id.as_ref()?;
+    let told = place.read(unsigned).filter(|id| !id.is_empty());
+    Some(told.map_or_else(|| MADE.to_owned(), Cow::into_owned))
+}
+
 fn unsigned(definition: &Definition, scheme: &Scheme) -> Result<Delivery, Stop> {
-    let mut delivery = match sample(definition, scheme)? {
-        Some(delivery) => delivery,
-        None => tiny(definition, scheme),
-    };
-    for place in companions(scheme) {
-        if Pick::parse(&place).is_ok_and(|pick| pick.read(&delivery).is_none()) {
-            put(&mut delivery, &place);
-        }
-    }
-    Ok(delivery)
+    let Some(sample) = sample(definition, scheme)? else { return Ok(tiny(definition, scheme)) };
+    let lacks = |delivery: &Delivery, place: &Pick| !place.is_in_body() && place.read(delivery).is_none();
+    Ok(companions(scheme).iter().fold(sample, |delivery, place| match lacks(&delivery, place) {
+        true => extract::put(&delivery, place, MADE).unwrap_or(delivery),
+        false => delivery,
+    }))
 }
 
 /// The provider's own sample, the same each time.
 fn sample(definition: &Definition, scheme: &Scheme) -> Result<Option<Delivery>, Stop> {
     let Some(rules) = &definition.sample else { return Ok(None) };
-    let Some(file) = Catalog::sample(&definition.name, &rules.event) else { return Ok(None) };
+    let Some(file) = Catalog::sample_of(definition, &rules.event) else { return Ok(None) };
     let id = Some(format!("{}{MADE}", rules.id_prefix));
     let wanted = |id, data| Wanted { event: None, id, data };
     // A sample without a place for the id is sent as it is.
@@ -112,107 +118,93 @@ fn sample(definition: &Definition, scheme: &Scheme) -> Result<Option<Delivery>, 
 
 /// A body with a value wherever the scheme reads one.
 fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
-    let ids = scheme.event.ids().iter().map(|place| (place.pick.to_string(), "made_evt_1"));
-    let types = scheme.event.types().iter().map(|place| (place.pick.to_string(), "order.created"));
-    let companions = companions(scheme).into_iter().map(|place| (place, MADE));
-    let places: Vec<(String, &str)> = ids.chain(types).chain(companions).collect();
-    let fields: Vec<(&str, &str)> =
-        places.iter().filter_map(|(place, value)| Some((place.strip_prefix("form:")?, *value))).collect();
-    let is_form = scheme.covers_form_alone() || (!fields.is_empty() && !has(&places, "json:/"));
-    let (content_type, body) = if is_form {
-        let pairs = fields.into_iter().filter(|(name, _)| !name.contains(" > "));
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(pairs)
-            .append_pair("count", "1")
-            .finish();
-        ("application/x-www-form-urlencoded", form)
-    } else {
-        let mut body = Value::Object(Map::new());
-        for (pointer, value) in
-            places.iter().filter_map(|(place, value)| Some((place.strip_prefix("json:")?, *value)))
-        {
-            let path: Vec<&str> = pointer.split('/').skip(1).collect();
-            set(&mut body, &path, value);
-        }
-        set(&mut body, &["count"], "1");
-        ("application/json", body.to_string())
+    let equal =
+        scheme.equal.iter().filter_map(|rule| Some((rule.place.clone(), rule.wanted.first()?.as_str())));
+    let of =
+        |places: &[EventPlace]| places.iter().flat_map(|place| place.picks().cloned()).collect::<Vec<_>>();
+    let ids = of(scheme.event.ids()).into_iter().map(|place| (place, "made_evt_1"));
+    let types = of(scheme.event.types()).into_iter().map(|place| (place, "order.created"));
+    let signed = scheme.signed.first().into_iter().flat_map(Template::picks).cloned();
+    let values = companions(scheme).into_iter().chain(signed).map(|place| (place, MADE));
+    let places: Vec<(Pick, &str)> = equal
+        .chain(ids)
+        .chain(types)
+        .chain(values)
+        .filter(|(place, _)| !is_own(scheme, place))
+        .filter_map(|(place, value)| Some((delivered(scheme, &place)?, value)))
+        .collect();
+    let roots: Vec<&Pick> = places.iter().map(|(place, _)| root(place)).collect();
+    let json = scheme.each.is_some() || roots.iter().any(|place| matches!(place, Pick::Json(_)));
+    let form = scheme.covers_form_alone() || roots.iter().any(|place| matches!(place, Pick::Form(_)));
+    let content_type = match (json, form) {
+        (false, true) => "application/x-www-form-urlencoded",
+        (false, false) if roots.iter().any(|place| matches!(place, Pick::Xml(_))) => "text/xml",
+        _ => "application/json",
     };
     let mut headers = Headers::default();
-    for (name, value) in
-        places.iter().filter_map(|(place, value)| Some((place.strip_prefix("header:")?, *value)))
-    {
-        if headers.first(name).is_none() {
-            headers.push(name, value.as_bytes());
-        }
-    }
     headers.push("content-type", content_type.as_bytes());
-    Delivery {
-        method: scheme.methods.first().cloned().unwrap_or_else(|| "POST".to_owned()),
-        target: format!("/in/{}", definition.name),
-        headers,
-        body: Bytes::from(body),
-        received_at: NOW,
-    }
-}
-
-fn has(places: &[(String, &str)], kind: &str) -> bool {
-    places.iter().any(|(place, _)| place.starts_with(kind))
-}
-
-/// Puts `value` at `path`, where nothing stands in its way.
-fn set(body: &mut Value, path: &[&str], value: &str) {
-    let [first, rest @ ..] = path else { return };
-    if *first == "0" && body.as_object().is_some_and(Map::is_empty) {
-        *body = Value::Array(vec![Value::Object(Map::new())]);
-    }
-    let inner = match body {
-        Value::Object(map) => map.entry((*first).to_owned()).or_insert_with(|| Value::Object(Map::new())),
-        Value::Array(items) if *first == "0" => match items.first_mut() {
-            Some(item) => item,
-            None => return,
-        },
-        _ => return,
+    let (method, target) = (scheme.methods.first().cloned(), format!("/in/{}", definition.name));
+    let method = method.unwrap_or_else(|| "POST".to_owned());
+    let empty = Delivery { method, target, headers, body: Bytes::new(), received_at: NOW };
+    let add = |delivery: Delivery, (place, value): &(Pick, &str)| match place.read(&delivery) {
+        None => extract::put(&delivery, place, value).unwrap_or(delivery),
+        Some(_) => delivery,
     };
-    match rest {
-        [] if inner.as_object().is_some_and(Map::is_empty) => *inner = value.into(),
-        [] => {}
-        _ => set(inner, rest, value),
+    let full = places.iter().fold(empty, add);
+    let count = if content_type.ends_with("json") { "json:/count" } else { "form:count" };
+    match Pick::parse(count) {
+        Ok(place) => add(full, &(place, "1")),
+        Err(_) => full,
     }
+}
+
+/// The place that the others lie in.
+fn root(place: &Pick) -> &Pick {
+    match place {
+        Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => root(outer),
+        place => place,
+    }
+}
+
+/// Where a delivery has what the scheme reads there: within the first element of an array, or in the body that becomes
+/// the token.
+fn delivered(scheme: &Scheme, place: &Pick) -> Option<Pick> {
+    match (place, &scheme.each) {
+        (place, Some(array)) => place.of_element(array, 0),
+        (Pick::Jwt(pointer), None) => Some(Pick::Json(pointer.clone())).filter(|_| scheme.token_is_body()),
+        (Pick::Inside(outer, pointer), None) => {
+            Some(Pick::Inside(Box::new(delivered(scheme, outer)?), pointer.clone()))
+        }
+        (place, None) => Some(place.clone()),
+    }
+}
+
+/// Whether signing fills the place.
+fn is_own(scheme: &Scheme, place: &Pick) -> bool {
+    scheme.signature.places().any(|own| own == place)
+        || scheme.timestamp.as_ref().and_then(time_place) == Some(place)
+        || scheme.body_digest.as_ref().is_some_and(|rule| rule.from == *place)
 }
 
 /// Places that must hold a value, and that signing does not fill.
-pub(super) fn companions(scheme: &Scheme) -> Vec<String> {
+pub(super) fn companions(scheme: &Scheme) -> Vec<Pick> {
     let signed = scheme.signed.iter().flat_map(|template| &template.pieces).filter_map(|piece| match piece {
-        Piece::Value(pick) => Some(pick.to_string()),
+        Piece::Value(pick) => Some(pick),
         _ => None,
     });
-    let own = [
-        Some(scheme.signature.from.to_string()),
-        scheme.timestamp.as_ref().and_then(time_place),
-        scheme.body_digest.as_ref().map(|rule| rule.from.to_string()),
-    ];
-    let mut places: Vec<String> = Vec::new();
-    for place in scheme.require.iter().map(Pick::to_string).chain(signed) {
-        if !places.contains(&place) && !own.contains(&Some(place.clone())) {
-            places.push(place);
+    let mut places: Vec<Pick> = Vec::new();
+    for place in scheme.require.iter().chain(signed) {
+        if !places.contains(place) && !is_own(scheme, place) {
+            places.push(place.clone());
         }
     }
     places
 }
 
 /// Where the time stands, where that is a place of its own.
-pub(super) fn time_place(rule: &crate::provider::TimestampRule) -> Option<String> {
+pub(super) fn time_place(rule: &TimestampRule) -> Option<&Pick> {
     match &rule.from {
-        crate::provider::TimeSource::Place(pick) => Some(pick.to_string()),
-        _ => None,
-    }
-}
-
-fn put(delivery: &mut Delivery, place: &str) {
-    if let Some(name) = place.strip_prefix("header:") {
-        delivery.headers.push(name, MADE.as_bytes());
-    } else if let Some(name) = place.strip_prefix("query:") {
-        let mark = if delivery.target.contains('?') { '&' } else { '?' };
-        delivery.target.push_str(&format!("{mark}{name}={MADE}"));
+        TimeSource::Place(pick) => Some(pick),
+        TimeSource::Signature(_) => None,
     }
 }

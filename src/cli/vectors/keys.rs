@@ -14,7 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::stop::Stop;
-use crate::provider::Scheme;
+use crate::provider::{Algorithm, Jws, KeyForm, Scheme};
+use crate::verify::Signer;
 
 /// What stands before an Ed25519 seed in PKCS #8.
 const ED25519_PKCS8: [u8; 16] =
@@ -26,7 +27,7 @@ const PEM_LINE: usize = 64;
 
 /// A secret as both sides have it.
 #[derive(Clone, Debug)]
-pub(super) struct Pair {
+pub(in crate::cli) struct Pair {
     /// What a source has, as its vector says it.
     pub held: String,
     /// What the sender signs with.
@@ -35,78 +36,91 @@ pub(super) struct Pair {
     pub kind: &'static str,
     /// How a vector says that it is written.
     pub encoding: &'static str,
+    /// The id by which deliveries name it, where the scheme has such.
+    pub id: Option<String>,
 }
 
 impl Pair {
-    /// The secret of a scheme for one `purpose`: another purpose has another. `algorithm` and `form` are the file's words.
+    /// The secret of a scheme for one `purpose`: another purpose has another.
     ///
     /// # Errors
     /// Where keys of that algorithm cannot be made here.
-    pub(super) fn of(scheme: &Scheme, algorithm: &str, form: &str, purpose: &str) -> Result<Self, Stop> {
+    pub(in crate::cli) fn of(scheme: &Scheme, purpose: &str) -> Result<Self, Stop> {
         let seed = Sha256::digest(format!("{}/{}/{purpose}", scheme.provider, scheme.name));
         if scheme.has_public_keys() {
-            return public(algorithm, form, &seed);
+            return public(scheme.algorithm, scheme.key_form, &seed);
         }
         let plain = format!("made-{}", hex::encode(seed.get(..16).unwrap_or_default()));
-        let (text, encoding) = match form {
-            "hex" => (hex::encode(seed), "hex"),
-            "base64" => (STANDARD.encode(seed), "base64"),
-            "whsec" => (format!("whsec_{}", STANDARD.encode(seed)), "whsec_ + base64"),
-            _ if algorithm == "basic" => (format!("made:{plain}"), "utf8"),
+        let (text, encoding) = match scheme.key_form {
+            KeyForm::Hex => (hex::encode(seed), "hex"),
+            KeyForm::Base64 => (STANDARD.encode(seed), "base64"),
+            KeyForm::Whsec => (format!("whsec_{}", STANDARD.encode(seed)), "whsec_ + base64"),
+            _ if scheme.algorithm == Algorithm::Basic => (format!("made:{plain}"), "utf8"),
             _ => (plain, "utf8"),
         };
-        let kind = match algorithm {
-            "basic" => "basic",
-            "token" => "token",
+        let kind = match scheme.algorithm {
+            Algorithm::Basic => "basic",
+            Algorithm::Token => "token",
             _ => "shared",
         };
-        Ok(Self { held: text.clone(), signs: text, kind, encoding })
+        Ok(Self { held: text.clone(), signs: text, kind, encoding, id: None })
+    }
+
+    /// The same with the id by which deliveries name it.
+    pub(in crate::cli) fn named(self, id: Option<&str>) -> Self {
+        Self { id: id.map(str::to_owned), ..self }
+    }
+
+    /// What the sender has.
+    pub(in crate::cli) fn signer(&self) -> Signer<'_> {
+        Signer { secret: self.signs.as_bytes(), id: self.id.as_deref(), slot: None }
     }
 }
 
-fn public(algorithm: &str, form: &str, seed: &[u8]) -> Result<Pair, Stop> {
+fn public(algorithm: Algorithm, form: KeyForm, seed: &[u8]) -> Result<Pair, Stop> {
     let failed = |_| Stop::failure("a key pair cannot be made");
     let pem = |private: &[u8], public: &[u8]| Pair {
         held: pem("PUBLIC KEY", public),
         signs: pem("PRIVATE KEY", private),
         kind: "public_key",
         encoding: "pem",
+        id: None,
     };
-    if algorithm == "ed25519" || algorithm == "jwt-eddsa" {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| Stop::failure("no Ed25519 key"))?;
-        let public = pair.public_key().as_ref();
-        let written =
-            |held: String, signs: String, encoding| Pair { held, signs, kind: "public_key", encoding };
-        return Ok(match form {
-            "hex" => written(hex::encode(public), hex::encode(seed), "hex"),
-            "base64" => written(STANDARD.encode(public), STANDARD.encode(seed), "base64"),
-            "whpk" => {
-                let [public, seed] = [public, seed].map(|bytes| STANDARD.encode(bytes));
-                written(format!("whpk_{public}"), format!("whsk_{seed}"), "whpk")
-            }
-            _ => pem(&[&ED25519_PKCS8, seed].concat(), &[&ED25519_SPKI, public].concat()),
-        });
-    }
-    let curve: Option<&EcdsaSigningAlgorithm> = match algorithm {
-        "jwt-es256" => Some(&ECDSA_P256_SHA256_ASN1_SIGNING),
-        "jwt-es384" => Some(&ECDSA_P384_SHA384_ASN1_SIGNING),
-        _ if algorithm.starts_with("ecdsa-p256-") => Some(&ECDSA_P256_SHA256_ASN1_SIGNING),
-        _ if algorithm.starts_with("ecdsa-p384-") => Some(&ECDSA_P384_SHA384_ASN1_SIGNING),
-        _ => None,
+    let curve: &EcdsaSigningAlgorithm = match algorithm {
+        Algorithm::Ed25519 | Algorithm::Jwt(Jws::EdDsa) => return edwards(form, seed),
+        Algorithm::EcdsaP384Sha384 | Algorithm::Jwt(Jws::Es384) => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        Algorithm::EcdsaP256Sha1 | Algorithm::EcdsaP256Sha256 | Algorithm::Jwt(Jws::Es256) => {
+            &ECDSA_P256_SHA256_ASN1_SIGNING
+        }
+        _ => {
+            let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+            let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+            let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
+            return Ok(pem(private.as_ref(), public.as_ref()));
+        }
     };
-    if let Some(curve) = curve {
-        let pair = EcdsaKeyPair::generate(curve).map_err(failed)?;
-        let private = pair.to_pkcs8v1().map_err(failed)?;
-        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
-        return Ok(pem(private.as_ref(), public.as_ref()));
-    }
-    if ["rsa-", "jwt-rs", "jwt-ps"].iter().any(|kind| algorithm.starts_with(kind)) {
-        let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
-        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
-        return Ok(pem(private.as_ref(), public.as_ref()));
-    }
-    Err(Stop::usage(format!("no key pair can be made for the algorithm {algorithm:?}")))
+    let pair = EcdsaKeyPair::generate(curve).map_err(failed)?;
+    let private = pair.to_pkcs8v1().map_err(failed)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
+    Ok(pem(private.as_ref(), public.as_ref()))
+}
+
+fn edwards(form: KeyForm, seed: &[u8]) -> Result<Pair, Stop> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| Stop::failure("no Ed25519 key"))?;
+    let public = pair.public_key().as_ref();
+    let (held, signs, encoding) = match form {
+        KeyForm::Hex => (hex::encode(public), hex::encode(seed), "hex"),
+        KeyForm::Base64 => (STANDARD.encode(public), STANDARD.encode(seed), "base64"),
+        KeyForm::Whpk => {
+            let [public, seed] = [public, seed].map(|bytes| STANDARD.encode(bytes));
+            (format!("whpk_{public}"), format!("whsk_{seed}"), "whpk")
+        }
+        _ => {
+            let private = pem("PRIVATE KEY", &[&ED25519_PKCS8, seed].concat());
+            (pem("PUBLIC KEY", &[&ED25519_SPKI, public].concat()), private, "pem")
+        }
+    };
+    Ok(Pair { held, signs, kind: "public_key", encoding, id: None })
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {

@@ -7,8 +7,10 @@ use super::edit;
 use super::keys::Pair;
 use crate::cli::stop::Stop;
 use crate::cli::tamper;
+use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::{Encoding, Grammar, Piece};
+use crate::extract::Pick;
+use crate::provider::{Algorithm, Encoding, Grammar, Piece};
 
 /// Shortest run of digits that is a signature.
 const DIGITS_MIN: usize = 16;
@@ -35,8 +37,10 @@ pub(super) fn cases<'d>(draft: &'d Draft<'_>) -> Result<Vec<Case<'d>>, Stop> {
     let signed = draft.signed(NOW)?;
     let mut cases = Cases { draft, signed, found: Vec::new() };
     cases.accepted();
-    cases.secrets();
-    cases.signature();
+    if draft.scheme.algorithm != Algorithm::Unauthenticated {
+        cases.secrets();
+        cases.signature();
+    }
     cases.body();
     cases.companions();
     cases.time()?;
@@ -56,25 +60,34 @@ impl<'d> Cases<'d, '_> {
     }
 
     fn reject(&mut self, name: impl Into<String>, why: impl Into<String>, delivery: Option<Delivery>) {
-        let secrets = vec![&self.draft.secret];
+        let secrets = self.right();
         let fits = |delivery| Case { name: name.into(), why: Some(why.into()), secrets, delivery };
         self.found.extend(delivery.map(fits));
     }
 
     fn accepted(&mut self) {
-        let (secret, other) = (&self.draft.secret, &self.draft.other);
-        self.accept("accepted", vec![secret], self.signed.clone());
-        self.accept("accepted-with-the-second-secret", vec![other, secret], self.signed.clone());
+        let secrets = self.right();
+        self.accept("accepted", secrets, self.signed.clone());
+    }
+
+    /// The secret that signed; none where nothing is proved.
+    fn right(&self) -> Vec<&'d Pair> {
+        match self.draft.scheme.algorithm {
+            Algorithm::Unauthenticated => Vec::new(),
+            _ => vec![&self.draft.secret],
+        }
     }
 
     fn secrets(&mut self) {
+        let both = vec![&self.draft.other, &self.draft.secret];
+        self.accept("accepted-with-the-second-secret", both, self.signed.clone());
         let why = Some("the source has another secret".to_owned());
         let (secrets, delivery) = (vec![&self.draft.other], self.signed.clone());
         self.found.push(Case { name: "other-secret".to_owned(), why, secrets, delivery });
     }
 
     fn signature(&mut self) {
-        let place = self.draft.scheme.signature.from.to_string();
+        let Some(place) = tamper::signature_places(&self.draft.scheme).into_iter().next() else { return };
         let with = |new: &dyn Fn(&str) -> Option<String>| edit::at(&self.signed, &place, new);
         let hex = matches!(self.draft.scheme.signature.encoding, Encoding::Hex);
         let prefix = match &self.draft.scheme.signature.grammar {
@@ -119,19 +132,20 @@ impl<'d> Cases<'d, '_> {
     fn companions(&mut self) {
         let scheme = &self.draft.scheme;
         let pieces = scheme.signed.iter().flat_map(|template| &template.pieces);
-        let signed: Vec<String> = pieces
+        let signed: Vec<&Pick> = pieces
             .filter_map(|piece| match piece {
-                Piece::Value(pick) => Some(pick.to_string()),
+                Piece::Value(pick) => Some(pick),
                 _ => None,
             })
             .collect();
-        let digest = scheme.body_digest.as_ref().map(|rule| rule.from.to_string());
+        let digest = scheme.body_digest.as_ref().map(|rule| rule.from.clone());
         for place in companions(scheme).into_iter().chain(digest) {
             let missing = edit::at(&self.signed, &place, &|_| None);
-            self.reject(format!("missing-{}", slug(&place)), format!("{place} is missing"), missing);
-            if signed.contains(&place) {
+            let name = slug(&place.to_string());
+            self.reject(format!("missing-{name}"), format!("{place} is missing"), missing);
+            if signed.contains(&&place) {
                 let changed = edit::at(&self.signed, &place, &|text| Some(format!("{text}2")));
-                self.reject(format!("altered-{}", slug(&place)), format!("{place} differs"), changed);
+                self.reject(format!("altered-{name}"), format!("{place} differs"), changed);
             }
         }
     }
@@ -139,11 +153,11 @@ impl<'d> Cases<'d, '_> {
     fn time(&mut self) -> Result<(), Stop> {
         let Some(rule) = &self.draft.scheme.timestamp else { return Ok(()) };
         let own = time_place(rule);
-        let beside = self.draft.scheme.signature.from.to_string();
-        let written = [NOW.seconds().to_string(), NOW.millis().to_string(), NOW.to_string()];
-        let moved = NOW.plus(Duration::from_secs(1));
-        let later = [moved.seconds().to_string(), moved.millis().to_string(), moved.to_string()];
-        let place = own.as_ref().unwrap_or(&beside);
+        let spelled = |at: Timestamp| {
+            [at.millis().to_string(), at.seconds().to_string(), at.to_string(), at.to_http_date()]
+        };
+        let (written, later) = (spelled(NOW), spelled(NOW.plus(Duration::from_secs(1))));
+        let place = own.unwrap_or(&self.draft.scheme.signature.from);
         let with = |change: &dyn Fn(&str, &str) -> String| {
             let new = |text: &str| {
                 let at = written.iter().position(|time| text.contains(time.as_str()))?;
@@ -158,7 +172,7 @@ impl<'d> Cases<'d, '_> {
             (
                 "missing-time",
                 "the time is missing",
-                own.as_ref().and_then(|own| edit::at(&self.signed, own, &|_| None)),
+                own.and_then(|own| edit::at(&self.signed, own, &|_| None)),
             ),
         ];
         made.into_iter().for_each(|(name, why, delivery)| self.reject(name, why, delivery));

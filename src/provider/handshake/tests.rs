@@ -203,7 +203,7 @@ fn a_file_that_would_answer_too_much_is_refused_with_what_is_allowed() {
         ),
         ("match = { methods = [\"GET\"] }\nanswer = { text = \"x\", json = 1 }", "`text` and `json`"),
         ("match = { methods = [\"GET\"] }\nanswer = { json = 1.5 }", "answer.json: found float"),
-        ("match = { methods = [\"GET\"] }\nanswer = { text = \"{body}\" }", "such as {json:/challenge}"),
+        ("match = { methods = [\"GET\"] }\nanswer = { text = \"{bdy}\" }", "such as {json:/challenge}"),
         (
             "match = { methods = [\"GET\"] }\nanswer = { headers = { Set-Cookie = \"a=b\" } }",
             "\"set-cookie\"",

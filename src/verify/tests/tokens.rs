@@ -14,16 +14,17 @@ use super::*;
 use crate::provider::secret::KEY_BYTES_MIN;
 
 /// A sender's private key and the source's public one, as PEM.
-struct Pair {
-    private: String,
-    public: String,
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub(super) private: String,
+    pub(super) public: String,
 }
 
 fn armoured(kind: &str, der: &[u8]) -> String {
     format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(der))
 }
 
-fn pair(algorithm: &str) -> Pair {
+pub(super) fn pair(algorithm: &str) -> Pair {
     let pems = |private: &[u8], public: &[u8]| Pair {
         private: armoured("PRIVATE KEY", private),
         public: armoured("PUBLIC KEY", public),
