@@ -23,7 +23,7 @@ use crate::verify::Signer;
 /// What a body of the sender's own is said to be.
 const JSON: &str = "application/json";
 /// Shortest run of hexadecimal digits that counts as a hash and not as a word.
-const HASH_DIGITS_MIN: usize = 10;
+const HASH_DIGITS_MIN: usize = 16;
 
 /// What is wrong with a delivery on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
