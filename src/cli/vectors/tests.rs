@@ -1,7 +1,6 @@
 //! The vectors of the built-in providers are complete: each has a file, and in it every failure that its schemes allow.
 
 mod failures;
-mod samples;
 
 use std::collections::BTreeMap;
 use std::path::Path;
