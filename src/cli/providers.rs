@@ -34,7 +34,11 @@ pub(super) struct ProvidersArgs {
 #[derive(Debug, Subcommand)]
 enum Ask {
     /// All providers, a line each
-    List,
+    List {
+        /// As the Markdown table that ends providers/README.md
+        #[arg(long)]
+        markdown: bool,
+    },
     /// One provider: schemes, handshakes, id, settings, facts for operators, samples, vectors
     Show {
         /// Its name
@@ -64,8 +68,11 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
     }
     let mut out = io::stdout();
     let printed = match (args.ask, output) {
-        (Ask::List, Output::Text) => write!(out, "{}", output::block(&table::table(&catalog))),
-        (Ask::List, Output::Json) => catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one))),
+        (Ask::List { markdown: true }, _) => write!(out, "{}", table::markdown(&catalog)),
+        (Ask::List { .. }, Output::Text) => write!(out, "{}", output::block(&table::table(&catalog))),
+        (Ask::List { .. }, Output::Json) => {
+            catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one)))
+        }
         (Ask::New(args), output) => {
             let written = new::write(&args, &catalog)?;
             match output {

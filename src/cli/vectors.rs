@@ -11,6 +11,8 @@ pub(super) mod keys;
 pub(super) mod make;
 mod mistakes;
 mod response;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -122,9 +122,10 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let mut output = Self { bytes: [0; OUTPUT_MAX], len: 0, long: None };
-        for (to, from) in output.bytes.iter_mut().zip(bytes) {
-            *to = *from;
-            output.len += 1;
+        let known = bytes.get(..OUTPUT_MAX).unwrap_or(bytes);
+        if let Some(space) = output.bytes.get_mut(..known.len()) {
+            space.copy_from_slice(known);
+            output.len = u8::try_from(known.len()).unwrap_or_default();
         }
         output
     }
@@ -156,7 +157,8 @@ impl Output {
 impl ConstantTimeEq for Output {
     fn ct_eq(&self, other: &Self) -> Choice {
         let short = Choice::from(u8::from(self.long.is_none() && other.long.is_none()));
-        self.bytes.ct_eq(&other.bytes) & self.len.ct_eq(&other.len) & short
+        // A length is the algorithm's and no secret.
+        self.as_bytes().ct_eq(other.as_bytes()) & short
     }
 }
 
@@ -189,10 +191,15 @@ pub(super) fn decode(algorithm: Algorithm, encoding: Encoding, text: &str) -> Op
 /// The bytes of a signature of no fixed length.
 fn strict(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     match encoding {
-        Encoding::Hex if text.bytes().any(|byte| byte.is_ascii_uppercase()) => None,
+        Encoding::Hex if has_upper_case(text) => None,
         Encoding::Text => None,
         _ => bytes(encoding, text),
     }
+}
+
+/// Whether any letter is in upper case; every byte is looked at, which is faster than to stop at the first.
+fn has_upper_case(text: &str) -> bool {
+    text.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase())
 }
 
 /// Exactly `len` bytes; `None` where the text is not strictly these in that encoding.
@@ -200,7 +207,7 @@ pub(super) fn decode_bytes(encoding: Encoding, text: &str, len: usize) -> Option
     let mut bytes = [0_u8; OUTPUT_MAX];
     let space = bytes.get_mut(..len)?;
     match encoding {
-        Encoding::Hex if text.bytes().any(|byte| byte.is_ascii_uppercase()) => return None,
+        Encoding::Hex if has_upper_case(text) => return None,
         Encoding::Hex | Encoding::HexAnyCase => hex::decode_to_slice(text, space).ok()?,
         Encoding::Base64 | Encoding::Base64Url => {
             let engine = if encoding == Encoding::Base64 { &STANDARD } else { &URL_SAFE_NO_PAD };

@@ -59,7 +59,7 @@ impl<'v> Candidates<'v> {
             let mut each = |set: Set<'v>| add(&mut sets, set, carrier.slot);
             match &rule.grammar {
                 Grammar::Sets { separator, pairs: form } => {
-                    let texts = carrier.text.split(separator.as_str()).take(SIGNATURES_MAX + 1);
+                    let texts = split(&carrier.text, separator).take(SIGNATURES_MAX + 1);
                     texts.for_each(|text| each(pairs(text, form)));
                 }
                 _ => each(one(rule, &carrier.text)),
@@ -123,12 +123,12 @@ fn one<'v>(rule: &'v SignatureRule, text: &'v str) -> Set<'v> {
         }
         Grammar::Pairs(form) | Grammar::Sets { pairs: form, .. } => pairs(text, form),
         Grammar::Versions { separator, assign, keys } => {
-            let items = text.split(separator.as_str()).filter_map(|item| item.split_once(assign.as_str()));
+            let items = split(text, separator).filter_map(|item| cut(item, assign));
             let known = items.filter(|(name, _)| keys.iter().any(|key| key == name));
             Set { signatures: known.map(|(_, value)| value.into()).collect(), named: Vec::new() }
         }
         Grammar::Positional { separator, names } => {
-            let mut items = text.split(separator.as_str());
+            let mut items = split(text, separator);
             let named: Vec<_> = names.iter().map(String::as_str).zip(items.by_ref()).collect();
             let signatures = items.filter(|item| !item.is_empty()).map(Candidate::from).collect();
             Set { signatures, named }
@@ -148,9 +148,7 @@ fn one<'v>(rule: &'v SignatureRule, text: &'v str) -> Set<'v> {
 
 fn pairs<'v>(text: &'v str, form: &PairsForm) -> Set<'v> {
     let mut found = Set::default();
-    for (name, value) in
-        text.split(form.separator.as_str()).filter_map(|item| item.split_once(form.assign.as_str()))
-    {
+    for (name, value) in split(text, &form.separator).filter_map(|item| cut(item, &form.assign)) {
         let (name, value) = if form.trim { (name.trim(), value.trim()) } else { (name, value) };
         if !form.keys.iter().any(|key| key == name) {
             found.named.push((name, value));
@@ -159,6 +157,27 @@ fn pairs<'v>(text: &'v str, form: &PairsForm) -> Set<'v> {
         }
     }
     found
+}
+
+/// What stands before the first `mark`, and after it. One character, which most marks are, is found without the set-up
+/// that the search for a longer text needs.
+fn cut<'v>(text: &'v str, mark: &str) -> Option<(&'v str, &'v str)> {
+    let mut chars = mark.chars();
+    match (chars.next(), chars.next()) {
+        (Some(one), None) => text.split_once(one),
+        _ => text.split_once(mark),
+    }
+}
+
+/// The items between separators.
+fn split<'v>(text: &'v str, separator: &str) -> impl Iterator<Item = &'v str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let (item, more) = cut(text, separator).map_or((text, None), |(item, more)| (item, Some(more)));
+        rest = more;
+        Some(item)
+    })
 }
 
 /// The group `signature`, and the other named ones.

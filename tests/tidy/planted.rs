@@ -110,6 +110,10 @@ fn a_provider_in_the_code_is_caught() {
     let check = |text: &str| crate::provider_literals(&file("src/a.rs", text), &providers);
     caught(&check(r#"if name == "acme" {}"#), "acme");
     caught(&check("let a = r#\"acme\"#;"), "acme");
+    let segment =
+        |path: &str| crate::provider_literals(&file(path, "let a = \"segment\";"), &["segment".to_owned()]);
+    caught(&segment("src/provider/scheme.rs"), "segment");
+    clean(&segment("src/admin/events.rs"));
     clean(&check("// \"acme\"\nlet a = \"acme-like\";\n#[cfg(test)]\nmod t { const A: &str = \"acme\"; }"));
 }
 

@@ -1,4 +1,5 @@
-//! `hookgate providers list` for people: a line for each provider, no wider than most terminals.
+//! All providers as a table: `hookgate providers list` for people, no wider than most terminals, and the same facts in
+//! Markdown, which ends `providers/README.md`.
 
 use crate::provider::{Catalog, Definition, Scheme};
 
@@ -23,13 +24,65 @@ pub(super) fn table(catalog: &Catalog) -> String {
     [&head].into_iter().chain(&rows).map(line).collect()
 }
 
-fn row(definition: &Definition) -> [String; 6] {
-    let sender = &definition.sender;
-    let retries = match (sender.retries, sender.never_retries) {
+/// The heading of the table in `providers/README.md`.
+pub(super) const MARKDOWN_HEADING: &str = "## All providers";
+
+/// The table in Markdown, in the order of the names.
+pub(super) fn markdown(catalog: &Catalog) -> String {
+    let mut text = format!(
+        "{MARKDOWN_HEADING}\nPrinted by `hookgate providers list --markdown`. Handshakes of a scheme alone stand with the others.\n\n"
+    );
+    text.push_str("| name | provider | schemes | signed by | retries | handshakes |\n| --- | --- | --- | --- | --- | --- |\n");
+    for definition in catalog.iter() {
+        let code = |names: Vec<&str>| match names.is_empty() {
+            true => "-".to_owned(),
+            false => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        };
+        let title = match &definition.docs {
+            Some(docs) => format!("[{}]({docs})", definition.title),
+            None => definition.title.clone(),
+        };
+        let own = definition.schemes.iter().flat_map(|scheme| &scheme.handshakes);
+        let mut handshakes: Vec<&str> = Vec::new();
+        for handshake in definition.handshakes.iter().chain(own) {
+            if !handshakes.contains(&handshake.name.as_str()) {
+                handshakes.push(&handshake.name);
+            }
+        }
+        let cells = [
+            format!("`{}`", definition.name),
+            title,
+            code(definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect()),
+            algorithms(definition).join(", "),
+            retries(definition),
+            code(handshakes),
+        ];
+        text.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
+    }
+    text
+}
+
+fn retries(definition: &Definition) -> String {
+    match (definition.sender.retries, definition.sender.never_retries) {
         (Some(retries), _) => retries.to_string(),
         (None, true) => "never".to_owned(),
         (None, false) => "-".to_owned(),
-    };
+    }
+}
+
+/// Each that a scheme has, once.
+fn algorithms(definition: &Definition) -> Vec<&str> {
+    let mut algorithms: Vec<&str> = Vec::new();
+    for scheme in &definition.schemes {
+        let name = if scheme.algorithm.contains("${") { "by setting" } else { scheme.algorithm.as_str() };
+        if !algorithms.contains(&name) {
+            algorithms.push(name);
+        }
+    }
+    algorithms
+}
+
+fn row(definition: &Definition) -> [String; 6] {
     let built = Scheme::build(definition, None, &std::collections::BTreeMap::new()).ok();
     let id = built.map_or("by setting", |scheme| match scheme.event.ids() {
         [] => "digest",
@@ -38,19 +91,68 @@ fn row(definition: &Definition) -> [String; 6] {
     });
     let shakes =
         definition.handshakes.len() + definition.schemes.first().map_or(0, |scheme| scheme.handshakes.len());
-    let mut algorithms: Vec<&str> = Vec::new();
-    for scheme in &definition.schemes {
-        let name = if scheme.algorithm.contains("${") { "by setting" } else { scheme.algorithm.as_str() };
-        if !algorithms.contains(&name) {
-            algorithms.push(name);
-        }
-    }
     [
         definition.name.clone(),
         definition.title.clone(),
-        retries,
+        retries(definition),
         id.to_owned(),
         if shakes > 0 { "yes" } else { "-" }.to_owned(),
-        algorithms.join(", "),
+        algorithms(definition).join(", "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `text` is the name of a key, alone or at the end of a path of names.
+    fn is_key(value: &toml::Value, text: &str) -> bool {
+        let (first, rest) = text.split_once('.').unwrap_or((text, ""));
+        let inside = |value: &toml::Value| match rest {
+            "" => true,
+            rest => is_key(value, rest),
+        };
+        match value {
+            toml::Value::Table(table) => {
+                table.get(first).is_some_and(inside) || table.values().any(|value| is_key(value, text))
+            }
+            toml::Value::Array(values) => values.iter().any(|value| is_key(value, text)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn every_file_names_its_documentation_and_what_of_it_nobody_confirmed() {
+        let mut odd = Vec::new();
+        for definition in Catalog::built_in().unwrap().iter() {
+            let name = &definition.name;
+            if !definition.docs.as_ref().is_some_and(|docs| docs.starts_with("https://")) && name != "generic"
+            {
+                odd.push(format!("{name}: docs"));
+            }
+            let file: toml::Value = toml::from_str(&Catalog::built_in_text(name).unwrap()).unwrap();
+            for text in &definition.sender.unverified {
+                let says = text.chars().filter(|c| c.is_alphabetic()).count() >= 3;
+                if !says && !is_key(&file, text) {
+                    odd.push(format!(
+                        "{name}: unverified {text:?} is neither a key of the file nor a phrase"
+                    ));
+                }
+            }
+        }
+        assert!(odd.is_empty(), "{}", odd.join("\n"));
+    }
+
+    #[test]
+    fn the_form_of_provider_files_ends_with_the_table_of_all() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/providers/README.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        let at = readme.find(MARKDOWN_HEADING).expect("no heading of the table");
+        let printed = markdown(&Catalog::built_in().unwrap());
+        assert_eq!(
+            &readme[at..],
+            printed,
+            "providers/README.md is behind: put what `hookgate providers list --markdown` prints at its end"
+        );
+    }
 }

@@ -91,6 +91,8 @@ fn every_sample_of_every_scheme_verifies() {
     let known = |text: &&String| LEFT_OUT.iter().any(|reason| text.contains(reason));
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(left_out.iter().all(|text| known(&text)), "{left_out:#?}");
+    let providers = catalog.iter().filter(|one| !Catalog::samples(&one.name).is_empty()).count();
+    assert!(providers >= 40, "samples of {providers} providers only");
     assert!(seen >= 120 && left_out.len() * 10 <= seen, "{seen} samples sent, left out {left_out:#?}");
 }
 
