@@ -197,8 +197,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
 
     fn visit_seq<S: SeqAccess<'a>>(mut self, mut seq: S) -> Result<(), S::Error> {
         let mut index = 0_usize;
+        let last = self.active.iter().filter_map(|(_, steps)| steps.first()?.parse::<usize>().ok()).max();
         loop {
-            let below = self.below(&index.to_string());
+            let sought = last.is_some_and(|last| index <= last);
+            let below = if sought { self.below(&index.to_string()) } else { Vec::new() };
             if below.is_empty() {
                 if seq.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(());
