@@ -42,6 +42,7 @@
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.
 //! - `simulation`, in tests alone: all of it in one thread, on a disk, a clock and a broker that a seed drives.
+//! - `fuzzing`, in tests and for `tests/fuzz/` alone: what every parser holds, whatever bytes come.
 //!
 //! # Absent on purpose
 //! No body is parsed and printed again. No 2xx without a proof that the event is safe. No key from unsigned bytes alone. No Redis and no
@@ -92,5 +93,8 @@ pub mod cli;
 pub mod config;
 pub mod ingress;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod simulation;

@@ -44,7 +44,7 @@ const LAYERS: &[(u8, &[&str])] = &[
         ],
     ),
     (4, &["admin", "cli", "config", "ingress", "main"]),
-    (5, &["simulation"]),
+    (5, &["fuzzing", "simulation"]),
 ];
 /// What rooms of layer 1 may import of their own layer, beside the proof types.
 const SHARED_STAGES: &[&str] = &["provider", "extract", "event"];

@@ -56,7 +56,10 @@ impl<'a> Visitor<'a> for Elements {
         let mut spans = Vec::new();
         while let Some(raw) = seq.next_element::<&'a RawValue>()? {
             let start = (raw.get().as_ptr() as usize).saturating_sub(self.base);
-            spans.push(start..start + raw.get().len());
+            // One more than are taken is enough to see that they are too many.
+            if spans.len() <= self.max {
+                spans.push(start..start + raw.get().len());
+            }
         }
         Ok(if spans.len() > self.max { Err(NoElements::TooMany(self.max)) } else { Ok(spans) })
     }
@@ -101,6 +104,7 @@ mod tests {
         }
         assert_eq!(elements(b"[\"\xff\"]", None, 3), Err(NoElements::NoArray));
         assert_eq!(texts("[1,2,3,4]", ""), Err(NoElements::TooMany(3)));
+        assert_eq!(texts("[1,2,3,4,5,6", ""), Err(NoElements::NoArray), "all of it is read");
     }
 
     proptest! {

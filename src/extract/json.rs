@@ -98,26 +98,33 @@ impl<'a> Found<'a> {
     /// objects and arrays, which are no names.
     pub fn text(&self) -> Option<Cow<'a, str>> {
         match self.raw.as_bytes().first()? {
-            b'"' if !self.raw.contains('\\') => {
-                self.raw.get(1..self.raw.len().checked_sub(1)?).map(Cow::Borrowed)
-            }
-            b'"' => serde_json::from_str::<String>(self.raw).ok().map(Cow::Owned),
+            b'"' => characters(self.raw),
             b'n' | b'{' | b'[' => None,
             _ => Some(Cow::Borrowed(self.raw)),
         }
     }
 }
 
+/// What a string stands for. `None` where it is half of a surrogate pair, which JSON's grammar lets pass.
+fn characters(raw: &str) -> Option<Cow<'_, str>> {
+    if raw.contains('\\') {
+        return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
+    }
+    raw.get(1..raw.len().checked_sub(1)?).map(Cow::Borrowed)
+}
+
 /// Looks up all `pointers` in one pass over `body`. A key that stands twice counts where it stands last, as
 /// with common parsers. All `None` where the body is not one valid JSON text.
 pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>> {
     let mut found = vec![None; pointers.len()];
+    // Seen here, since what is passed over is not looked at so closely as what is taken.
+    let Ok(text) = std::str::from_utf8(body) else { return found };
     let active: Vec<(usize, &[String])> =
         pointers.iter().enumerate().map(|(slot, pointer)| (slot, pointer.steps.as_slice())).collect();
     for (slot, _) in active.iter().filter(|(_, steps)| steps.is_empty()) {
-        found[*slot] = root(body);
+        found[*slot] = Some(root(text));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let walk = Walk { base: body.as_ptr() as usize, active, found: &mut found };
     let whole = walk.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     if whole.is_err() {
@@ -127,12 +134,11 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
 }
 
 /// The whole text without the blanks around it; whether it is JSON is seen by walking it.
-fn root(body: &[u8]) -> Option<Found<'_>> {
+fn root(text: &str) -> Found<'_> {
     let blank = |c: char| b" \t\r\n".contains(&(c as u8)) && c.is_ascii();
-    let text = std::str::from_utf8(body).ok()?;
     let start = text.len() - text.trim_start_matches(blank).len();
     let raw = text.trim_matches(blank);
-    Some(Found { raw, span: start..start + raw.len() })
+    Found { raw, span: start..start + raw.len() }
 }
 
 struct Walk<'f, 'p, 'a> {
@@ -165,7 +171,7 @@ impl<'p, 'a> Walk<'_, 'p, 'a> {
         for (slot, _) in ended {
             self.found[slot] = Some(Found { raw: text, span: start..start + text.len() });
         }
-        if !deeper.is_empty() {
+        if !deeper.is_empty() && text.starts_with(['{', '[']) {
             let walk = Walk { base: self.base, active: deeper, found: self.found };
             // The text was just parsed as one valid value, so walking it again cannot fail.
             walk.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_default();
@@ -189,8 +195,8 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 
     fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            let below = self.below(&key);
+        while let Some(key) = map.next_key::<&'a RawValue>()? {
+            let below = characters(key.get()).map_or_else(Vec::new, |key| self.below(&key));
             if below.is_empty() {
                 map.next_value::<IgnoredAny>()?;
             } else {
@@ -204,8 +210,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
 
     fn visit_seq<S: SeqAccess<'a>>(mut self, mut seq: S) -> Result<(), S::Error> {
         let mut index = 0_usize;
+        let last = self.active.iter().filter_map(|(_, steps)| steps.first()?.parse::<usize>().ok()).max();
         loop {
-            let below = self.below(&index.to_string());
+            let sought = last.is_some_and(|last| index <= last);
+            let below = if sought { self.below(&index.to_string()) } else { Vec::new() };
             if below.is_empty() {
                 if seq.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(());
@@ -238,31 +246,6 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 }
 
-/// An object's key, borrowed from the body unless it has escapes.
-struct Key;
-
-impl<'a> DeserializeSeed<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +266,25 @@ mod tests {
             texts(body, &["/id", "/type", "/data/n", "/data/list/1/x", "/none", "/data", "/missing/at/all"]);
         let want = [Some("evt_1"), Some("a/b"), Some("12.50"), Some("true"), None, None, None];
         assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn what_is_found_depends_on_nothing_else_that_is_sought() {
+        let all = |body: &[u8]| {
+            let pointers = ["/id", "/a/b/c", "/a/0"].map(|text| Pointer::parse(text).unwrap());
+            let texts = |pointers: &[&Pointer]| -> Vec<Option<String>> {
+                let found = find(body, pointers).into_iter();
+                found.map(|found| Some(found?.text()?.into_owned())).collect()
+            };
+            let together = texts(&pointers.each_ref());
+            let alone: Vec<_> = pointers.iter().flat_map(|pointer| texts(&[pointer])).collect();
+            assert_eq!(together, alone);
+            together[..2].iter().map(|text| text.as_deref().unwrap_or("-")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(all(b"{\"id\":1,\"x\":[\"\xff\"]}"), "- -", "no UTF-8 in what is passed over");
+        assert_eq!(all(br#"{"id":1,"a":1e999}"#), "1 -", "a number that no float holds");
+        assert_eq!(all(br#"{"id":1,"a":{"b":{"c":1,"\ud800":2,"c":3}}}"#), "1 3", "half a pair in a key");
+        assert_eq!(all(br#"{"\u0069d":1,"a":{"b":{"\u0063":2}}}"#), "1 2", "escapes in keys");
     }
 
     #[test]

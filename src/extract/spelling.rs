@@ -45,7 +45,7 @@ pub fn compact(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(body).is_ok()
+    std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Path and query with the escapes of `:/?@!$'()*,;` decoded.
@@ -115,6 +115,7 @@ mod tests {
         assert_eq!(ascii(b"\"\xff\""), None);
         let spaced = " { \"a b\" : \"c\\\" d\\\\\" ,\r\n\t\"e\": [ 1 , 2 ] } ";
         assert_eq!(compact(spaced.as_bytes()).unwrap(), b"{\"a b\":\"c\\\" d\\\\\",\"e\":[1,2]}");
+        assert_eq!(compact(b"[\"\xff\"]"), None);
         assert_eq!(compact(b"{\"a\":1 2}"), None, "no JSON, though its spelling is");
     }
 

@@ -1,0 +1,27 @@
+//! The targets by name: the list that fuzzing, its corpora and their replay share.
+
+use super::{bodies, files, long, places, signatures, tokens};
+
+/// Holds the properties of one parser over any bytes; panics where one is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its folder in `tests/fuzz/corpus/`.
+pub const TARGETS: [(&str, Target); 17] = [
+    ("base64", places::base64),
+    ("definition", files::definition),
+    ("document", files::document),
+    ("form", bodies::form),
+    ("grammar", signatures::grammar),
+    ("json", bodies::json),
+    ("key", files::key),
+    ("long", long::long),
+    ("multipart", bodies::multipart),
+    ("place", places::place),
+    ("spelling", bodies::spelling),
+    ("template", places::template),
+    ("time", places::time),
+    ("token", tokens::token),
+    ("url", places::url),
+    ("verify", signatures::verify),
+    ("xml", bodies::xml),
+];

@@ -1,0 +1,43 @@
+//! Replays every file of the corpora, and bodies of the largest size in the shapes that parsers dislike.
+
+use std::path::{Path, PathBuf};
+
+use super::TARGETS;
+
+fn corpora() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_fuzzing_found_holds() {
+    for (name, target) in TARGETS {
+        let files = files(&corpora().join(name));
+        assert!((1..=100).contains(&files.len()), "{name}: {} files", files.len());
+        for file in files {
+            let data = std::fs::read(&file).unwrap();
+            let held = std::panic::catch_unwind(|| target(&data));
+            assert!(held.is_ok(), "tests/fuzz/corpus/{name}/{}", file.file_name().unwrap().display());
+        }
+    }
+}
+
+#[test]
+fn every_target_has_a_corpus_and_every_corpus_a_target() {
+    let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    let folders = files(&corpora());
+    let found: Vec<_> = folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(found, names);
+    let fuzzers = files(&corpora().join("../targets"));
+    let found: Vec<_> = fuzzers.iter().map(|file| file.file_stem().unwrap().to_str().unwrap()).collect();
+    assert_eq!(found, names);
+    let size = |file: &PathBuf| file.metadata().unwrap().len();
+    let bytes: u64 = folders.iter().flat_map(|folder| files(folder)).map(|file| size(&file)).sum();
+    assert!(bytes <= 200 << 10, "{bytes} bytes");
+}
