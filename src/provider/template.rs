@@ -247,7 +247,7 @@ impl Template {
     /// Whoever has one signed request may divide its text otherwise: of `{header:a}{header:b}` the end of `a` may
     /// go to `b`, of `{header:a}.{header:b}` too where a value has a `.` in it, and a piece that need not be there
     /// can hide in the value beside it. So a value that stands by itself is proved only where nothing but fixed
-    /// text, time and method stands on one side of it, and no sign of an id ([`is_plain`]) is what parts it from
+    /// text, time and method stands on one side of it, and no sign of an id (`is_plain`) is what parts it from
     /// its neighbours; whether the value itself has only such signs is seen when it is read. What lies in the body
     /// needs none of this: the rest of a JSON text is none.
     pub fn proves(&self, pick: &Pick) -> bool {
