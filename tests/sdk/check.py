@@ -169,11 +169,11 @@ def check_gateway(binary, every, chosen, options, folder):
 def told(chosen, accounts, node):
     """A table of who signed and verified how much."""
     for name, signer in chosen.items():
-        registry, _, library = signer.library.partition(" ")
+        registry, _, library = signer.package.partition(" ")
         versions = {"PyPI": importlib.metadata.version, "npm": node.version}
         version = versions[registry](library) if registry in versions else ""
         counts = f"{accounts[name].accepted:5} accepted {accounts[name].refused:5} changed and refused"
-        print(f"{name:22} {f'{signer.library} {version}':46} {counts}")
+        print(f"{name:22} {f'{signer.package} {version}':46} {counts}")
 
 
 def options_of(arguments):

@@ -119,7 +119,7 @@ class Signer:
     A subclass has at least `make` and `agrees`; the defaults are those of a signature in a header over the body.
     """
 
-    library = None  # "PyPI stripe": where it comes from and its name there
+    package = None  # "PyPI stripe": where it comes from and its name there
     provider = name = scheme = secret = None
     settings = {}  # of the source; `{url}` is the gateway's own
     kid = tolerance = None  # of the source

@@ -12,7 +12,7 @@ from .base import BASE64, JSON, NodeSigner, Prefixed, Request, Signer, mac, mac_
 
 
 class GitHub(NodeSigner, Prefixed):
-    library = "npm @octokit/webhooks-methods"
+    package = "npm @octokit/webhooks-methods"
     provider = name = "github"
     secret = "github-sdk-7c1f0d9be2a6453e8d"
     signature, prefix = "x-hub-signature-256", "sha256="
@@ -24,7 +24,7 @@ class GitHub(NodeSigner, Prefixed):
 
 
 class Shopify(NodeSigner):
-    library = "npm @shopify/shopify-api"
+    package = "npm @shopify/shopify-api"
     provider = name = "shopify"
     secret = "shpss_sdk_5b8e1f7a90c24d36be"
     signature, alphabet = "x-shopify-hmac-sha256", BASE64
@@ -43,7 +43,7 @@ class Shopify(NodeSigner):
 
 
 class Line(NodeSigner):
-    library = "npm @line/bot-sdk"
+    package = "npm @line/bot-sdk"
     provider = name = "line"
     secret = "8c570fa6dd201bb328f1c1eac23a96d8"
     signature, alphabet = "x-line-signature", BASE64
@@ -58,7 +58,7 @@ class Line(NodeSigner):
 class Linear(NodeSigner):
     """The library also reads the time in the body, so no body is empty."""
 
-    library = "npm @linear/sdk"
+    package = "npm @linear/sdk"
     provider = name = "linear"
     secret = "lin_wh_sdk_E7pXv2QyTn5mW0Ad"
     signature = "linear-signature"
@@ -72,7 +72,7 @@ class Linear(NodeSigner):
 
 
 class Notion(NodeSigner, Prefixed):
-    library = "npm @notionhq/client"
+    package = "npm @notionhq/client"
     provider = name = "notion"
     secret = "secret_sdk_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"
     signature, prefix = "x-notion-signature", "sha256="
@@ -86,7 +86,7 @@ class Notion(NodeSigner, Prefixed):
 class GoCardless(Signer):
     """The library reads the events too, so every body has some."""
 
-    library = "PyPI gocardless_pro"
+    package = "PyPI gocardless_pro"
     provider = name = "gocardless"
     secret = "sdk-gc-ED7D658C-D8EB-4941-948B-3973214F2D49"
     signature = "webhook-signature"
@@ -106,7 +106,7 @@ class GoCardless(Signer):
 class EasyPost(Prefixed):
     """Its key is the secret in Unicode's form NFKD, which this one is not in."""
 
-    library = "PyPI easypost"
+    package = "PyPI easypost"
     provider = name = "easypost"
     scheme = "v1"
     secret = "sécrét-ﬁ-①-sdk-5d2e"
@@ -125,7 +125,7 @@ class EasyPost(Prefixed):
 
 
 class AdyenPlatform(Signer):
-    library = "PyPI Adyen"
+    package = "PyPI Adyen"
     provider, name, scheme = "adyen", "adyen_platform", "platform"
     secret = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
     signature, alphabet = "hmacsignature", BASE64

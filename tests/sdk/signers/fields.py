@@ -40,7 +40,7 @@ class InBody(Signer):
 class AdyenItems(InBody):
     """Several items, each signed: a change in any of them is one of the whole request."""
 
-    library = "PyPI Adyen"
+    package = "PyPI Adyen"
     provider, name, scheme = "adyen", "adyen", "standard"
     secret = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
     covered = ["pspReference", "originalReference", "merchantAccountCode", "merchantReference", "eventCode", "success"]
@@ -87,7 +87,7 @@ class AdyenItems(InBody):
 class Braintree(Signer):
     """A form of a payload in base64 and its MACs, one for each key pair of the merchant."""
 
-    library = "PyPI braintree"
+    package = "PyPI braintree"
     provider = name = "braintree"
     secret = "sdk-braintree-private-9f86d081884c7d65"
     settings = {"public_key": "sdkpublic0123456"}

@@ -15,7 +15,7 @@ from .fields import InBody
 
 
 class Discord(NodeSigner):
-    library = "npm discord-interactions"
+    package = "npm discord-interactions"
     provider = name = "discord"
     scheme = "interactions-ed25519"
     signature, timestamp = "x-signature-ed25519", "x-signature-timestamp"
@@ -39,7 +39,7 @@ class Discord(NodeSigner):
 class SendGrid(Signer):
     """ECDSA; the body is a list that ends with CR LF."""
 
-    library = "PyPI sendgrid"
+    package = "PyPI sendgrid"
     provider = name = "sendgrid"
     signature, alphabet = "x-twilio-email-event-webhook-signature", BASE64
     timestamp = "x-twilio-email-event-webhook-timestamp"
@@ -64,7 +64,7 @@ class SendGrid(Signer):
 class AmazonSns(InBody, NodeSigner):
     """RSA over named lines of the body; the certificate is pinned by its URL, and nothing is fetched for it."""
 
-    library = "npm sns-validator"
+    package = "npm sns-validator"
     provider = "amazon_sns"
     settings = {"topic_arn": "arn:aws:sns:us-east-1:123456789012:sdk"}
     version = digest = None

@@ -11,7 +11,7 @@ from .base import BASE64, JSON, LETTERS, NodeSigner, Request, Signer, changed_te
 
 
 class StandardWebhooks(Signer):
-    library = "PyPI standardwebhooks"
+    package = "PyPI standardwebhooks"
     provider = name = "standard_webhooks"
     scheme = "symmetric"
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -51,7 +51,7 @@ class StandardWebhooks(Signer):
 
 
 class Svix(StandardWebhooks):
-    library = "PyPI svix"
+    package = "PyPI svix"
     provider = name = "svix"
     scheme, prefix = None, "svix"
     refusals = (svix.webhooks.WebhookVerificationError,)
@@ -65,7 +65,7 @@ class Svix(StandardWebhooks):
 
 
 class Resend(StandardWebhooks):
-    library = "PyPI resend"
+    package = "PyPI resend"
     provider = name = "resend"
     scheme, prefix = None, "svix"
 
@@ -85,19 +85,19 @@ class NodeStandard(NodeSigner, StandardWebhooks):
 
 
 class OpenAi(NodeStandard):
-    library = "npm openai"
+    package = "npm openai"
     provider = name = "openai"
 
 
 class Replicate(NodeStandard):
-    library = "npm replicate"
+    package = "npm replicate"
     provider = name = "replicate"
 
 
 class Asymmetric(NodeStandard):
     """Signatures `v1a`, which the libraries do not know: node's crypto is at both ends."""
 
-    library = "node crypto"
+    package = "node crypto"
     name, scheme, version = "standard_webhooks_v1a", "asymmetric", "v1a,"
 
     def __init__(self, node):

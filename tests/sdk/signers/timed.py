@@ -13,7 +13,7 @@ from .base import encoded, milliseconds, random_fields, random_json, seconds, to
 
 
 class Slack(Prefixed):
-    library = "PyPI slack_sdk"
+    package = "PyPI slack_sdk"
     provider = name = "slack"
     secret = "8f742231b10e8888abcd99yyyzzz85a5"
     signature, timestamp, prefix = "x-slack-signature", "x-slack-request-timestamp", "v0="
@@ -39,7 +39,7 @@ class Slack(Prefixed):
 
 
 class Stripe(Named):
-    library = "PyPI stripe"
+    package = "PyPI stripe"
     provider = name = "stripe"
     secret = "whsec_sdk_3f9c2ab17d5e48c09a61"
     signature = "stripe-signature"
@@ -56,7 +56,7 @@ class Stripe(Named):
 
 
 class Sanity(NodeSigner, Named):
-    library = "npm @sanity/webhook"
+    package = "npm @sanity/webhook"
     provider = name = "sanity"
     secret = "sanity-sdk-1f7a90c24d36be"
     signature, alphabet = "sanity-webhook-signature", BASE64URL
@@ -71,7 +71,7 @@ class Sanity(NodeSigner, Named):
 class Paddle(Named):
     """Its five seconds are the source's to widen; what the library judges late is the message, not the delivery."""
 
-    library = "PyPI paddle-python-sdk"
+    package = "PyPI paddle-python-sdk"
     provider = name = "paddle"
     secret = "pdl_ntfset_sdk_01gkdqj48rys5xsm0sp1xyz_abcDEF"
     tolerance = "1m"
@@ -99,7 +99,7 @@ class Paddle(Named):
 class Cloudinary(Signer):
     """A plain digest, with the secret at its end."""
 
-    library = "PyPI cloudinary"
+    package = "PyPI cloudinary"
     provider = name = "cloudinary"
     scheme = "x-cld-signature-sha256"
     secret = "sdk-cloudinary-X7LLTrsHXWgrGTqfGBsjyZjk"

@@ -39,7 +39,7 @@ class Token(Signer):
 
 
 class Vonage(Token):
-    library = "PyPI vonage-jwt"
+    package = "PyPI vonage-jwt"
     provider = name = "vonage"
     secret = "sdk-vonage-9f86d081884c7d659a2feaa0c55ad015"
     signature, prefix, carried = "authorization", "Bearer ", False
@@ -61,7 +61,7 @@ class Vonage(Token):
 
 
 class Netlify(Token):
-    library = "PyPI PyJWT"
+    package = "PyPI PyJWT"
     provider = name = "netlify"
     secret = "sdk-netlify-0c55ad0159f86d081884c7d659a2feaa"
     signature = "x-webhook-signature"
@@ -80,7 +80,7 @@ class Netlify(Token):
 class Plaid(Token):
     """An elliptic curve, and a key that the token's header names."""
 
-    library = "PyPI PyJWT"
+    package = "PyPI PyJWT"
     provider = name = "plaid"
     kid = "sdk-bfbd5111-8e33-4643-8ced-b2e642a72f3c"
     signature, carried = "plaid-verification", False
@@ -105,7 +105,7 @@ class Plaid(Token):
 class Jira(NodeSigner, Token):
     """A Connect app's token covers method, path and query, and not the body."""
 
-    library = "npm atlassian-jwt"
+    package = "npm atlassian-jwt"
     provider = name = "jira"
     scheme = "connect-jwt-qsh"
     secret = "sdk-jira-IVVCuKXO7dl8Fs4p1C2a"

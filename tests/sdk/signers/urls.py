@@ -46,7 +46,7 @@ class Fields:
 class Twilio(Signer):
     """Signs URL and form; where the body is JSON, URL alone with the body's digest in it."""
 
-    library = "PyPI twilio"
+    package = "PyPI twilio"
     provider = "twilio"
     secret = "2bd9e9638872de601313dc77410d3b23"
     signature, alphabet = "x-twilio-signature", BASE64
@@ -112,7 +112,7 @@ class TwilioJson(Twilio):
 class Square(Signer):
     """Signs the URL that is registered with it, which is a setting of the source."""
 
-    library = "PyPI squareup"
+    package = "PyPI squareup"
     provider = name = "square"
     secret = "sdk-square-asdf1234"
     settings = {"public_url": "{url}/in/square"}
@@ -135,7 +135,7 @@ class Square(Signer):
 class HubSpot(Signer):
     """Method, URL, body and time. The escapes that HubSpot decodes before it signs are not in these URLs."""
 
-    library = "PyPI hubspot-api-client"
+    package = "PyPI hubspot-api-client"
     provider = name = "hubspot"
     scheme = "v3"
     secret = "sdk-hubspot-yyyyyyyy-yyyy-yyyy"
@@ -164,7 +164,7 @@ class HubSpot(Signer):
 class MercadoPago(Named):
     """The id in the query, the request's own id and the time; the body is proved by nothing."""
 
-    library = "PyPI mercadopago"
+    package = "PyPI mercadopago"
     provider = name = "mercado_pago"
     secret = "sdk-mp-2f6d3f0a9c1b48e7"
     signature, time_name = "x-signature", "ts"
@@ -195,7 +195,7 @@ class MercadoPago(Named):
 class Contentful(NodeSigner):
     """Method, path, body, and the headers that the request itself lists."""
 
-    library = "npm @contentful/node-apps-toolkit"
+    package = "npm @contentful/node-apps-toolkit"
     provider = name = "contentful"
     secret = "7c1f0d9be2a6453e8d5b8e1f7a90c24d36be3f9c2ab17d5e48c09a618f742231"
     signature, timestamp = "x-contentful-signature", "x-contentful-timestamp"
