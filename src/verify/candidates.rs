@@ -1,6 +1,7 @@
 //! Header grammars: from the texts that carry signatures to the candidates in them, in sets that share named values.
 
 use regex::Regex;
+use smallvec::SmallVec;
 
 use super::algorithm::{self, Output};
 use super::header::Carrier;
@@ -38,14 +39,14 @@ pub(super) struct Decoded {
 /// Candidates, and the named values that they stand beside.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Set<'v> {
-    signatures: Vec<Candidate<'v>>,
-    named: Vec<(&'v str, &'v str)>,
+    signatures: SmallVec<[Candidate<'v>; 2]>,
+    named: SmallVec<[(&'v str, &'v str); 2]>,
 }
 
 /// What the carriers of signatures hold: at least one set, and at least one candidate in each.
 #[derive(Debug)]
 pub(super) struct Candidates<'v> {
-    sets: Vec<Set<'v>>,
+    sets: SmallVec<[Set<'v>; 1]>,
 }
 
 impl<'v> Candidates<'v> {
@@ -54,7 +55,7 @@ impl<'v> Candidates<'v> {
     /// # Errors
     /// `SignatureMalformed` where the grammar finds no signature in them, or too many.
     pub(super) fn parse(rule: &'v SignatureRule, carriers: &'v [Carrier<'_>]) -> Result<Self, Refused> {
-        let mut sets: Vec<Set<'v>> = Vec::with_capacity(1);
+        let mut sets: SmallVec<[Set<'v>; 1]> = SmallVec::new();
         for carrier in carriers {
             let mut each = |set: Set<'v>| add(&mut sets, set, carrier.slot);
             match &rule.grammar {
@@ -101,7 +102,7 @@ impl<'v> Candidates<'v> {
 
 /// Adds a set with any signature to those that there are: to the one with the same named values, if there is one, so
 /// that one pass over the body does for both.
-fn add<'v>(sets: &mut Vec<Set<'v>>, mut set: Set<'v>, slot: Option<u8>) {
+fn add<'v>(sets: &mut SmallVec<[Set<'v>; 1]>, mut set: Set<'v>, slot: Option<u8>) {
     set.signatures.truncate(SIGNATURES_IN_ALL_MAX + 1);
     set.signatures.iter_mut().for_each(|candidate| candidate.slot = slot);
     // One more than are read is enough to see that they are too many.
@@ -119,17 +120,17 @@ fn one<'v>(rule: &'v SignatureRule, text: &'v str) -> Set<'v> {
         Grammar::Plain { prefix, ignore_case, optional } => {
             let bare = || Some(text).filter(|_| *optional);
             let signatures = plain(text, prefix, *ignore_case).or_else(bare).map(Candidate::from);
-            Set { signatures: signatures.into_iter().collect(), named: Vec::new() }
+            Set { signatures: signatures.into_iter().collect(), named: SmallVec::new() }
         }
         Grammar::Pairs(form) | Grammar::Sets { pairs: form, .. } => pairs(text, form),
         Grammar::Versions { separator, assign, keys } => {
             let items = split(text, separator).filter_map(|item| cut(item, assign));
             let known = items.filter(|(name, _)| keys.iter().any(|key| key == name));
-            Set { signatures: known.map(|(_, value)| value.into()).collect(), named: Vec::new() }
+            Set { signatures: known.map(|(_, value)| value.into()).collect(), named: SmallVec::new() }
         }
         Grammar::Positional { separator, names } => {
             let mut items = split(text, separator);
-            let named: Vec<_> = names.iter().map(String::as_str).zip(items.by_ref()).collect();
+            let named = names.iter().map(String::as_str).zip(items.by_ref()).collect();
             let signatures = items.filter(|item| !item.is_empty()).map(Candidate::from).collect();
             Set { signatures, named }
         }
@@ -141,7 +142,7 @@ fn one<'v>(rule: &'v SignatureRule, text: &'v str) -> Set<'v> {
                 let text = text.strip_prefix(prefix.as_str()).filter(|rest| !rest.is_empty())?;
                 Some(Candidate { text, algorithm: Some(*algorithm), slot: None })
             });
-            Set { signatures: chosen.into_iter().collect(), named: Vec::new() }
+            Set { signatures: chosen.into_iter().collect(), named: SmallVec::new() }
         }
     }
 }
@@ -231,14 +232,14 @@ impl<'v> Set<'v> {
     ///
     /// # Errors
     /// `SignatureMalformed` where not one is in the scheme's encoding and length, or more than can be tried.
-    pub(super) fn decode(&self, scheme: &Scheme) -> Result<Vec<Decoded>, Refused> {
+    pub(super) fn decode(&self, scheme: &Scheme) -> Result<SmallVec<[Decoded; 2]>, Refused> {
         let rule = &scheme.signature;
         let decode = |candidate: &Candidate<'v>| {
             let algorithm = candidate.algorithm.unwrap_or(scheme.algorithm);
             let output = algorithm::decode(algorithm, rule.encoding, candidate.text)?;
             Some(Decoded { output, algorithm, slot: candidate.slot })
         };
-        let mut decoded: Vec<Decoded> = self.signatures.iter().filter_map(decode).collect();
+        let mut decoded: SmallVec<[Decoded; 2]> = self.signatures.iter().filter_map(decode).collect();
         if scheme.has_public_keys() {
             let order = |one: &Decoded| (one.output.as_bytes().to_vec(), one.slot);
             decoded.sort_unstable_by_key(order);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::delivery::Delivery;
 use crate::extract::{Pick, Scene};
 use crate::provider::{Repeated, SignatureRule};
@@ -15,13 +17,16 @@ pub(super) struct Carrier<'d> {
     pub(super) slot: Option<u8>,
 }
 
+/// Those of a delivery; nearly all have one.
+pub(super) type Carriers<'d> = SmallVec<[Carrier<'d>; 1]>;
+
 /// The texts that carry signatures: of several places those that are there, of numbered ones those before the first
 /// that is not.
 ///
 /// # Errors
 /// Where none is there, or one is repeated or not text.
-pub(super) fn carriers<'d>(rule: &SignatureRule, scene: &Scene<'d>) -> Result<Vec<Carrier<'d>>, Refused> {
-    let mut found = Vec::with_capacity(1);
+pub(super) fn carriers<'d>(rule: &SignatureRule, scene: &Scene<'d>) -> Result<Carriers<'d>, Refused> {
+    let mut found = Carriers::new();
     for (at, place) in rule.places().enumerate() {
         let text = match (place, rule.repeated) {
             (Pick::Header(name), repeated) => header(name, repeated, scene.delivery)?,

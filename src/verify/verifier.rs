@@ -312,7 +312,7 @@ impl Verifier {
         Ok(Judged { secret, signed_at: time.map(|time| time.at), claims: None, body_proved })
     }
 
-    fn time<'d>(&self, scene: &Scene<'d>, set: &Set<'d>) -> Result<Option<SignedTime<'d>>, Refused> {
+    fn time<'d>(&self, scene: &Scene<'d>, set: &'d Set<'_>) -> Result<Option<SignedTime<'d>>, Refused> {
         let Some(rule) = &self.scheme.timestamp else { return Ok(None) };
         let text = match &rule.from {
             TimeSource::Signature(name) => set.named(name)?.map(Cow::Borrowed),
