@@ -12,6 +12,7 @@ use crate::provider::EventAnswer;
 #[serde(deny_unknown_fields)]
 pub(super) struct Response {
     status: Status,
+    #[serde(default)]
     headers: Vec<(String, String)>,
     body: Option<String>,
     #[serde(default)]
