@@ -67,7 +67,10 @@ fn from_init_to_an_event_in_hand() {
     let told = done(&run(dir, &["init", "shop=stripe", "github", "--output", "json"], &[]));
     let told: Value = serde_json::from_str(&told).unwrap();
     let variables = ["SHOP_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET"];
-    assert_eq!(told, json!({"file": "hookgate.toml", "sources": ["shop", "github"], "variables": variables}));
+    assert_eq!(
+        told,
+        json!({"file": "hookgate.toml", "settings": [], "sources": ["shop", "github"], "variables": variables})
+    );
     let written = fs::read(dir.join("hookgate.toml")).unwrap();
     let again = run(dir, &["init", "stripe"], &[]);
     assert_eq!((again.status.code(), fs::read(dir.join("hookgate.toml")).unwrap()), (Some(1), written));

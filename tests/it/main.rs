@@ -35,7 +35,6 @@ mod events;
 mod explain;
 mod faults;
 mod fetched;
-mod forms;
 mod handshake;
 mod hostile;
 mod inbox;
