@@ -121,10 +121,7 @@ fn forms(body: &[u8], add: Add<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PRETTY: &str = "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b \\\" {,\": \"x: y\",\n  \"c\": []\n}";
-    const COMPACT: &str = "{\"a\":[1,{}],\"b \\\" {,\":\"x: y\",\"c\":[]}";
-    const SPACED: &str = "{\"a\": [1, {}], \"b \\\" {,\": \"x: y\", \"c\": []}";
+    use crate::diagnose::layout::samples::{COMPACT, PRETTY, SPACED};
 
     #[test]
     fn what_was_changed_on_the_way_is_among_the_candidates() {

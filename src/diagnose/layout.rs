@@ -203,13 +203,19 @@ pub(super) fn sorted_keys(body: &[u8]) -> Option<usize> {
     keys.is_sorted().then_some(keys.len())
 }
 
+/// One value in each layout, for the tests here and of the candidates.
+#[cfg(test)]
+pub mod samples {
+    pub const PRETTY: &str =
+        "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b \\\" {,\": \"x: y\",\n  \"c\": []\n}";
+    pub const COMPACT: &str = "{\"a\":[1,{}],\"b \\\" {,\":\"x: y\",\"c\":[]}";
+    pub const SPACED: &str = "{\"a\": [1, {}], \"b \\\" {,\": \"x: y\", \"c\": []}";
+}
+
 #[cfg(test)]
 mod tests {
+    use super::samples::{COMPACT, PRETTY, SPACED};
     use super::*;
-
-    const PRETTY: &str = "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b \\\" {,\": \"x: y\",\n  \"c\": []\n}";
-    const COMPACT: &str = "{\"a\":[1,{}],\"b \\\" {,\":\"x: y\",\"c\":[]}";
-    const SPACED: &str = "{\"a\": [1, {}], \"b \\\" {,\": \"x: y\", \"c\": []}";
 
     #[test]
     fn json_is_restyled_and_its_strings_stay() {
