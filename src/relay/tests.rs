@@ -1,5 +1,7 @@
 //! The relay on a real journal and a sink that does what a test says.
 
+mod failed;
+mod lanes;
 mod split;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::{Relay, RelayParts, RelaySettings, WATERMARK_STEP};
@@ -306,6 +309,36 @@ fn event(number: usize, source: &str, received_at: Timestamp) -> Event {
     Event::restore(envelope, Bytes::from(vec![b'x'; 100]))
 }
 
+/// A broker that ends the channel for all that is in flight on it when poison comes, and confirms
+/// what came without it a little later; with how often poison came alone.
+fn closing_on(
+    poison: impl Fn(&Seen) -> bool + Send + 'static,
+) -> (Arc<Script>, Arc<AtomicUsize>, JoinHandle<()>) {
+    let waiting: Arc<Mutex<Vec<oneshot::Sender<Confirmation>>>> = Arc::default();
+    let held = Arc::clone(&waiting);
+    let alone = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&alone);
+    let sink = Script::new(move |seen, answer| {
+        let mut waiting = held.lock().unwrap();
+        waiting.push(answer);
+        if poison(seen) {
+            counted.fetch_add(usize::from(waiting.len() == 1), Ordering::SeqCst);
+            for answer in waiting.drain(..) {
+                answer.send(Confirmation::ChannelClosed { code: 406, reason: "too large".into() }).unwrap();
+            }
+        }
+    });
+    let broker = tasks::task(async move {
+        loop {
+            sleep(Duration::from_millis(3)).await;
+            for answer in waiting.lock().unwrap().drain(..) {
+                answer.send(Confirmation::Confirmed).unwrap();
+            }
+        }
+    });
+    (sink, alone, broker)
+}
+
 fn rising(sequences: &[u64]) -> bool {
     sequences.is_sorted_by(|a, b| a < b)
 }
@@ -322,93 +355,6 @@ async fn a_backlog_beyond_memory_goes_out_whole_and_in_order_while_more_comes_in
     assert!(sink.seen().iter().all(|seen| !seen.marked));
     assert!(sink.most.load(Ordering::SeqCst) <= 256);
     assert!(rig.recovered().live.is_empty(), "every mark is durable");
-}
-
-#[tokio::test]
-async fn what_failed_goes_again_before_anything_newer() {
-    let rig = Rig::new();
-    rig.keep("shop", 300).await;
-    let mut tries = BTreeMap::new();
-    let sink = Script::new(move |seen, answer| {
-        let tried = tries.entry(seen.sequence).or_insert(0);
-        *tried += 1;
-        // From the 20th on, each fails once.
-        let cause = String::new();
-        let told = match (seen.sequence, *tried) {
-            (20..40, 1) => Confirmation::NotSent { cause },
-            (40..60, 1) => Confirmation::Unknown { cause },
-            _ => Confirmation::Confirmed,
-        };
-        answer.send(told).unwrap();
-    });
-    let (_running, _stop) = rig.relay(&sink, 1);
-    rig.drained().await;
-    let twice = |sequence| 1 + usize::from((20..60).contains(&sequence));
-    let expected: Vec<u64> = (1..=300).flat_map(|sequence| vec![sequence; twice(sequence)]).collect();
-    assert_eq!(sink.sequences(), expected);
-    let marked = sink.seen().into_iter().filter(|seen| seen.marked).map(|seen| seen.sequence);
-    assert_eq!(marked.collect::<Vec<_>>(), (40..60).collect::<Vec<u64>>(), "only what may have arrived");
-}
-
-#[tokio::test]
-async fn what_was_returned_is_passed_by_newer_ones() {
-    let rig = Rig::new();
-    rig.keep("shop", 100).await;
-    let sink = Script::new(|seen, answer| {
-        let told = match seen.sequence {
-            7 => Confirmation::Returned { code: 312, reason: "NO_ROUTE".into() },
-            _ => Confirmation::Confirmed,
-        };
-        answer.send(told).unwrap();
-    });
-    let (_running, _stop) = rig.relay(&sink, 4);
-    rig.until("all but one", |rig| rig.pending() == 1).await;
-    assert_eq!(rig.lanes.stats()[0].1.aside, 1);
-    assert!(rig.lanes.stats()[0].1.oldest.is_some());
-    assert!(rising(&sink.sequences()));
-}
-
-#[tokio::test]
-async fn poison_is_found_alone_and_everything_else_arrives() {
-    const POISON: u64 = 37;
-    let rig = Rig::new();
-    rig.keep("shop", 60).await;
-    rig.keep("other", 60).await;
-    let waiting: Arc<Mutex<Vec<oneshot::Sender<Confirmation>>>> = Arc::default();
-    let held = Arc::clone(&waiting);
-    let alone = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&alone);
-    // As a broker does: the channel ends for all that is in flight on it.
-    let sink = Script::new(move |seen, answer| {
-        let mut waiting = held.lock().unwrap();
-        waiting.push(answer);
-        if seen.sequence == POISON {
-            counted.fetch_add(usize::from(waiting.len() == 1), Ordering::SeqCst);
-            for answer in waiting.drain(..) {
-                answer.send(Confirmation::ChannelClosed { code: 406, reason: "too large".into() }).unwrap();
-            }
-        }
-    });
-    let (_running, _stop) = rig.relay(&sink, 16);
-    let broker = tasks::task(async move {
-        loop {
-            sleep(Duration::from_millis(3)).await;
-            for answer in waiting.lock().unwrap().drain(..) {
-                answer.send(Confirmation::Confirmed).unwrap();
-            }
-        }
-    });
-    rig.drained().await;
-    broker.abort();
-    assert_eq!(alone.load(Ordering::SeqCst), 3, "three closes with nothing beside it");
-    let poisoned: u64 = rig.lanes.stats().iter().map(|(_, stats)| stats.poisoned).sum();
-    assert_eq!(poisoned, 1);
-    let live = rig.recovered().live;
-    let left = live.iter().map(|(source, live)| (&**source, live.pending.records, live.poisoned.records));
-    assert_eq!(left.collect::<Vec<_>>(), [("shop", 0, 1)]);
-    let seen = sink.seen();
-    let others = || (1..=120).filter(|sequence| *sequence != POISON);
-    assert!(others().all(|sequence| seen.iter().any(|seen| seen.sequence == sequence)));
 }
 
 #[tokio::test]
@@ -506,47 +452,6 @@ async fn a_sink_that_takes_nothing_in_does_not_hold_up_a_stop() {
 }
 
 #[tokio::test]
-async fn many_lanes_take_turns() {
-    let rig = Rig::new();
-    rig.keep("flood", 3000).await;
-    let names: Vec<String> = (0..20).map(|lane| format!("lane{lane}")).collect();
-    for name in &names {
-        rig.keep(name, 20).await;
-    }
-    let sink = Script::confirming();
-    let (_running, _stop) = rig.relay(&sink, 16);
-    rig.drained().await;
-    let seen = sink.seen();
-    let last = seen.iter().rposition(|seen| seen.source != "flood").unwrap();
-    assert!(last < 2000, "twenty small lanes were through after {last} of 3400");
-    for name in names.iter().map(String::as_str).chain(["flood"]) {
-        let own: Vec<u64> =
-            seen.iter().filter(|seen| seen.source == name).map(|seen| seen.sequence).collect();
-        assert!(rising(&own), "{name} is in order");
-    }
-}
-
-#[tokio::test]
-async fn a_limited_source_goes_at_its_rate_and_another_at_once() {
-    let rig = Rig::new();
-    rig.keep("slow", 500).await;
-    rig.keep("fast", 500).await;
-    let clock = Arc::clone(&rig.clock);
-    let one = |count| NonZeroU32::new(count).unwrap();
-    let rate = Rate { events: one(50), per: Duration::from_secs(1), burst: one(1) };
-    let sink = Script::confirming();
-    let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
-        parts.limits.insert("slow".into(), Limit::new(rate, clock));
-    });
-    let begun = rig.clock.monotonic();
-    let of = |source: &str| sink.seen().iter().filter(|seen| seen.source == source).count();
-    rig.until("the fast one", |_| of("fast") == 500).await;
-    rig.until("thirty of the slow one", |_| of("slow") >= 30).await;
-    let took = (rig.clock.monotonic() - begun).as_millis();
-    assert!((560..1500).contains(&took), "30 at 50 a second took {took} ms");
-}
-
-#[tokio::test]
 async fn without_redis_events_wait_for_redis_wait_and_then_go_marked() {
     let rig = Rig::new();
     rig.keep("shop", 50).await;
@@ -560,93 +465,4 @@ async fn without_redis_events_wait_for_redis_wait_and_then_go_marked() {
     let seen = sink.seen();
     assert_eq!(seen.len(), 50);
     assert!(seen.iter().all(|seen| seen.marked));
-}
-
-/// A sink that never answers for some sources, and for others at once.
-fn silent_for(names: &'static [&'static str]) -> Arc<Script> {
-    let mut unanswered = Vec::new();
-    Script::new(move |seen, answer| {
-        if names.contains(&seen.source.as_str()) {
-            unanswered.push(answer);
-        } else {
-            answer.send(Confirmation::Confirmed).unwrap();
-        }
-    })
-}
-
-#[tokio::test]
-async fn sources_that_get_no_confirms_delay_no_other() {
-    let rig = Rig::new();
-    rig.keep("stuck", 2000).await;
-    rig.keep("stuck_too", 2000).await;
-    let sink = silent_for(&["stuck", "stuck_too"]);
-    let (_running, _stop) = rig.relay(&sink, 32);
-    rig.until("both have all they get", |_| sink.waiting.load(Ordering::SeqCst) >= 16).await;
-    sleep(Duration::from_millis(100)).await;
-    let begun = rig.clock.monotonic();
-    rig.keep("lively", 1000).await;
-    let row = rig.metrics.account().row("lively");
-    rig.until("the lively one", |rig| rig.metrics.account().standing(row).of(Stand::Pending) == 0).await;
-    let took = rig.clock.monotonic() - begun;
-    assert!(sink.waiting.load(Ordering::SeqCst) < 32, "the window was never full");
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    let own = sink.seen().into_iter().filter(|seen| seen.source == "lively").map(|seen| seen.sequence);
-    assert!(rising(&own.collect::<Vec<_>>()));
-}
-
-#[tokio::test]
-async fn while_one_watermark_is_raised_other_sources_go_on() {
-    let rig = Rig::new();
-    rig.keep("first", 10).await;
-    rig.keep("second", 300).await;
-    let sink = Script::confirming();
-    let (running, stop) = rig.relay(&sink, 16);
-    rig.drained().await;
-    stop.send_replace(true);
-    running.await.unwrap();
-    // The second's watermark reaches beyond its last event, the first's lies far behind.
-    rig.keep("first", 5).await;
-    rig.keep("second", 5).await;
-    // Nobody runs this one: what it is asked for stays undone.
-    let nobody = Acceptor::new();
-    let (_running, _stop) = rig.relay_of(&sink, 16, |parts| parts.acceptor = nobody);
-    rig.until("the second one's are published", |_| sink.seen().len() == 310 + 5).await;
-    assert!(sink.seen()[310..].iter().all(|seen| seen.source == "second"), "the first waits for its own");
-}
-
-#[tokio::test]
-async fn a_limited_source_wakes_nobody_in_vain() {
-    let rig = Rig::new();
-    rig.keep("slow", 200).await;
-    let one = |count| NonZeroU32::new(count).unwrap();
-    let rate = Rate { events: one(10), per: Duration::from_secs(1), burst: one(1) };
-    let clock = Arc::new(Counting { clock: System::new(), looks: AtomicUsize::new(0) });
-    let sink = Script::confirming();
-    let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
-        parts.clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        parts.limits.insert("slow".into(), Limit::pace(rate, Arc::clone(&rig.clock)));
-    });
-    rig.until("it is under way", |_| !sink.seen().is_empty()).await;
-    let (seen, looks) = (sink.seen().len(), clock.looks.load(Ordering::SeqCst));
-    sleep(Duration::from_secs(2)).await;
-    let (seen, looks) = (sink.seen().len() - seen, clock.looks.load(Ordering::SeqCst) - looks);
-    assert!((19..=21).contains(&seen), "{seen} in two seconds");
-    assert!(looks < seen * 60, "{looks} looks at the clock for {seen} events");
-}
-
-/// Counts how often somebody wants to know the time.
-struct Counting {
-    clock: System,
-    looks: AtomicUsize,
-}
-
-impl Clock for Counting {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.clock.monotonic()
-    }
 }

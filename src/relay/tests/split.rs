@@ -88,27 +88,8 @@ async fn a_part_that_is_poison_keeps_its_record_and_stops_no_other_part() {
     let sizes = [4, 20, 30, 1];
     rig.keep_split("shop", &sizes).await;
     rig.keep("other", 30).await;
-    let waiting: Arc<Mutex<Vec<oneshot::Sender<Confirmation>>>> = Arc::default();
-    let held = Arc::clone(&waiting);
-    // As a broker does: the channel ends for all that is in flight on it.
-    let sink = Script::new(move |seen, answer| {
-        let mut waiting = held.lock().unwrap();
-        waiting.push(answer);
-        if (seen.sequence, seen.part) == POISON {
-            for answer in waiting.drain(..) {
-                answer.send(Confirmation::ChannelClosed { code: 406, reason: "too large".into() }).unwrap();
-            }
-        }
-    });
+    let (sink, _, broker) = closing_on(|seen| (seen.sequence, seen.part) == POISON);
     let (_running, _stop) = rig.relay(&sink, 16);
-    let broker = tasks::task(async move {
-        loop {
-            sleep(Duration::from_millis(3)).await;
-            for answer in waiting.lock().unwrap().drain(..) {
-                answer.send(Confirmation::Confirmed).unwrap();
-            }
-        }
-    });
     rig.drained().await;
     broker.abort();
     let live = rig.recovered().live;
