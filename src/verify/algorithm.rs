@@ -1,10 +1,11 @@
 //! The MACs and plain digests, and signatures as bytes. Comparing is constant in time and done nowhere else.
 
+use std::convert::Infallible;
 use std::fmt;
 
-use base64::Engine as _;
+use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, KeyInit as _};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -39,23 +40,41 @@ impl Mac {
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(mac) => mac.update(bytes),
-            Self::Sha256(mac) => mac.update(bytes),
-            Self::Sha384(mac) => mac.update(bytes),
-            Self::Sha512(mac) => mac.update(bytes),
+    /// The MAC of `bytes`.
+    pub(super) fn of(&self, bytes: &[u8]) -> Output {
+        let one = |take: &mut dyn FnMut(&[u8])| {
+            take(bytes);
+            Ok::<_, Infallible>(())
+        };
+        match self.of_pieces(one) {
+            Ok(output) => output,
+            Err(never) => match never {},
         }
     }
 
-    pub(super) fn finish(self) -> Output {
+    /// The MAC of the pieces that `feed` gives, in order.
+    ///
+    /// # Errors
+    /// Those of `feed`.
+    pub(super) fn of_pieces<E>(
+        &self,
+        feed: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
+    ) -> Result<Output, E> {
         match self {
-            Self::Sha1(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
-            Self::Sha256(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
-            Self::Sha384(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
-            Self::Sha512(mac) => Output::from_bytes(&mac.finalize().into_bytes()),
+            Self::Sha1(keyed) => made(keyed.clone(), feed),
+            Self::Sha256(keyed) => made(keyed.clone(), feed),
+            Self::Sha384(keyed) => made(keyed.clone(), feed),
+            Self::Sha512(keyed) => made(keyed.clone(), feed),
         }
     }
+}
+
+fn made<M: hmac::Mac, E>(
+    mut mac: M,
+    feed: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
+) -> Result<Output, E> {
+    feed(&mut |bytes| mac.update(bytes))?;
+    Ok(Output::from_bytes(&mac.finalize().into_bytes()))
 }
 
 impl fmt::Debug for Mac {
@@ -110,24 +129,29 @@ const OUTPUT_MAX: usize = 64;
 /// Longest signature by a public key, in bytes: RSA of 8192 bits.
 const SIGNATURE_MAX: usize = 1024;
 
-/// Bytes of a MAC, digest or signature, zero-padded; compared in constant time only.
+/// Bytes of a MAC, digest or signature; compared in constant time only.
 #[derive(Clone)]
-pub(super) struct Output {
-    bytes: [u8; OUTPUT_MAX],
-    len: u8,
+pub(super) enum Output {
+    /// Zero-padded.
+    Short { bytes: [u8; OUTPUT_MAX], len: u8 },
     /// A signature that has no fixed length; nothing is ever compared with it.
-    long: Option<Box<[u8]>>,
+    Long(Box<[u8]>),
 }
 
 impl Output {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        let mut output = Self { bytes: [0; OUTPUT_MAX], len: 0, long: None };
-        let known = bytes.get(..OUTPUT_MAX).unwrap_or(bytes);
-        if let Some(space) = output.bytes.get_mut(..known.len()) {
-            space.copy_from_slice(known);
-            output.len = u8::try_from(known.len()).unwrap_or_default();
-        }
-        output
+        let fill = |space: &mut [u8]| {
+            space.copy_from_slice(bytes);
+            Some(())
+        };
+        Self::filled(bytes.len(), fill).unwrap_or_else(|| Self::Long(bytes.into()))
+    }
+
+    /// Of `len` bytes that `fill` writes; `None` where it can't, or `len` is beyond any digest's.
+    fn filled(len: usize, fill: impl FnOnce(&mut [u8]) -> Option<()>) -> Option<Self> {
+        let mut bytes = [0; OUTPUT_MAX];
+        fill(bytes.get_mut(..len)?)?;
+        Some(Self::Short { bytes, len: u8::try_from(len).ok()? })
     }
 
     /// The digest of `bytes`.
@@ -137,28 +161,26 @@ impl Output {
         hash.finish()
     }
 
-    fn of_signature(bytes: Vec<u8>) -> Self {
-        Self { bytes: [0; OUTPUT_MAX], len: 0, long: Some(bytes.into()) }
-    }
-
     /// What stands for a token of any length, so that comparing tells nothing of the secret's.
     pub(super) fn of_token(token: &[u8]) -> Self {
         Self::from_bytes(&Sha256::digest(token))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.long {
-            Some(long) => long,
-            None => self.bytes.get(..usize::from(self.len)).unwrap_or_default(),
+        match self {
+            Self::Short { bytes, len } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(long) => long,
         }
     }
 }
 
 impl ConstantTimeEq for Output {
     fn ct_eq(&self, other: &Self) -> Choice {
-        let short = Choice::from(u8::from(self.long.is_none() && other.long.is_none()));
-        // A length is the algorithm's and no secret.
-        self.as_bytes().ct_eq(other.as_bytes()) & short
+        match (self, other) {
+            // A length is the algorithm's and no secret.
+            (Self::Short { .. }, Self::Short { .. }) => self.as_bytes().ct_eq(other.as_bytes()),
+            _ => Choice::from(0),
+        }
     }
 }
 
@@ -184,7 +206,7 @@ pub(super) fn decode(algorithm: Algorithm, encoding: Encoding, text: &str) -> Op
         None if text.len() > 2 * SIGNATURE_MAX => None,
         None => strict(encoding, text)
             .filter(|bytes| (1..=SIGNATURE_MAX).contains(&bytes.len()))
-            .map(Output::of_signature),
+            .map(|bytes| Output::Long(bytes.into())),
     }
 }
 
@@ -204,21 +226,25 @@ fn has_upper_case(text: &str) -> bool {
 
 /// Exactly `len` bytes; `None` where the text is not strictly these in that encoding.
 pub(super) fn decode_bytes(encoding: Encoding, text: &str, len: usize) -> Option<Output> {
-    let mut bytes = [0_u8; OUTPUT_MAX];
-    let space = bytes.get_mut(..len)?;
-    match encoding {
-        Encoding::Hex if has_upper_case(text) => return None,
-        Encoding::Hex | Encoding::HexAnyCase => hex::decode_to_slice(text, space).ok()?,
-        Encoding::Base64 | Encoding::Base64Url => {
-            let engine = if encoding == Encoding::Base64 { &STANDARD } else { &URL_SAFE_NO_PAD };
-            // The slice decoder wants room for what padding could have stood for.
-            let mut room = [0_u8; OUTPUT_MAX + 3];
-            let len = engine.decode_slice(text, &mut room).ok()?;
-            space.copy_from_slice(room.get(..len).filter(|bytes| bytes.len() == space.len())?);
-        }
-        Encoding::Text => return None,
-    }
-    Some(Output::from_bytes(space))
+    Output::filled(len, |space| {
+        let decoded = match encoding {
+            Encoding::Hex => base16ct::lower::decode(text, space).ok()?.len(),
+            Encoding::HexAnyCase => base16ct::mixed::decode(text, space).ok()?.len(),
+            Encoding::Base64 => decode_base64(&STANDARD, text, space)?,
+            Encoding::Base64Url => decode_base64(&URL_SAFE_NO_PAD, text, space)?,
+            Encoding::Text => return None,
+        };
+        (decoded == len).then_some(())
+    })
+}
+
+/// How many bytes the text stands for; `None` where they are more than there is space for.
+fn decode_base64(engine: &impl Engine, text: &str, space: &mut [u8]) -> Option<usize> {
+    // The slice decoder wants room for what padding could have stood for.
+    let mut room = [0_u8; OUTPUT_MAX + 3];
+    let len = engine.decode_slice(text, &mut room).ok()?;
+    space.get_mut(..len)?.copy_from_slice(room.get(..len)?);
+    Some(len)
 }
 
 fn bytes(encoding: Encoding, text: &str) -> Option<Vec<u8>> {

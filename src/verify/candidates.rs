@@ -55,17 +55,17 @@ impl<'v> Candidates<'v> {
     /// # Errors
     /// `SignatureMalformed` where the grammar finds no signature in them, or too many.
     pub(super) fn parse(rule: &'v SignatureRule, carriers: &'v [Carrier<'_>]) -> Result<Self, Refused> {
-        let mut sets: SmallVec<[Set<'v>; 1]> = SmallVec::new();
+        let mut found = Self { sets: SmallVec::new() };
         for carrier in carriers {
-            let mut each = |set: Set<'v>| add(&mut sets, set, carrier.slot);
             match &rule.grammar {
                 Grammar::Sets { separator, pairs: form } => {
                     let texts = split(&carrier.text, separator).take(SIGNATURES_MAX + 1);
-                    texts.for_each(|text| each(pairs(text, form)));
+                    texts.for_each(|text| found.add(carrier.slot, |set| pairs(text, form, set)));
                 }
-                _ => each(one(rule, &carrier.text)),
+                _ => found.add(carrier.slot, |set| read(rule, &carrier.text, set)),
             }
         }
+        let sets = &found.sets;
         let malformed =
             |found: String| Err(Reject::SignatureMalformed.because(format!("{} {found}", rule.from)));
         let all: usize = sets.iter().map(|set| set.signatures.len()).sum();
@@ -78,7 +78,27 @@ impl<'v> Candidates<'v> {
             (many, _) if many > most => {
                 malformed(format!("holds {many} signatures; at most {most} are read"))
             }
-            _ => Ok(Self { sets }),
+            _ => Ok(found),
+        }
+    }
+
+    /// Adds the set that `read` finds, if there is any signature in it: to the one with the same named values, where
+    /// there is one, so that one pass over the body does for both.
+    fn add(&mut self, slot: Option<u8>, read: impl FnOnce(&mut Set<'v>)) {
+        // One more than are read is enough to see that they are too many.
+        let full = self.sets.len() > SETS_MAX;
+        self.sets.push(Set::default());
+        let Some((set, known)) = self.sets.split_last_mut() else { return };
+        read(set);
+        set.signatures.truncate(SIGNATURES_IN_ALL_MAX + 1);
+        set.signatures.iter_mut().for_each(|candidate| candidate.slot = slot);
+        match known.iter_mut().find(|known| known.named == set.named) {
+            Some(known) => known.signatures.append(&mut set.signatures),
+            None if full => set.signatures.clear(),
+            None => {}
+        }
+        if set.signatures.is_empty() {
+            self.sets.pop();
         }
     }
 
@@ -100,55 +120,40 @@ impl<'v> Candidates<'v> {
     }
 }
 
-/// Adds a set with any signature to those that there are: to the one with the same named values, if there is one, so
-/// that one pass over the body does for both.
-fn add<'v>(sets: &mut SmallVec<[Set<'v>; 1]>, mut set: Set<'v>, slot: Option<u8>) {
-    set.signatures.truncate(SIGNATURES_IN_ALL_MAX + 1);
-    set.signatures.iter_mut().for_each(|candidate| candidate.slot = slot);
-    // One more than are read is enough to see that they are too many.
-    let full = sets.len() > SETS_MAX;
-    match sets.iter_mut().find(|known| known.named == set.named) {
-        Some(known) => known.signatures.append(&mut set.signatures),
-        None if full || set.signatures.is_empty() => {}
-        None => sets.push(set),
-    }
-}
-
-/// The set that one text is.
-fn one<'v>(rule: &'v SignatureRule, text: &'v str) -> Set<'v> {
+/// Reads the set that one text is.
+fn read<'v>(rule: &'v SignatureRule, text: &'v str, set: &mut Set<'v>) {
     match &rule.grammar {
         Grammar::Plain { prefix, ignore_case, optional } => {
             let bare = || Some(text).filter(|_| *optional);
-            let signatures = plain(text, prefix, *ignore_case).or_else(bare).map(Candidate::from);
-            Set { signatures: signatures.into_iter().collect(), named: SmallVec::new() }
+            let signature = plain(text, prefix, *ignore_case).or_else(bare);
+            set.signatures.extend(signature.map(Candidate::from));
         }
-        Grammar::Pairs(form) | Grammar::Sets { pairs: form, .. } => pairs(text, form),
+        Grammar::Pairs(form) | Grammar::Sets { pairs: form, .. } => pairs(text, form, set),
         Grammar::Versions { separator, assign, keys } => {
             let items = split(text, separator).filter_map(|item| cut(item, assign));
             let known = items.filter(|(name, _)| keys.iter().any(|key| key == name));
-            Set { signatures: known.map(|(_, value)| value.into()).collect(), named: SmallVec::new() }
+            set.signatures.extend(known.map(|(_, value)| Candidate::from(value)));
         }
         Grammar::Positional { separator, names } => {
             let mut items = split(text, separator);
-            let named = names.iter().map(String::as_str).zip(items.by_ref()).collect();
-            let signatures = items.filter(|item| !item.is_empty()).map(Candidate::from).collect();
-            Set { signatures, named }
+            set.named.extend(names.iter().map(String::as_str).zip(items.by_ref()));
+            set.signatures.extend(items.filter(|item| !item.is_empty()).map(Candidate::from));
         }
         Grammar::Pattern { .. } => {
-            rule.pattern.as_ref().map_or_else(Set::default, |pattern| captured(pattern, text))
+            if let Some(pattern) = &rule.pattern {
+                captured(pattern, text, set);
+            }
         }
         Grammar::Choices { .. } => {
-            let chosen = rule.choices.iter().find_map(|(prefix, algorithm)| {
+            set.signatures.extend(rule.choices.iter().find_map(|(prefix, algorithm)| {
                 let text = text.strip_prefix(prefix.as_str()).filter(|rest| !rest.is_empty())?;
                 Some(Candidate { text, algorithm: Some(*algorithm), slot: None })
-            });
-            Set { signatures: chosen.into_iter().collect(), named: SmallVec::new() }
+            }));
         }
     }
 }
 
-fn pairs<'v>(text: &'v str, form: &PairsForm) -> Set<'v> {
-    let mut found = Set::default();
+fn pairs<'v>(text: &'v str, form: &PairsForm, found: &mut Set<'v>) {
     for (name, value) in split(text, &form.separator).filter_map(|item| cut(item, &form.assign)) {
         let (name, value) = if form.trim { (name.trim(), value.trim()) } else { (name, value) };
         if !form.keys.iter().any(|key| key == name) {
@@ -157,15 +162,16 @@ fn pairs<'v>(text: &'v str, form: &PairsForm) -> Set<'v> {
             found.signatures.push(value.into());
         }
     }
-    found
 }
 
-/// What stands before the first `mark`, and after it. One character, which most marks are, is found without the set-up
-/// that the search for a longer text needs.
+/// What stands before the first `mark`, and after it. One byte, which most marks are, is found without the set-up that
+/// the search for a longer text needs.
 fn cut<'v>(text: &'v str, mark: &str) -> Option<(&'v str, &'v str)> {
-    let mut chars = mark.chars();
-    match (chars.next(), chars.next()) {
-        (Some(one), None) => text.split_once(one),
+    match mark.as_bytes() {
+        [one] => {
+            let at = memchr::memchr(*one, text.as_bytes())?;
+            Some((text.get(..at)?, text.get(at + 1..)?))
+        }
         _ => text.split_once(mark),
     }
 }
@@ -182,9 +188,8 @@ fn split<'v>(text: &'v str, separator: &str) -> impl Iterator<Item = &'v str> {
 }
 
 /// The group `signature`, and the other named ones.
-fn captured<'v>(pattern: &'v Regex, text: &'v str) -> Set<'v> {
-    let mut found = Set::default();
-    let Some(groups) = pattern.captures(text) else { return found };
+fn captured<'v>(pattern: &'v Regex, text: &'v str, found: &mut Set<'v>) {
+    let Some(groups) = pattern.captures(text) else { return };
     for name in pattern.capture_names().flatten() {
         match groups.name(name) {
             Some(group) if name == "signature" => found.signatures.push(group.as_str().into()),
@@ -192,7 +197,6 @@ fn captured<'v>(pattern: &'v Regex, text: &'v str) -> Set<'v> {
             None => {}
         }
     }
-    found
 }
 
 fn plain<'v>(value: &'v str, prefix: &str, ignore_case: bool) -> Option<&'v str> {

@@ -31,9 +31,7 @@ impl Lent {
 
     pub(super) fn make(&self, made: Made, text: &[u8]) -> Option<Vec<u8>> {
         let (_, mac) = self.0.iter().find(|(known, _)| *known == made)?;
-        let mut mac = mac.clone();
-        mac.update(text);
-        Some(mac.finish().as_bytes().to_vec())
+        Some(mac.of(text).as_bytes().to_vec())
     }
 }
 
@@ -85,8 +83,8 @@ impl Verifier {
             Made::Sha1 => Some(Sha1::digest(text).to_vec()),
             Made::Sha256 => Some(Sha256::digest(text).to_vec()),
             Made::Sha512 => Some(Sha512::digest(text).to_vec()),
-            Made::HmacSha1 | Made::HmacSha256 | Made::HmacSha512 => self.with_keys(|mut keys| {
-                Iterator::find(&mut keys, |key| key.active_at(now))?.lent().make(made, text)
+            Made::HmacSha1 | Made::HmacSha256 | Made::HmacSha512 => self.with_keys(|own, captured| {
+                own.iter().chain(captured).find(|key| key.active_at(now))?.lent().make(made, text)
             }),
         }
     }
@@ -104,10 +102,11 @@ impl Verifier {
 }
 
 impl Verifier {
-    /// Lends the keys, those that never change first.
-    pub(super) fn with_keys<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Key>) -> T) -> T {
-        let captured = self.captured().map(super::CapturedKeys::load);
-        let more = captured.as_ref().map_or(&[][..], |keys| keys.as_slice());
-        look(&mut self.keys().iter().chain(more))
+    /// Lends the keys: those that never change, and the captured ones.
+    pub(super) fn with_keys<T>(&self, look: impl FnOnce(&[Key], &[Key]) -> T) -> T {
+        match self.captured() {
+            Some(captured) => look(self.keys(), &captured.load()),
+            None => look(self.keys(), &[]),
+        }
     }
 }

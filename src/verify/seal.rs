@@ -60,11 +60,10 @@ pub(super) fn token(
         PrivateKey::read(scheme.algorithm, scheme.key_form, signer.secret)?.sign(unsigned.as_bytes())?
     } else {
         let key = decode(scheme.key_form, signer.secret)?;
-        let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
+        let Some(mac) = Mac::new(scheme.algorithm, &key) else {
             return Err(SignError::Place("a token without a MAC".to_owned()));
         };
-        mac.update(unsigned.as_bytes());
-        mac.finish().as_bytes().to_vec()
+        mac.of(unsigned.as_bytes()).as_bytes().to_vec()
     };
     Ok(jwt::sealed(&unsigned, &signature))
 }

@@ -215,11 +215,11 @@ fn made(scheme: &Scheme, secret: &[u8], content: &Content<'_>) -> Result<String,
         content.feed_with(template, &key, &mut |bytes| hash.update(bytes)).map_err(missing)?;
         return Ok(encode(encoding, hash.finish().as_bytes()));
     }
-    let Some(mut mac) = Mac::new(scheme.algorithm, &key) else {
+    let Some(mac) = Mac::new(scheme.algorithm, &key) else {
         return Ok(encode(encoding, &key));
     };
-    content.feed(template, &mut |bytes| mac.update(bytes)).map_err(missing)?;
-    Ok(encode(encoding, mac.finish().as_bytes()))
+    let output = mac.of_pieces(|take| content.feed(template, take)).map_err(missing)?;
+    Ok(encode(encoding, output.as_bytes()))
 }
 
 fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String, SignError> {

@@ -174,7 +174,7 @@ impl Verifier {
         delivery: &Delivery,
         now: Timestamp,
     ) -> Result<Judged, Refused> {
-        if self.captured.is_some() && self.with_keys(|keys| keys.next().is_none()) {
+        if self.captured.is_some() && self.with_keys(|own, captured| own.is_empty() && captured.is_empty()) {
             return Err(Reject::NoActiveSecret.because("no secret has been captured: arm the source"));
         }
         let by = By { ring, now };
@@ -230,8 +230,12 @@ impl Verifier {
         mut signed: impl FnMut(&Key) -> Result<bool, Refused>,
     ) -> Result<Arc<str>, Refused> {
         let (mut known, mut tried) = (0, 0);
-        let mut first = |keys: &mut dyn Iterator<Item = &Key>| -> Result<_, Refused> {
-            for key in keys.inspect(|_| known += 1).filter(|key| key.active_at(by.now)) {
+        let mut first = |keys: &[Key], id: Option<&str>| -> Result<Option<Arc<str>>, Refused> {
+            for key in keys.iter().filter(|key| id.is_none() || key.id() == id) {
+                known += 1;
+                if !key.active_at(by.now) {
+                    continue;
+                }
                 tried += 1;
                 if signed(key)? {
                     return Ok(Some(Arc::clone(key.label())));
@@ -240,8 +244,11 @@ impl Verifier {
             Ok(None)
         };
         let found = match by.ring {
-            Ring::Own => self.with_keys(|keys| first(&mut keys.filter(|key| id.is_none() || key.id() == id))),
-            Ring::Fetched(keys) => first(&mut keys.iter()),
+            Ring::Own => self.with_keys(|own, captured| match first(own, id)? {
+                None => first(captured, id),
+                found => Ok(found),
+            }),
+            Ring::Fetched(keys) => first(keys, None),
         }?;
         if let Some(label) = found {
             return Ok(label);
@@ -277,19 +284,15 @@ impl Verifier {
     fn judge_one(&self, scene: &Scene<'_>, by: By<'_>) -> Result<Judged, Refused> {
         let carriers = header::carriers(&self.scheme.signature, scene)?;
         let candidates = Candidates::parse(&self.scheme.signature, &carriers)?;
-        let mut judged: Option<Result<Judged, Refused>> = None;
-        for set in candidates.sets() {
-            let next = self.judge_set(set, &Scene { named: set.values(), ..*scene }, by);
-            judged = Some(match judged {
-                Some(first) => better(first, next, by.now),
-                None => next,
-            });
-        }
-        judged.unwrap_or_else(|| Err(Reject::SignatureMalformed.into()))
+        let (first, others) =
+            candidates.sets().split_first().ok_or_else(|| Refused::from(Reject::SignatureMalformed))?;
+        let judged = self.judge_set(first, scene, by);
+        others.iter().fold(judged, |judged, set| better(judged, self.judge_set(set, scene, by), by.now))
     }
 
     /// Judges the signatures that share the same values beside them.
     fn judge_set(&self, set: &Set<'_>, scene: &Scene<'_>, by: By<'_>) -> Result<Judged, Refused> {
+        let scene = &Scene { named: set.values(), ..*scene };
         beside::check(&self.scheme, scene)?;
         let digest = match &self.scheme.body_digest {
             Some(rule) => digest::named(rule, scene)?.map(|text| (rule, text)),
@@ -414,9 +417,8 @@ fn holds(
     match key {
         Material::Token(token) => Ok(any_equal(outputs(candidates), token)),
         Material::Mac(keyed) => {
-            let mut mac = (**keyed).clone();
-            content.feed(template, &mut |bytes| mac.update(bytes))?;
-            Ok(any_equal(outputs(candidates), &mac.finish()))
+            let own = keyed.of_pieces(|take| content.feed(template, take))?;
+            Ok(any_equal(outputs(candidates), &own))
         }
         Material::Plain(plain) => {
             let (mut hash, secret) = plain.begin();
