@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::files::unknown;
 use super::output::{self, Output};
-use super::providers::unknown;
 use super::stop::Stop;
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};

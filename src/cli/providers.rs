@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::files::{FilesAlone, unknown};
 use super::output::{self, Output};
 use super::sample::example_settings;
 use super::stop::Stop;
@@ -26,9 +27,8 @@ use crate::provider::{Catalog, Definition, HandshakeDefinition, Scheme, SenderFa
 pub(super) struct ProvidersArgs {
     #[command(subcommand)]
     ask: Ask,
-    /// A folder of provider files of your own
-    #[arg(long, value_name = "DIR", global = true)]
-    providers: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesAlone,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,15 +57,7 @@ pub(super) fn run(args: ProvidersArgs, output: Output) -> anyhow::Result<u8> {
 }
 
 fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
-    let mut catalog = Catalog::built_in().map_err(Stop::failure)?;
-    if let Some(dir) = &args.providers {
-        let lines =
-            |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n");
-        catalog.add_folder(dir).map_err(|errors: Vec<crate::provider::CatalogError>| Stop {
-            code: exit::CONFIG,
-            why: lines(errors),
-        })?;
-    }
+    let catalog = args.files.catalog()?;
     let mut out = io::stdout();
     let printed = match (args.ask, output) {
         (Ask::List { markdown: true }, _) => write!(out, "{}", table::markdown(&catalog)),
@@ -81,10 +73,7 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
             }
         }
         (Ask::Show { name, vectors }, output) => {
-            let definition = catalog.get(&name).ok_or_else(|| match &args.providers {
-                Some(_) => unknown(&name, &catalog),
-                None => unknown(&name, &catalog).and("files of your own are read with --providers DIR"),
-            })?;
+            let definition = catalog.get(&name).ok_or_else(|| unknown(&name, &catalog))?;
             match output {
                 Output::Text => {
                     write!(out, "{}", output::block(&page(definition, proven(&catalog, &name, &vectors))))
@@ -94,14 +83,6 @@ fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
         }
     };
     printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
-}
-
-/// No provider has that name.
-pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
-    let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-    let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
-    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    Stop::usage(format!("{name:?} is no provider{near}; there is: {}", known.join(", ")))
 }
 
 /// How many vectors prove a provider.

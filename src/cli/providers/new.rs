@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::unknown;
+use crate::cli::files::unknown;
 use crate::cli::stop::Stop;
 use crate::cli::vectors::make;
 use crate::provider::Catalog;
