@@ -108,7 +108,7 @@ fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
 }
 
 fn samples(definition: &Definition) -> Vec<String> {
-    Catalog::samples_of(definition)
+    Catalog::samples_of(definition).unwrap_or_default()
 }
 
 fn summary(definition: &Definition) -> Value {
