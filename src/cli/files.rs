@@ -127,21 +127,23 @@ pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
     let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
     let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
     let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    let stop = Stop::usage(format!("{name:?} is no provider{near}; there is: {}", known.join(", ")));
-    stop.and(&unread(name))
+    let there = format!("there is: {}", known.join(", "));
+    Stop::usage(format!("{name:?} is no provider{near}; {}", unread(name, &there)))
 }
 
-/// How a file of one's own for `name` is read.
-pub(super) fn unread(name: &str) -> String {
+/// What to do where no file that is read has that name: `there` says which do, unless one lies in the usual folder.
+pub(super) fn unread(name: &str, there: &str) -> String {
     let usual = Path::new(USUAL_DIR).join(format!("{name}.toml"));
     if !name.contains(['/', '\\']) && usual.is_file() {
-        let usual = usual.display();
         return format!(
-            "{usual} is there and is not read: give --providers {USUAL_DIR}, or set providers.dir = {USUAL_DIR:?} in the \
-             configuration"
+            "{} is there and is not read: give --providers {USUAL_DIR}, or set providers.dir = {USUAL_DIR:?} in the \
+             configuration",
+            usual.display()
         );
     }
-    "files of your own are read from providers.dir of the configuration, or with --providers DIR".to_owned()
+    format!(
+        "{there}; files of your own are read from providers.dir of the configuration, or with --providers DIR"
+    )
 }
 
 #[cfg(test)]

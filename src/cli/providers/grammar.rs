@@ -6,14 +6,18 @@ use serde_json::{Value, json};
 use super::detail::line;
 use crate::provider::{Grammar, PairsForm, Repeated, SchemeDefinition, SignatureDefinition};
 
+/// Its places, in order; none for a scheme without one.
+pub(super) fn places(raw: &SchemeDefinition) -> Vec<String> {
+    match (raw.signature.from.0.is_empty(), raw.algorithm.as_str()) {
+        (true, "basic") => vec!["header:Authorization".to_owned()],
+        _ => raw.signature.from.0.clone(),
+    }
+}
+
 /// Where it stands; empty for a scheme without one.
 pub(super) fn place(raw: &SchemeDefinition) -> String {
-    let SignatureDefinition { from, count, slots, repeated, .. } = &raw.signature;
-    let from = match (from.0.is_empty(), raw.algorithm.as_str()) {
-        (true, "basic") => "header:Authorization".to_owned(),
-        _ => from.0.join(", then "),
-    };
-    let mut text = from;
+    let SignatureDefinition { count, slots, repeated, .. } = &raw.signature;
+    let mut text = places(raw).join(", then ");
     if let Some(count) = count {
         text.push_str(&format!("; n is 1 to {count}"));
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::detail::places;
 use super::{detail, grammar, handshake, settings_json, settings_text};
 use crate::cli::sample::stand_in_settings;
-use crate::provider::{Definition, EmptyBody, EventDefinition, Problem, Scheme, SchemeDefinition};
+use crate::provider::{Definition, EmptyBody, EventDefinition, Problem, Repeated, Scheme, SchemeDefinition};
 use crate::units::Span;
 
 /// A scheme under the defaults and examples of its settings.
@@ -164,7 +164,7 @@ fn proof_json(raw: &SchemeDefinition, scheme: Option<&Scheme>) -> Value {
             "optional": digest.optional,
         })
     });
-    let place = grammar::place(raw);
+    let places = grammar::places(raw);
     let equal: serde_json::Map<String, Value> =
         raw.equal.iter().map(|(place, wanted)| (place.clone(), wanted.0.clone().into())).collect();
     json!({
@@ -172,8 +172,11 @@ fn proof_json(raw: &SchemeDefinition, scheme: Option<&Scheme>) -> Value {
         "methods": raw.methods,
         "algorithm": raw.algorithm,
         "secret": key_form(raw, scheme),
-        "signature": place,
-        "grammar": if place.is_empty() { Value::Null } else { grammar::to_json(&raw.signature.grammar) },
+        "signature": places.join(", "),
+        "signature_count": raw.signature.count,
+        "signature_slots": raw.signature.slots,
+        "signature_repeated": if raw.signature.repeated == Repeated::Join { "join" } else { "refuse" },
+        "grammar": if places.is_empty() { Value::Null } else { grammar::to_json(&raw.signature.grammar) },
         "encoding": grammar::encoding(raw),
         "signed": raw.signed,
         "each": raw.each,

@@ -56,11 +56,8 @@ impl<'t> Target<'t> {
         let provider = source.map_or(name, |(_, source, _)| source.provider.as_str());
         let definition = catalog.get(provider).ok_or_else(|| {
             let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-            let stop = Stop::usage(format!(
-                "{provider:?} is no source and no provider; providers: {}",
-                known.join(", ")
-            ));
-            stop.and(&unread(provider))
+            let there = format!("providers: {}", known.join(", "));
+            Stop::usage(format!("{provider:?} is no source and no provider; {}", unread(provider, &there)))
         })?;
         Ok(Self { definition, source })
     }
