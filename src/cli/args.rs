@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::assemble::{self, Plan};
+use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
     check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, secret,
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
-use crate::provider::Catalog;
 use crate::provider::secret::Environment;
 
 /// A receiving gateway for webhooks: proves who sent each request, keeps what it accepts on disk, answers within
@@ -92,9 +92,8 @@ struct VectorsArgs {
     /// With --make: a setting of the scheme; may be repeated
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair, requires = "make")]
     settings: Vec<(String, String)>,
-    /// A folder of provider files of your own
-    #[arg(long, value_name = "DIR")]
-    providers: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesAlone,
 }
 
 /// Reads `KEY=VALUE`.
@@ -107,6 +106,11 @@ impl ConfigArgs {
     /// Whether the command line says anything of a configuration.
     pub(super) fn is_given(&self) -> bool {
         self.config.is_some() || !self.set.is_empty()
+    }
+
+    /// The configuration in `file`, or the usual one.
+    pub(super) fn of_file(file: Option<PathBuf>) -> Self {
+        Self { config: file, ..Self::default() }
     }
 
     /// Loads the configuration; its report goes to stderr.
@@ -141,7 +145,8 @@ impl ConfigArgs {
         config::load_with(self.input(), assemble::all)
     }
 
-    fn input(self) -> Input {
+    /// What the configuration is loaded from.
+    pub(super) fn input(self) -> Input {
         let env = Environment::of_process();
         Input { file: self.config, env, flags: self.set, dev: self.dev }
     }
@@ -188,12 +193,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn vectors_run(args: &VectorsArgs, output: Output) -> anyhow::Result<u8> {
-    let mut catalog = Catalog::built_in()?;
-    if let Some(dir) = &args.providers {
-        catalog.add_folder(dir).map_err(|errors| {
-            anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
-    }
+    let catalog = match args.files.catalog() {
+        Ok(catalog) => catalog,
+        Err(stop) => return Ok(stop.tell()),
+    };
     if let Some(make) = &args.make {
         return Ok(vectors::make::run(&catalog, make, &args.settings));
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{fetching, gateway, paths};
+use super::{fetching, files, gateway, paths};
 use crate::accept::Policy;
 use crate::capture::Capture;
 use crate::clock::Clock;
@@ -45,16 +45,9 @@ pub struct Plan {
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
 pub fn catalog(loaded: &Loaded, report: &mut Report) -> Catalog {
-    let mut catalog = Catalog::built_in().unwrap_or_else(|error| {
-        report.error("providers", error.to_string(), "a binary whose built-in provider files are whole");
-        Catalog::default()
-    });
-    if let Some(dir) = &loaded.settings.providers.dir
-        && let Err(errors) = catalog.add_folder(dir)
-    {
-        for error in errors {
-            report.error("providers.dir", error.to_string(), "a folder of provider files (see providers/)");
-        }
+    let (catalog, errors) = files::read(loaded.settings.providers.dir.as_deref());
+    for error in errors {
+        report.error("providers.dir", error.to_string(), "a folder of provider files (see providers/)");
     }
     catalog
 }

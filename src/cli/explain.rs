@@ -19,7 +19,8 @@ Exit codes: 0 accepted, 65 refused.
 Examples:
   hookgate explain shop captured.http
   hookgate explain shop --at 2026-03-01T12:00:00Z < captured.http
-  hookgate explain github --secret-env GITHUB_SECRET --headers headers.txt --body body.json")]
+  hookgate explain github --secret-env GITHUB_SECRET --headers headers.txt --body body.json
+  hookgate explain acme --providers providers.d --secret-env ACME_SECRET captured.http")]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     verify: VerifyArgs,

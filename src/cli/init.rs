@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::args::ConfigArgs;
+use super::files::{FilesArgs, unknown};
 use super::output::{self, Output};
-use super::providers::unknown;
+use super::sample::stand_in_settings;
 use super::stop::Stop;
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
@@ -41,6 +43,8 @@ pub(super) struct InitArgs {
     /// The file to write; it must not exist
     #[arg(long, value_name = "FILE", default_value = "hookgate.toml")]
     file: PathBuf,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 /// Where events go.
@@ -56,7 +60,7 @@ enum Kind {
 
 /// Writes it; the exit code comes back.
 pub(super) fn run(args: InitArgs, output: Output) -> anyhow::Result<u8> {
-    Ok(init(&args, output).map_or_else(Stop::tell, |()| exit::OK))
+    Ok(init(args, output).map_or_else(Stop::tell, |()| exit::OK))
 }
 
 /// A source to be written.
@@ -67,17 +71,15 @@ struct Wanted<'c> {
     variable: String,
 }
 
-fn init(args: &InitArgs, output: Output) -> Result<(), Stop> {
-    let catalog = Catalog::built_in().map_err(Stop::failure)?;
+fn init(mut args: InitArgs, output: Output) -> Result<(), Stop> {
+    args.files = args.files.settled(&ConfigArgs::default())?;
+    let catalog = args.files.catalog(&ConfigArgs::default())?;
     let wanted = wanted(&args.sources, &catalog)?;
-    let signs_url = |one: &Wanted<'_>| {
-        Scheme::build(one.definition, None, &Default::default()).is_ok_and(|scheme| scheme.signs_url())
-    };
-    if let (None, Some(one)) = (&args.public_url, wanted.iter().find(|one| signs_url(one))) {
+    if let (None, Some(one)) = (&args.public_url, wanted.iter().find(|one| signs_url(one.definition))) {
         let title = &one.definition.title;
         return Err(Stop::usage(format!("{title} signs the URL that it calls: give --public-url URL")));
     }
-    let text = text(args, &wanted);
+    let text = text(&args, &wanted);
     let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
     let shown = args.file.display();
     created.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
@@ -86,7 +88,17 @@ fn init(args: &InitArgs, output: Output) -> Result<(), Stop> {
         )),
         _ => Stop::failure(format!("{shown}: {error}")),
     })?;
-    tell(args, &wanted, output).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    tell(&args, &wanted, output).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+}
+
+/// Whether the first scheme signs the URL under the settings that are written: the defaults, and something for what
+/// must be set.
+fn signs_url(definition: &Definition) -> bool {
+    let Some(first) = definition.schemes.first() else { return false };
+    let mut settings = stand_in_settings(definition, first, &Default::default());
+    let required = |name: &String| settings_of(definition).any(|(known, one)| known == name && one.required);
+    settings.retain(|name, _| required(name));
+    Scheme::build(definition, None, &settings).is_ok_and(|scheme| scheme.signs_url())
 }
 
 fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>>, Stop> {
@@ -135,6 +147,9 @@ fn text(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
          [journal]\ndir = \"data/journal\"               # every accepted event is here before its 2xx\n\
          bytes_max = \"10GiB\"\nretention = \"7d\"                   # of what was handed over\n\n",
     );
+    if let Some(dir) = args.files.given() {
+        text.push_str(&format!("[providers]\ndir = {dir:?}   # provider files of your own\n\n"));
+    }
     text.push_str(&dedup(args, wanted));
     text.push_str(&sink(args.sink));
     wanted.iter().for_each(|one| text.push_str(&source(one)));
@@ -189,7 +204,7 @@ fn source(one: &Wanted<'_>) -> String {
     if let [first, _, ..] = names[..] {
         text.push_str(&format!("# scheme = {first:?}   # of {}\n", names.join(", ")));
     }
-    for (name, setting) in settings(definition) {
+    for (name, setting) in settings_of(definition) {
         let default = setting.default.as_deref().unwrap_or("…");
         let (mark, must) = if setting.required { ("", "required: ") } else { ("# ", "") };
         text.push_str(&format!("{mark}settings.{name} = {default:?}   # {must}{}\n", setting.help));
@@ -198,7 +213,7 @@ fn source(one: &Wanted<'_>) -> String {
 }
 
 /// The settings of a source with the provider's first scheme.
-fn settings(definition: &Definition) -> impl Iterator<Item = (&String, &SettingDefinition)> {
+fn settings_of(definition: &Definition) -> impl Iterator<Item = (&String, &SettingDefinition)> {
     let own = definition.schemes.first().map(|scheme| &scheme.settings);
     definition.settings.iter().chain(own.into_iter().flatten())
 }
@@ -206,7 +221,7 @@ fn settings(definition: &Definition) -> impl Iterator<Item = (&String, &SettingD
 /// Lines of settings in the file that must get a value, as `sources.NAME.settings.KEY`, each with what it is.
 fn to_set(wanted: &[Wanted<'_>]) -> Vec<(String, String)> {
     let of = |one: &Wanted<'_>| {
-        let required = settings(one.definition).filter(|(_, setting)| setting.required);
+        let required = settings_of(one.definition).filter(|(_, setting)| setting.required);
         let line = |(name, setting): (&String, &SettingDefinition)| {
             (format!("sources.{}.settings.{name}", one.name), setting.help.clone())
         };
@@ -248,6 +263,7 @@ mod tests {
             redis,
             public_url: Some("https://hooks.example.com".to_owned()),
             file: "hookgate.toml".into(),
+            files: FilesArgs::default(),
         }
     }
 
@@ -283,6 +299,24 @@ mod tests {
         assert!(help.starts_with("the id of the webhook"), "{help}");
         let written = text(&args(&[], Kind::Inbox, false), &wanted);
         assert!(written.contains("\nsettings.webhook_id = \"…\"   # required: the id"), "{written}");
+    }
+
+    #[test]
+    fn a_provider_that_signs_the_url_does_so_whatever_must_be_set() {
+        let required = "[settings.account]\nhelp = \"the account\"\nrequired = true\n";
+        let file = |settings: &str, signed: &str| -> Definition {
+            let text = format!(
+                "name = \"acme\"\ntitle = \"Acme\"\n{settings}[[schemes]]\nname = \"s\"\nalgorithm = \"hmac-sha256\"\n\
+                 signed = [\"{signed}\"]\nsignature = {{ from = \"header:x-sig\", encoding = \"hex\" }}\n"
+            );
+            toml::from_str(&text).unwrap()
+        };
+        assert!(signs_url(&file("", "{url}{body}")));
+        assert!(
+            signs_url(&file(required, "${account}{url}{body}")),
+            "a setting must be given, and the URL too"
+        );
+        assert!(!signs_url(&file(required, "${account}{body}")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod demo;
 mod events;
 mod explain;
 mod fetching;
+mod files;
 mod gateway;
 mod healthcheck;
 mod http;

@@ -2,7 +2,10 @@
 //! another one.
 
 mod detail;
+mod grammar;
+mod handshake;
 mod new;
+mod scheme;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,21 +17,20 @@ use clap::{Args, Subcommand};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::files::{FilesAlone, unknown};
 use super::output::{self, Output};
-use super::sample::example_settings;
 use super::stop::Stop;
 use super::vectors::make;
 use crate::exit;
-use crate::provider::{Catalog, Definition, HandshakeDefinition, Scheme, SenderFacts, SettingDefinition};
+use crate::provider::{Catalog, Definition, SenderFacts, SettingDefinition};
 
 /// What is asked.
 #[derive(Debug, Args)]
 pub(super) struct ProvidersArgs {
     #[command(subcommand)]
     ask: Ask,
-    /// A folder of provider files of your own
-    #[arg(long, value_name = "DIR", global = true)]
-    providers: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesAlone,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,78 +58,90 @@ pub(super) fn run(args: ProvidersArgs, output: Output) -> anyhow::Result<u8> {
     Ok(answer(args, output).map_or_else(Stop::tell, |()| exit::OK))
 }
 
-fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
-    let mut catalog = Catalog::built_in().map_err(Stop::failure)?;
-    if let Some(dir) = &args.providers {
-        let lines =
-            |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n");
-        catalog.add_folder(dir).map_err(|errors: Vec<crate::provider::CatalogError>| Stop {
-            code: exit::CONFIG,
-            why: lines(errors),
-        })?;
+/// # Errors
+/// Everything that is wrong with schemes of `files`: a file in good form may still hold one that no source could use.
+fn sound<'d>(files: impl IntoIterator<Item = &'d Definition>) -> Result<(), Stop> {
+    let problems: Vec<String> = files.into_iter().flat_map(scheme::problems).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Stop { code: exit::CONFIG, why: problems.join("\n") }),
     }
+}
+
+fn answer(args: ProvidersArgs, output: Output) -> Result<(), Stop> {
+    match args.ask {
+        Ask::List { markdown } => list(&args.files.catalog()?, markdown, output),
+        Ask::Show { name, vectors } => show(&args.files.catalog()?, &name, &vectors, output),
+        Ask::New(new) => {
+            let written = new::run(&new, &args.files)?;
+            printed(match output {
+                Output::Text => write!(io::stdout(), "{}", output::block(&written.text())),
+                Output::Json => output::json(&mut io::stdout(), &written.to_json()),
+            })
+        }
+    }
+}
+
+/// All providers; a file that no source could use is told of after them.
+fn list(catalog: &Catalog, markdown: bool, output: Output) -> Result<(), Stop> {
     let mut out = io::stdout();
-    let printed = match (args.ask, output) {
-        (Ask::List { markdown: true }, _) => write!(out, "{}", table::markdown(&catalog)),
-        (Ask::List { .. }, Output::Text) => write!(out, "{}", output::block(&table::table(&catalog))),
-        (Ask::List { .. }, Output::Json) => {
-            catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one)))
-        }
-        (Ask::New(args), output) => {
-            let written = new::write(&args, &catalog)?;
-            match output {
-                Output::Text => write!(out, "{}", output::block(&written.text())),
-                Output::Json => output::json(&mut out, &written.to_json()),
-            }
-        }
-        (Ask::Show { name, vectors }, output) => {
-            let definition = catalog.get(&name).ok_or_else(|| match &args.providers {
-                Some(_) => unknown(&name, &catalog),
-                None => unknown(&name, &catalog).and("files of your own are read with --providers DIR"),
-            })?;
-            match output {
-                Output::Text => {
-                    write!(out, "{}", output::block(&page(definition, proven(&catalog, &name, &vectors))))
-                }
-                Output::Json => output::json(&mut out, &whole(definition, proven(&catalog, &name, &vectors))),
-            }
-        }
-    };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    printed(match (markdown, output) {
+        (true, _) => write!(out, "{}", table::markdown(catalog)),
+        (false, Output::Text) => write!(out, "{}", output::block(&table::table(catalog))),
+        (false, Output::Json) => catalog.iter().try_for_each(|one| output::json(&mut out, &summary(one))),
+    })?;
+    sound(catalog.iter())
 }
 
-/// No provider has that name.
-pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
-    let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-    let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
-    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    Stop::usage(format!("{name:?} is no provider{near}; there is: {}", known.join(", ")))
+/// One provider; nothing is shown of a file that no source could use but what is wrong with it.
+fn show(catalog: &Catalog, name: &str, vectors: &Path, output: Output) -> Result<(), Stop> {
+    let definition = catalog.get(name).ok_or_else(|| unknown(name, catalog))?;
+    sound([definition])?;
+    let known = known(catalog, definition, vectors)?;
+    let mut out = io::stdout();
+    printed(match output {
+        Output::Text => write!(out, "{}", output::block(&page(definition, &known))),
+        Output::Json => output::json(&mut out, &whole(definition, &known)),
+    })
 }
 
-/// How many vectors prove a provider.
-#[derive(Clone, Copy, Debug, Default)]
-struct Proven {
-    /// Those of its file in the folder of vectors.
+fn printed(done: io::Result<()>) -> Result<(), Stop> {
+    done.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+}
+
+/// What is known of a provider beside its file.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Vectors of its file in the folder of vectors.
     kept: usize,
-    /// Those that can be made.
+    /// Vectors that can be made.
     made: usize,
+    /// Event types that have a sample.
+    samples: Vec<String>,
 }
 
-fn proven(catalog: &Catalog, name: &str, dir: &Path) -> Proven {
+/// # Errors
+/// Where its samples cannot be read.
+fn known(catalog: &Catalog, definition: &Definition, dir: &Path) -> Result<Known, Stop> {
+    let name = &definition.name;
     let file = fs::read(dir.join(format!("{name}.json"))).ok();
     let kept = file
         .and_then(|text| serde_json::from_slice::<Vec<IgnoredAny>>(&text).ok())
         .map_or(0, |all| all.len());
     let made = make::make(catalog, name, None, &BTreeMap::new()).map_or(0, |made| made.vectors.len());
-    Proven { kept, made }
+    let samples = Catalog::samples_of(definition).map_err(Stop::failure)?;
+    Ok(Known { kept, made, samples })
 }
 
 fn schemes(definition: &Definition) -> impl Iterator<Item = &str> {
     definition.schemes.iter().map(|scheme| scheme.name.as_str())
 }
 
-fn samples(definition: &Definition) -> Vec<String> {
-    Catalog::samples_of(definition)
+/// Headers and query that go on to the workers.
+fn forwarded(definition: &Definition) -> String {
+    let query = definition.forward.query.then_some("the query");
+    let headers = definition.forward.headers.iter().map(String::as_str);
+    headers.chain(query).collect::<Vec<_>>().join(", ")
 }
 
 fn summary(definition: &Definition) -> Value {
@@ -140,19 +154,19 @@ fn summary(definition: &Definition) -> Value {
     })
 }
 
-fn whole(definition: &Definition, proven: Proven) -> Value {
+fn whole(definition: &Definition, known: &Known) -> Value {
     let mut whole = summary(definition);
     whole["methods"] = definition.methods.clone().into();
     whole["body_bytes_max"] = definition.sender.body_bytes_max.map(|bytes| bytes.bytes()).into();
     whole["notes"] = definition.sender.notes.clone().into();
     whole["sender"] = facts_json(&definition.sender);
-    whole["handshakes"] = definition.handshakes.iter().map(handshake_json).collect();
-    whole["vectors"] = json!({ "kept": proven.kept, "made": proven.made });
+    whole["handshakes"] = definition.handshakes.iter().map(handshake::to_json).collect();
+    whole["vectors"] = json!({ "kept": known.kept, "made": known.made });
     whole["settings"] = settings_json(&definition.settings);
     whole["forward_headers"] = definition.forward.headers.clone().into();
-    whole["samples"] = samples(definition).into();
-    whole["schemes"] =
-        definition.schemes.iter().map(|scheme| scheme_json(definition, &scheme.name)).collect();
+    whole["forward_query"] = definition.forward.query.into();
+    whole["samples"] = known.samples.clone().into();
+    whole["schemes"] = definition.schemes.iter().map(|raw| scheme::to_json(definition, raw)).collect();
     whole
 }
 
@@ -170,48 +184,6 @@ fn facts_json(sender: &SenderFacts) -> Value {
     })
 }
 
-fn handshake_json(handshake: &HandshakeDefinition) -> Value {
-    json!({ "name": handshake.name, "verified": handshake.verify, "methods": handshake.conditions.methods })
-}
-
-/// A scheme under the defaults and examples of its settings.
-fn built(definition: &Definition, name: &str) -> Option<Scheme> {
-    let raw = definition.schemes.iter().find(|scheme| scheme.name == name)?;
-    let settings = example_settings(definition, raw, &BTreeMap::new());
-    Scheme::build(definition, Some(name), &settings).ok()
-}
-
-fn scheme_json(definition: &Definition, name: &str) -> Value {
-    let Some(raw) = definition.schemes.iter().find(|scheme| scheme.name == name) else { return Value::Null };
-    let tolerance = raw.timestamp.as_ref().map(|time| {
-        json!({
-            "from": time.from,
-            "past_seconds": time.past.map(|past| past.duration().as_secs()),
-            "future_seconds": time.future.map(|future| future.duration().as_secs()),
-        })
-    });
-    let scheme = built(definition, name);
-    json!({
-        "name": raw.name,
-        "algorithm": raw.algorithm,
-        "secret": raw.secret,
-        "signature": raw.signature.from.to_string(),
-        "signed": raw.signed,
-        "require": raw.require,
-        "timestamp": tolerance,
-        "identity": scheme.as_ref().map(identity),
-        "unique": scheme.as_ref().map(|scheme| scheme.unique_ids),
-        "batch": detail::batch_json(definition, raw),
-        "key": detail::key_json(raw),
-        "jwt": detail::token_json(raw),
-        "answer": detail::answer_json(definition, raw),
-        "handshakes": raw.handshakes.iter().map(handshake_json).collect::<Vec<_>>(),
-        "signs_url": scheme.as_ref().map(Scheme::signs_url),
-        "public_keys": scheme.as_ref().map(Scheme::has_public_keys),
-        "settings": settings_json(&raw.settings),
-    })
-}
-
 fn settings_json(settings: &BTreeMap<String, SettingDefinition>) -> Value {
     let one = |(name, setting): (&String, &SettingDefinition)| {
         let facts = json!({
@@ -222,31 +194,7 @@ fn settings_json(settings: &BTreeMap<String, SettingDefinition>) -> Value {
     Value::Object(settings.iter().map(one).collect())
 }
 
-/// What makes two deliveries one event.
-fn identity(scheme: &Scheme) -> String {
-    let ids = scheme.event.ids();
-    let shown = |signed: bool| {
-        let places = ids.iter().filter(|place| place.signed == signed).map(ToString::to_string);
-        places.collect::<Vec<_>>().join(", else ")
-    };
-    let (signed, unsigned) = (shown(true), shown(false));
-    if !scheme.unique_ids && !ids.is_empty() {
-        let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let digest = if scheme.covers_body() { "the digest of what is signed" } else { "the body's digest" };
-        return format!("{digest}; several events can have one id (unique = false): {}", all.join(", else "));
-    }
-    match (signed.is_empty(), unsigned.is_empty(), scheme.covers_body()) {
-        (false, _, _) => format!("the signed id: {signed}"),
-        (true, false, true) => format!("the digest of what is signed, with the unsigned id: {unsigned}"),
-        (true, true, true) => "the digest of what is signed".to_owned(),
-        (true, false, false) => {
-            format!("the id that the sender declares: {unsigned}; else the body's digest")
-        }
-        (true, true, false) => "the body's digest".to_owned(),
-    }
-}
-
-fn page(definition: &Definition, proven: Proven) -> String {
+fn page(definition: &Definition, known: &Known) -> String {
     let Definition { name, title, sender, .. } = definition;
     let mut page = format!("{title} (provider = {name:?})\n");
     let mut fact = |label: &str, text: String| {
@@ -257,15 +205,18 @@ fn page(definition: &Definition, proven: Proven) -> String {
     fact("docs", definition.docs.clone().unwrap_or_default());
     fact("methods", definition.methods.join(", "));
     facts(sender, &mut fact);
-    fact("samples", samples(definition).join(", "));
-    fact("handshakes", definition.handshakes.iter().map(handshake_text).collect::<Vec<_>>().join(", "));
-    let kept = if proven.kept > 0 { format!("{} in its file; ", proven.kept) } else { String::new() };
-    fact("vectors", format!("{kept}{} by `hookgate vectors --make {name}`", proven.made));
+    fact("forwarded", forwarded(definition));
+    fact("samples", known.samples.join(", "));
+    for one in &definition.handshakes {
+        fact("handshake", scheme::with_settings(&handshake::text(one)));
+    }
+    let kept = if known.kept > 0 { format!("{} in its file; ", known.kept) } else { String::new() };
+    fact("vectors", format!("{kept}{} by `hookgate vectors --make {name}`", known.made));
     page.push_str(&settings_text(&definition.settings, "  "));
-    for (index, scheme) in definition.schemes.iter().enumerate() {
+    for (index, raw) in definition.schemes.iter().enumerate() {
         let default = if index == 0 { " (default)" } else { "" };
-        page.push_str(&format!("\n  scheme {:?}{default}\n", scheme.name));
-        page.push_str(&scheme_text(definition, &scheme.name));
+        page.push_str(&format!("\n  scheme {:?}{default}\n", raw.name));
+        page.push_str(&scheme::text(definition, raw));
     }
     page
 }
@@ -289,63 +240,6 @@ fn facts(sender: &SenderFacts, fact: &mut dyn FnMut(&str, String)) {
     fact("notes", sender.notes.clone().unwrap_or_default());
     sender.pitfalls.iter().for_each(|pitfall| fact("pitfall", pitfall.clone()));
     fact("unverified", sender.unverified.join(", "));
-}
-
-/// A handshake in a word or two.
-fn handshake_text(handshake: &HandshakeDefinition) -> String {
-    let unsigned = if handshake.verify { "" } else { ", unsigned" };
-    match handshake.conditions.methods.join("/") {
-        methods if methods.is_empty() => format!("{}{}", handshake.name, unsigned.replacen(", ", " ", 1)),
-        methods => format!("{} ({methods}{unsigned})", handshake.name),
-    }
-}
-
-fn scheme_text(definition: &Definition, name: &str) -> String {
-    let Some(raw) = definition.schemes.iter().find(|scheme| scheme.name == name) else {
-        return String::new();
-    };
-    let mut text = String::new();
-    let mut fact = |label: &str, found: String| {
-        if !found.is_empty() {
-            text.push_str(&format!("    {label:<10} {}\n", with_settings(&found)));
-        }
-    };
-    fact("algorithm", raw.algorithm.clone());
-    fact("secret", raw.secret.clone());
-    fact("signature", raw.signature.from.to_string());
-    fact("signed", raw.signed.join("  or  "));
-    fact("also needs", raw.require.join(", "));
-    if let Some(time) = &raw.timestamp {
-        let bound =
-            |span: Option<crate::units::Span>| span.map_or_else(|| "any".to_owned(), |span| span.to_string());
-        fact(
-            "time",
-            format!("{}, age up to {}, ahead up to {}", time.from, bound(time.past), bound(time.future)),
-        );
-    }
-    fact("key", detail::key(raw));
-    fact("token", detail::token(raw));
-    fact("batch", detail::batch(definition, raw));
-    fact("answer", detail::answer(definition, raw));
-    fact("handshakes", raw.handshakes.iter().map(handshake_text).collect::<Vec<_>>().join(", "));
-    if let Some(scheme) = built(definition, name) {
-        fact("identity", identity(&scheme));
-        let url = if scheme.signs_url() { "ingress.public_url, since the URL is signed" } else { "" };
-        fact("needs", url.to_owned());
-    }
-    text.push_str(&settings_text(&raw.settings, "    "));
-    text
-}
-
-/// `text` with `<name>` for the setting `${name}` that stands there.
-fn with_settings(text: &str) -> String {
-    let mut parts = text.split("${");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once('}').unwrap_or((part, ""));
-        shown.push_str(&format!("<{name}>{rest}"));
-    }
-    shown
 }
 
 fn settings_text(settings: &BTreeMap<String, SettingDefinition>, indent: &str) -> String {
@@ -372,7 +266,7 @@ mod tests {
     fn every_provider_has_its_page_and_its_data() {
         let catalog = Catalog::built_in().unwrap();
         for definition in catalog.iter() {
-            let (page, data) = (page(definition, Proven::default()), whole(definition, Proven::default()));
+            let (page, data) = (page(definition, &Known::default()), whole(definition, &Known::default()));
             assert!(schemes(definition).all(|scheme| page.contains(&format!("scheme {scheme:?}"))), "{page}");
             assert!(!page.contains("${"), "{page}");
             let schemes = data["schemes"].as_array().unwrap();
@@ -380,9 +274,9 @@ mod tests {
             assert!(schemes.iter().all(|scheme| scheme["algorithm"].is_string()), "{data}");
         }
         assert!(table::table(&catalog).lines().count() == catalog.iter().count() + 1);
-        let stripe = whole(catalog.get("stripe").unwrap(), Proven::default());
+        let stripe = whole(catalog.get("stripe").unwrap(), &Known::default());
         assert_eq!(stripe["schemes"][0]["identity"], "the signed id: json:/id");
-        let of = |name: &str| whole(catalog.get(name).unwrap(), Proven::default())["schemes"].clone();
+        let of = |name: &str| whole(catalog.get(name).unwrap(), &Known::default())["schemes"].clone();
         let composite =
             "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0";
         let identity = of("adyen")[0]["identity"].as_str().unwrap().to_owned();
@@ -392,12 +286,89 @@ mod tests {
         let pushed = of("google_pubsub");
         assert_eq!(pushed[0]["key"]["fetch"]["form"], "jwks");
         assert_eq!(pushed[0]["jwt"]["claims"]["email_verified"][0], true);
-        let text = scheme_text(catalog.get("google_pubsub").unwrap(), "oidc-bearer");
+        let pubsub = catalog.get("google_pubsub").unwrap();
+        let text = scheme::text(pubsub, &pubsub.schemes[0]);
         assert!(
             text.contains("aud = \"<audience>\"") && text.contains("jwt-header:/kid; fetched from"),
             "{text}"
         );
         assert_eq!(stripe["schemes"][0]["timestamp"]["past_seconds"], 300);
         assert!(unknown("strpe", &catalog).why.contains("did you mean \"stripe\"?"));
+    }
+
+    /// Every text of a TOML value, names of keys that are places or claims among them.
+    fn texts(value: &toml::Value, into: &mut Vec<String>) {
+        match value {
+            toml::Value::String(text) => into.push(text.clone()),
+            toml::Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let is_name = key.contains([':', '/', '.']);
+                    into.extend(is_name.then(|| key.clone()));
+                    texts(value, into);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn strings(value: &Value, into: &mut String) {
+        match value {
+            Value::String(text) => into.push_str(&format!("{text}\n")),
+            Value::Array(values) => values.iter().for_each(|value| strings(value, into)),
+            Value::Object(table) => table.iter().for_each(|(key, value)| {
+                into.push_str(&format!("{key}\n"));
+                strings(value, into);
+            }),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_text_of_a_scheme_and_of_a_handshake_is_shown_in_both_forms() {
+        let mut missing = Vec::new();
+        for definition in Catalog::built_in().unwrap().iter() {
+            let (page, mut data) = (page(definition, &Known::default()), String::new());
+            strings(&whole(definition, &Known::default()), &mut data);
+            let file: toml::Table =
+                toml::from_str(&Catalog::built_in_text(&definition.name).unwrap()).unwrap();
+            let mut wanted = Vec::new();
+            ["schemes", "handshakes", "event", "batch", "answer", "forward", "sender"]
+                .iter()
+                .filter_map(|part| file.get(*part))
+                .for_each(|part| texts(part, &mut wanted));
+            for text in wanted {
+                // A span or a size is written as it is measured, and data in seconds and bytes.
+                let span = text.parse::<crate::units::Span>().map(|span| span.to_string());
+                let size = text.parse::<crate::units::ByteSize>().map(|size| size.to_string());
+                let measured = span.ok().or(size.ok());
+                let shown = measured.clone().unwrap_or_else(|| scheme::with_settings(&text));
+                let escaped = shown.escape_debug().to_string();
+                let word = ["accept", "refuse", "join"].contains(&&*text);
+                if !word && !page.contains(&shown) && !page.contains(&escaped) {
+                    missing.push(format!("{}: {text:?} on the page", definition.name));
+                }
+                if measured.is_none() && !data.contains(&text) {
+                    missing.push(format!("{}: {text:?} in the data", definition.name));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{} missing:\n{}", missing.len(), missing.join("\n"));
+    }
+
+    #[test]
+    fn a_file_that_no_source_could_use_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"hmac-sha256\"\n\
+                    signed = [\"{nothing}\"]\nsignature = { from = \"header:x\", encoding = \"hxe\" }\n";
+        std::fs::write(dir.path().join("acme.toml"), text).unwrap();
+        let mut catalog = Catalog::built_in().unwrap();
+        catalog.add_folder(dir.path()).unwrap();
+        let stop = show(&catalog, "acme", Path::new("none"), Output::Text).unwrap_err();
+        assert_eq!(stop.code, exit::CONFIG);
+        for part in ["acme.toml: scheme \"s\": signed", "signature.encoding: found \"hxe\"; allowed: hex"] {
+            assert!(stop.why.contains(part), "{}", stop.why);
+        }
+        assert!(sound(Catalog::built_in().unwrap().iter()).is_ok());
     }
 }

@@ -17,7 +17,9 @@ use super::tamper;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::extract::{self, Pick};
-use crate::provider::{Catalog, Definition, SampleDefinition, SampleFile, Scheme, SchemeDefinition};
+use crate::provider::{
+    Catalog, Definition, SampleDefinition, SampleFile, Scheme, SchemeDefinition, SettingDefinition,
+};
 use crate::verify::Signer;
 
 /// What a body of the sender's own is said to be.
@@ -163,21 +165,46 @@ pub(super) fn example_settings(
     settings
 }
 
+/// [`example_settings`], and something for each that must be set and has no example: what a scheme is built with
+/// where there is no source.
+pub(super) fn stand_in_settings(
+    definition: &Definition,
+    scheme: &SchemeDefinition,
+    given: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut settings = example_settings(definition, scheme, given);
+    for (name, setting) in definition.settings.iter().chain(&scheme.settings) {
+        if setting.required && !settings.contains_key(name) {
+            settings.insert(name.clone(), made_up(name, setting));
+        }
+    }
+    settings
+}
+
+fn made_up(name: &str, setting: &SettingDefinition) -> String {
+    let first = setting.default.clone().or_else(|| setting.allowed.first().cloned());
+    first.unwrap_or_else(|| format!("made-{}", name.replace('_', "-")))
+}
+
 /// The provider's payload of that type.
 fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
-    Catalog::sample_of(definition, event).ok_or_else(|| {
-        let known = Catalog::samples_of(definition);
-        let title = &definition.title;
-        Stop::usage(match known.is_empty() {
-            true => format!("there are no samples of {title}; send a body of your own: --data FILE"),
-            false => {
-                let known = known.join(", ");
-                format!(
-                    "no sample of {title} event {event:?}; there is: {known}; or send your own: --data FILE"
-                )
-            }
-        })
-    })
+    if let Some(file) = Catalog::sample_of(definition, event).map_err(Stop::failure)? {
+        return Ok(file);
+    }
+    let known = Catalog::samples_of(definition).map_err(Stop::failure)?;
+    let title = &definition.title;
+    let beside = Catalog::samples_folder(definition).map_or_else(String::new, |dir| {
+        format!("put one at {}/TYPE.json, .form or .xml, or ", dir.display())
+    });
+    Err(Stop::usage(match known.is_empty() {
+        true => format!("there are no samples of {title}; {beside}send a body of your own: --data FILE"),
+        false => {
+            let known = known.join(", ");
+            format!(
+                "no sample of {title} event {event:?}; there is: {known}; or {beside}send your own: --data FILE"
+            )
+        }
+    }))
 }
 
 /// A delivery of nothing but a body.

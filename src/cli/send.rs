@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use self::target::Target;
 use super::access::{self, Secret};
 use super::args::{ConfigArgs, pair};
-use super::assemble;
+use super::files::FilesArgs;
 use super::http::{Client, Reply, Url};
 use super::output::{self, Output};
 use super::sample::{Break, Sample, Wanted};
@@ -23,7 +23,7 @@ use super::stop::Stop;
 use crate::clock::{Clock, System};
 use crate::config::Loaded;
 use crate::exit;
-use crate::provider::{Algorithm, Catalog, Definition, Scheme};
+use crate::provider::{Algorithm, Definition, Scheme};
 use crate::verify::Signer;
 
 /// Most times that one call sends.
@@ -73,6 +73,8 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     #[command(flatten)]
+    files: FilesArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -97,8 +99,8 @@ struct Letter {
 fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let given = secret(args.secret, args.secret_env.as_deref())?;
     let to = args.to.as_deref().map(Url::parse).transpose().map_err(Stop::usage)?;
+    let catalog = args.files.catalog(&args.config)?;
     let loaded = configuration(args.config, given.is_some())?;
-    let catalog = catalog(loaded.as_ref())?;
     let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
     let scheme = target.scheme_to_send(&args.settings)?;
     let secret = match given {
@@ -146,21 +148,6 @@ fn secret(text: Option<String>, variable: Option<&str>) -> Result<Option<Secret>
         (None, Some(name)) => access::variable("--secret-env", name).map(Some),
         (None, None) => Ok(None),
     }
-}
-
-/// The provider files, the configuration's own among them.
-///
-/// # Errors
-/// Where one of them is wrong.
-pub(super) fn catalog(loaded: Option<&Loaded>) -> Result<Catalog, Stop> {
-    let Some(loaded) = loaded else { return Catalog::built_in().map_err(Stop::failure) };
-    let mut report = loaded.report();
-    let catalog = assemble::catalog(loaded, &mut report);
-    if report.is_empty() {
-        return Ok(catalog);
-    }
-    eprintln!("{report}");
-    Err(Stop::told(exit::CONFIG))
 }
 
 impl Letter {

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::args::{ConfigArgs, pair};
 use super::captured::{CaptureArgs, RequestArgs, SecretArgs, moment, split};
+use super::files::FilesArgs;
 use super::output::{self, Output};
+use super::send::configuration;
 use super::send::target::Target;
-use super::send::{catalog, configuration};
 use super::stop::Stop;
 use crate::clock::{Clock, System, Timestamp};
 use crate::delivery::Delivery;
@@ -50,6 +51,8 @@ pub(super) struct SignArgs {
     #[arg(long)]
     curl: bool,
     #[command(flatten)]
+    files: FilesArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -60,8 +63,8 @@ pub(super) fn run(args: SignArgs, output: Output) -> anyhow::Result<u8> {
 
 fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let given = args.secrets.read()?;
+    let catalog = args.files.catalog(&args.config)?;
     let loaded = configuration(args.config, !given.is_empty())?;
-    let catalog = catalog(loaded.as_ref())?;
     let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
     let scheme = target.scheme_as(args.scheme.as_deref(), &args.settings)?;
     let secret = match (given.first(), target.secrets().first()) {

@@ -34,11 +34,6 @@ impl Stop {
         Self { code: exit::FAILURE, why: why.to_string() }
     }
 
-    /// The same with something to do about it.
-    pub(super) fn and(self, what: &str) -> Self {
-        Self { why: format!("{}; {what}", self.why), ..self }
-    }
-
     /// The report of a configuration stands on stderr already.
     pub(super) fn told(code: u8) -> Self {
         Self { code, why: String::new() }

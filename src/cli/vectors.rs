@@ -13,8 +13,9 @@ mod mistakes;
 mod response;
 #[cfg(test)]
 mod tests;
+mod unique;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use self::response::Response;
+use self::unique::File;
 use super::stages::{self, Found};
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
@@ -189,14 +191,12 @@ impl fmt::Display for Judged<'_> {
 /// Runs all vectors in `paths` (files, or folders of `*.json`); each that does not hold goes to `tell`.
 ///
 /// # Errors
-/// Where a file cannot be read or is no vector file.
+/// Where a file cannot be read or is no vector file, or two vectors have one id; then none was run.
 pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>)) -> anyhow::Result<Tally> {
+    let files = files(paths)?.into_iter().map(read).collect::<anyhow::Result<Vec<File>>>()?;
+    unique::check(&files)?;
     let mut tally = Tally::default();
-    for path in files(paths)? {
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        let mut text = serde_json::Deserializer::from_slice(&text);
-        let vectors: Vec<Vector> = serde_path_to_error::deserialize(&mut text)
-            .with_context(|| format!("{}: not a vector file (a JSON array of vectors)", path.display()))?;
+    for File { vectors, .. } in files {
         for vector in vectors {
             match vector.judge(catalog) {
                 Ok(()) => tally.passed += 1,
@@ -214,6 +214,15 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
     Ok(tally)
 }
 
+fn read(path: PathBuf) -> anyhow::Result<File> {
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    let mut text = serde_json::Deserializer::from_slice(&text);
+    let vectors = serde_path_to_error::deserialize(&mut text)
+        .with_context(|| format!("{}: not a vector file (a JSON array of vectors)", path.display()))?;
+    Ok(File { path, vectors })
+}
+
+/// The files that `paths` stand for, each once however often it is named.
 fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -229,6 +238,8 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
         }
     }
+    let mut seen = BTreeSet::new();
+    files.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
     Ok(files)
 }
 

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::args::{ConfigArgs, pair};
 use super::captured::{CaptureArgs, RequestArgs, SecretArgs, moment, split};
+use super::files::FilesArgs;
 use super::output::{self, Output};
+use super::send::configuration;
 use super::send::target::Target;
-use super::send::{catalog, configuration};
 use super::sign::at_url;
 use super::stages::{self, Found};
 use super::stop::Stop;
@@ -56,6 +57,8 @@ pub(super) struct VerifyArgs {
     /// Judge as of this time (RFC 3339 or Unix seconds): when the request came [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
+    #[command(flatten)]
+    files: FilesArgs,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -118,8 +121,8 @@ pub(super) fn judged<T>(
     tell: impl FnOnce(&Judged<'_>) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
     let given = args.secrets.read()?;
+    let catalog = args.files.catalog(&args.config)?;
     let loaded = configuration(args.config, !given.is_empty())?;
-    let catalog = catalog(loaded.as_ref())?;
     let target = Target::find(&args.name, loaded.as_ref(), &catalog)?;
     let scheme = target.scheme_as(args.scheme.as_deref(), &args.settings)?;
     let secrets: Vec<&Secret> =

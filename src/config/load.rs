@@ -87,6 +87,27 @@ pub fn load_with<T>(
     report.into_result((loaded, made))
 }
 
+/// The folder of provider files that the configuration names, if any, for commands that need nothing else of it:
+/// whatever else is wrong there, secrets that this machine lacks among it, does not count.
+///
+/// # Errors
+/// A [`Report`] where a layer cannot be read, or the folder's own value is wrong.
+pub fn providers_dir(input: &Input) -> Result<Option<PathBuf>, Report> {
+    let gathered = Gathered::read(input.file.as_deref(), &input.env, &input.flags);
+    let (origins, report) = gathered.into_report();
+    report.into_result(())?;
+    let mut report = Report::new(origins.clone());
+    let merged = origins.merged().map_err(|error| {
+        report.error(KeyPath::default(), "layers that cannot be merged", error.to_string());
+        report.clone()
+    })?;
+    let settings = complete(merged, &mut report);
+    if report.tells_of(&"providers.dir".into()) {
+        return Err(report);
+    }
+    Ok(settings.providers.dir)
+}
+
 /// The settings with what depends on a source's name.
 fn complete(merged: Node, report: &mut Report) -> Settings {
     let mut settings = read::settings(merged, report);

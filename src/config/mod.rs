@@ -18,7 +18,7 @@ mod tree;
 mod values;
 
 pub use layers::Origins;
-pub use load::{Input, Loaded, load, load_with};
+pub use load::{Input, Loaded, load, load_with, providers_dir};
 pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::Secrets;

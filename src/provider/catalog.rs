@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rust_embed::RustEmbed;
 
@@ -84,6 +84,10 @@ fn plain(definition: &Definition) -> Result<(), String> {
             "sender.never_retries = true beside sender.retries = \"{retries}\"; allowed: one of the two"
         ));
     }
+    let payloads = payloads(definition);
+    if !is_name(payloads) {
+        return Err(format!("sample.payloads = {payloads:?}; allowed: the name of a provider"));
+    }
     let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
     let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     match repeated {
@@ -110,7 +114,7 @@ impl Catalog {
         let mut catalog = Self::default();
         for name in BuiltIn::iter().filter(|name| !name.contains('/')) {
             let Some(file) = BuiltIn::get(&name) else { continue };
-            catalog.add(&name, &file.data)?;
+            catalog.add(&name, &file.data, None)?;
         }
         Ok(catalog)
     }
@@ -120,8 +124,7 @@ impl Catalog {
     /// # Errors
     /// Every file that cannot be read or used.
     pub fn add_folder(&mut self, dir: &Path) -> Result<(), Vec<CatalogError>> {
-        let read = |path: &Path, source| CatalogError::Read { path: path.display().to_string(), source };
-        let listing = fs::read_dir(dir).map_err(|source| vec![read(dir, source)])?;
+        let listing = fs::read_dir(dir).map_err(|source| vec![unreadable(dir, source)])?;
         let mut paths: Vec<_> = listing
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
@@ -141,13 +144,13 @@ impl Catalog {
     pub fn add_file(&mut self, path: &Path) -> Result<(), CatalogError> {
         let shown = path.display().to_string();
         let text = fs::read(path).map_err(|source| CatalogError::Read { path: shown.clone(), source })?;
-        self.add(&shown, &text)
+        self.add(&shown, &text, path.parent())
     }
 
-    fn add(&mut self, path: &str, text: &[u8]) -> Result<(), CatalogError> {
+    fn add(&mut self, path: &str, text: &[u8], folder: Option<&Path>) -> Result<(), CatalogError> {
         let form = |message: String| CatalogError::Form { path: path.to_owned(), message };
         let text = std::str::from_utf8(text).map_err(|error| form(error.to_string()))?;
-        let definition: Definition = toml::from_str(text).map_err(|error| form(error.to_string()))?;
+        let mut definition: Definition = toml::from_str(text).map_err(|error| form(error.to_string()))?;
         if Path::new(path).file_stem().is_none_or(|stem| stem != definition.name.as_str()) {
             return Err(form(format!(
                 "name = {:?}; allowed: the file's own name without .toml",
@@ -155,6 +158,7 @@ impl Catalog {
             )));
         }
         plain(&definition).map_err(form)?;
+        definition.folder = folder.map(Path::to_owned);
         self.providers.insert(definition.name.clone(), definition);
         Ok(())
     }
@@ -175,17 +179,39 @@ impl Catalog {
         self.providers.values()
     }
 
-    /// The sample payload of an event type of the provider, or of the one whose payloads its file names, where one comes
-    /// with the binary.
-    pub fn sample_of(definition: &Definition, event_type: &str) -> Option<SampleFile> {
-        Self::sample(payloads(definition), event_type)
+    /// The sample payload of an event type of the provider, or of the one whose payloads its file names: from
+    /// `samples/` beside the file where it is an operator's own, else one that comes with the binary.
+    ///
+    /// # Errors
+    /// Where a sample beside the file is there and cannot be read.
+    pub fn sample_of(definition: &Definition, event_type: &str) -> Result<Option<SampleFile>, CatalogError> {
+        for name in own_samples(definition)? {
+            if let (Some(content_type), Some(dir)) =
+                (form_of(&name, event_type), Self::samples_folder(definition))
+            {
+                let path = dir.join(name);
+                let body = fs::read(&path).map_err(|source| unreadable(&path, source))?;
+                return Ok(Some(SampleFile { body, content_type }));
+            }
+        }
+        Ok(Self::sample(payloads(definition), event_type))
+    }
+
+    /// Where an operator's own file has its samples, whether they are there or not.
+    pub fn samples_folder(definition: &Definition) -> Option<PathBuf> {
+        Some(definition.folder.as_ref()?.join("samples").join(payloads(definition)))
     }
 
     /// The event types that have a sample in [`Self::sample_of`], sorted.
-    pub fn samples_of(definition: &Definition) -> Vec<String> {
+    ///
+    /// # Errors
+    /// Where the folder of samples beside the file is there and cannot be read.
+    pub fn samples_of(definition: &Definition) -> Result<Vec<String>, CatalogError> {
         let mut samples = Self::samples(payloads(definition));
+        samples.extend(own_samples(definition)?.iter().filter_map(|name| event_type_of(name)));
         samples.sort();
-        samples
+        samples.dedup();
+        Ok(samples)
     }
 
     /// The sample payload of an event type, where one comes with the binary.
@@ -199,11 +225,37 @@ impl Catalog {
     /// The event types that have a sample.
     pub fn samples(provider: &str) -> Vec<String> {
         let prefix = format!("{provider}/");
-        let event_type = |name: &str| {
-            SAMPLE_FORMS.iter().find_map(|(extension, _)| Some(name.strip_suffix(extension)?.to_owned()))
-        };
-        Samples::iter().filter_map(|name| event_type(name.strip_prefix(&prefix)?)).collect()
+        Samples::iter().filter_map(|name| event_type_of(name.strip_prefix(&prefix)?)).collect()
     }
+}
+
+/// The type whose sample a file is.
+fn event_type_of(name: &str) -> Option<String> {
+    SAMPLE_FORMS.iter().find_map(|(extension, _)| Some(name.strip_suffix(extension)?.to_owned()))
+}
+
+/// The Content-Type of a file that is the sample of `event_type`.
+fn form_of(name: &str, event_type: &str) -> Option<&'static str> {
+    let extension = name.strip_prefix(event_type)?;
+    SAMPLE_FORMS.iter().find(|(known, _)| *known == extension).map(|(_, content_type)| *content_type)
+}
+
+/// The names of the files there, sorted. Names are only ever compared: no event type becomes part of a path.
+fn own_samples(definition: &Definition) -> Result<Vec<String>, CatalogError> {
+    let Some(dir) = Catalog::samples_folder(definition) else { return Ok(Vec::new()) };
+    let listing = match fs::read_dir(&dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&dir, error)),
+    };
+    let mut names: Vec<String> =
+        listing.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn unreadable(path: &Path, source: io::Error) -> CatalogError {
+    CatalogError::Read { path: path.display().to_string(), source }
 }
 
 fn payloads(definition: &Definition) -> &str {

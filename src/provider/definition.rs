@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -49,6 +50,9 @@ pub struct Definition {
     pub answer: Option<AnswerDefinition>,
     /// How `hookgate send` makes a sample.
     pub sample: Option<SampleDefinition>,
+    /// The folder that the file was read from; `None` for one that comes with the binary.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 fn post() -> Vec<String> {
@@ -456,7 +460,7 @@ pub struct TimestampDefinition {
 pub struct SampleDefinition {
     /// Type of the event that is sent when none is named.
     pub event: String,
-    /// The built-in provider whose payloads it sends; absent for its own.
+    /// The provider whose payloads it sends; absent for its own.
     pub payloads: Option<String>,
     /// Example values of settings, for samples where nobody gives others.
     #[serde(default)]

@@ -25,11 +25,14 @@ pub use batch::{Batch, ItemNames};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    BatchDefinition, Definition, EmptyBody, Grammar, PairsForm, PlaceDefinition, Places, Repeated,
-    SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, Texts,
+    BatchDefinition, Definition, EmptyBody, EventDefinition, Grammar, PairsForm, PlaceDefinition, Places,
+    Repeated, SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, SignatureDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
-pub use handshake::{Captured, EventAnswer, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint};
+pub use handshake::{
+    AnswerDefinition, Captured, EventAnswer, Expected, HandshakeAnswer, HandshakeDefinition, Handshakes,
+    Made, Mint, Scalar,
+};
 pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
 pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};

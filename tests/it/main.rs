@@ -45,6 +45,7 @@ mod lifecycle;
 mod limits;
 mod orders;
 mod outage;
+mod own_files;
 mod pending;
 #[cfg(feature = "failpoints")]
 mod promises;

@@ -3,15 +3,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::handshake;
 use crate::provider::{BatchDefinition, ClaimDefinition, ClaimValue, Definition, Places, SchemeDefinition};
 
 /// A line of facts, those that are there.
-fn line(facts: &[(&str, String)]) -> String {
+pub(super) fn line(facts: &[(&str, String)]) -> String {
     let there = facts.iter().filter(|(_, text)| !text.is_empty());
     there.map(|(name, text)| format!("{name} {text}")).collect::<Vec<_>>().join("; ")
 }
 
-fn places(places: &Places) -> Vec<String> {
+pub(super) fn places(places: &Places) -> Vec<String> {
     let text = |text: &str, when: &str| format!("{text:?} where there is {when}");
     let one = |place: &crate::provider::PlaceDefinition| match &place.text {
         Some(fixed) => text(fixed, &place.when),
@@ -132,23 +133,10 @@ pub(super) fn token_json(raw: &SchemeDefinition) -> Value {
 
 /// What an accepted event is answered with, where the sender demands something.
 pub(super) fn answer(definition: &Definition, raw: &SchemeDefinition) -> String {
-    raw.answer.as_ref().or(definition.answer.as_ref()).map_or_else(String::new, |answer| {
-        let json = answer.json.as_ref().and_then(|json| serde_json::to_string(json).ok());
-        let body = answer.text.clone().or(json).unwrap_or_default();
-        let headers: Vec<String> =
-            answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        line(&[("status", answer.status.to_string()), ("with", headers.join(", ")), ("body", body)])
-    })
+    raw.answer.as_ref().or(definition.answer.as_ref()).map_or_else(String::new, handshake::answer_text)
 }
 
 /// The same as data.
 pub(super) fn answer_json(definition: &Definition, raw: &SchemeDefinition) -> Value {
-    raw.answer.as_ref().or(definition.answer.as_ref()).map_or(Value::Null, |answer| {
-        json!({
-            "status": answer.status,
-            "headers": answer.headers,
-            "text": answer.text,
-            "json": answer.json,
-        })
-    })
+    raw.answer.as_ref().or(definition.answer.as_ref()).map_or(Value::Null, handshake::answer_json)
 }

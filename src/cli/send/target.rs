@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::cli::access::{self, reachable};
+use crate::cli::files::unread;
 use crate::cli::http::Url;
 use crate::cli::sample::example_settings;
 use crate::cli::stop::Stop;
@@ -55,7 +56,8 @@ impl<'t> Target<'t> {
         let provider = source.map_or(name, |(_, source, _)| source.provider.as_str());
         let definition = catalog.get(provider).ok_or_else(|| {
             let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-            Stop::usage(format!("{provider:?} is no source and no provider; providers: {}", known.join(", ")))
+            let there = format!("providers: {}", known.join(", "));
+            Stop::usage(format!("{provider:?} is no source and no provider; {}", unread(provider, &there)))
         })?;
         Ok(Self { definition, source })
     }

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::keys::Pair;
-use crate::cli::sample::{Sample, Wanted, example_settings};
+use crate::cli::sample::{Sample, Wanted, stand_in_settings};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::extract::{self, Pick};
 use crate::provider::{
-    Catalog, Definition, EventPlace, Piece, Scheme, SchemeDefinition, SettingDefinition, Template,
-    TimeSource, TimestampRule,
+    Catalog, Definition, EventPlace, Piece, Scheme, SchemeDefinition, Template, TimeSource, TimestampRule,
 };
 
 /// When made requests are judged: 2026-03-01T12:00:00Z.
@@ -54,12 +53,7 @@ impl<'d> Draft<'d> {
     ) -> Result<Self, Stop> {
         let unknown = || Stop::usage(format!("{} has no scheme {name:?}", definition.name));
         let raw = definition.schemes.iter().find(|scheme| scheme.name == name).ok_or_else(unknown)?;
-        let mut settings = example_settings(definition, raw, given);
-        for (key, setting) in definition.settings.iter().chain(&raw.settings) {
-            if setting.required && !settings.contains_key(key) {
-                settings.insert(key.clone(), made_up(key, setting));
-            }
-        }
+        let settings = stand_in_settings(definition, raw, given);
         let scheme = Scheme::build(definition, Some(name), &settings).map_err(|problems| {
             Stop::data(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
@@ -90,11 +84,6 @@ impl<'d> Draft<'d> {
     }
 }
 
-fn made_up(name: &str, setting: &SettingDefinition) -> String {
-    let first = setting.default.clone().or_else(|| setting.allowed.first().cloned());
-    first.unwrap_or_else(|| format!("made-{}", name.replace('_', "-")))
-}
-
 /// The id of the key: what the request says already, else one of no meaning.
 fn key_id(scheme: &Scheme, unsigned: &Delivery) -> Option<String> {
     let place = scheme.key.id.as_ref()?;
@@ -114,7 +103,8 @@ fn unsigned(definition: &Definition, scheme: &Scheme) -> Result<Delivery, Stop> 
 /// The provider's own sample, the same each time.
 fn sample(definition: &Definition, scheme: &Scheme) -> Result<Option<Delivery>, Stop> {
     let Some(rules) = &definition.sample else { return Ok(None) };
-    let Some(file) = Catalog::sample_of(definition, &rules.event) else { return Ok(None) };
+    let file = Catalog::sample_of(definition, &rules.event).map_err(Stop::failure)?;
+    let Some(file) = file else { return Ok(None) };
     let id = Some(format!("{}{MADE}", rules.id_prefix));
     let wanted = |id, data| Wanted { event: None, id, data };
     // A sample without a place for the id is sent as it is.
@@ -150,6 +140,11 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
     };
     let mut headers = Headers::default();
     headers.push("content-type", content_type.as_bytes());
+    // What lists the signed headers has no value that could be made up.
+    let rules = definition.sample.iter().flat_map(|sample| &sample.headers);
+    for (name, value) in rules.filter(|(name, _)| lists_signed(scheme, name)) {
+        headers.push(name, value.as_bytes());
+    }
     let (method, target) = (scheme.methods.first().cloned(), format!("/in/{}", definition.name));
     let method = method.unwrap_or_else(|| "POST".to_owned());
     let empty = Delivery { method, target, headers, body: Bytes::new(), received_at: NOW };
@@ -163,6 +158,13 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
         Ok(place) => add(full, &(place, "1")),
         Err(_) => full,
     }
+}
+
+/// Whether the header of that name lists the headers that are signed.
+fn lists_signed(scheme: &Scheme, name: &str) -> bool {
+    let is_list =
+        |piece: &Piece| matches!(piece, Piece::SignedHeaders(list) if list.eq_ignore_ascii_case(name));
+    scheme.signed.iter().any(|template| template.pieces.iter().any(is_list))
 }
 
 /// The place that the others lie in.

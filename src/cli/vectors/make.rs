@@ -57,8 +57,7 @@ pub(in crate::cli) fn make(
     name: Option<&str>,
     settings: &BTreeMap<String, String>,
 ) -> Result<Made, Stop> {
-    let definition =
-        catalog.get(provider).ok_or_else(|| crate::cli::providers::unknown(provider, catalog))?;
+    let definition = catalog.get(provider).ok_or_else(|| crate::cli::files::unknown(provider, catalog))?;
     let names = definition.schemes.iter().map(|scheme| scheme.name.as_str());
     let chosen: Vec<&str> = names.filter(|scheme| name.is_none_or(|name| name == *scheme)).collect();
     if chosen.is_empty() {
