@@ -8,6 +8,7 @@ use std::path::Path;
 
 use jsonschema::{PatternOptions, Validator};
 use rust_embed::RustEmbed;
+use serde::de::IgnoredAny;
 
 #[derive(RustEmbed)]
 #[folder = "schemas/"]
@@ -87,7 +88,9 @@ impl Schemas {
             return Verdict::Unchecked;
         };
         let Ok(payload) = serde_json::from_slice(body) else {
-            return Verdict::Invalid("the body is not JSON".to_owned());
+            let json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+            let number = "the body holds a number beyond what 64 bits of floating point can hold";
+            return Verdict::Invalid(if json { number } else { "the body is not JSON" }.to_owned());
         };
         if validator.is_valid(&payload) {
             return Verdict::Valid;
@@ -148,4 +151,28 @@ fn compile(text: &[u8]) -> Result<Validator, String> {
         .offline()
         .build(&schema)
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_judged_is_invalid_and_says_why() {
+        let schemas = Schemas::load("stripe", None).unwrap();
+        let event = |amount: &str| {
+            let head = r#"{"id":"evt_1","object":"event","type":"ping","created":1,"livemode":false"#;
+            format!(r#"{head},"data":{{"object":{{"amount":{amount}}}}}}}"#)
+        };
+        let verdict = |body: &str| schemas.judge("ping", body.as_bytes());
+        assert_eq!(verdict(&event("1")), Verdict::Valid);
+        let reason = |verdict| match verdict {
+            Verdict::Invalid(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason(verdict(&event("1e999"))).contains("64 bits of floating point"));
+        assert_eq!(reason(verdict(&event("1e"))), "the body is not JSON");
+        assert!(reason(verdict(r#"{"id":"evt_1"}"#)).contains("required"));
+        assert_eq!(Schemas::load("nobody", None).unwrap().judge("ping", b"{}"), Verdict::Unchecked);
+    }
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -64,11 +65,14 @@ fn elements(body: &[u8], pointer: &Pointer) {
             assert!(spans.len() <= ELEMENTS_MAX);
             assert!(array.is_none_or(|array| array.len() == spans.len()));
             for (at, span) in spans.iter().enumerate() {
-                let value: Value = match serde_json::from_slice(&body[span.clone()]) {
-                    Ok(value) => value,
-                    Err(error) => panic!("an element is no JSON: {error}"),
-                };
-                assert!(array.is_none_or(|array| array[at] == value));
+                let element = &body[span.clone()];
+                // A tree holds no number beyond a float's range, which is JSON all the same.
+                if let Err(error) = serde_json::from_slice::<IgnoredAny>(element) {
+                    panic!("an element is no JSON: {error}");
+                }
+                assert!(
+                    array.is_none_or(|all| serde_json::from_slice(element).ok().as_ref() == Some(&all[at]))
+                );
             }
             assert!(spans.windows(2).all(|pair| pair[0].end < pair[1].start), "in order, a comma between");
         }
