@@ -4,13 +4,18 @@
 //! writes such files for any provider.
 
 mod absent;
+mod beside;
+mod case;
 mod draft;
 mod edit;
 mod handshake;
 pub(super) mod keys;
+mod least;
 pub(super) mod make;
 mod mistakes;
+mod questions;
 mod response;
+mod several;
 #[cfg(test)]
 mod tests;
 

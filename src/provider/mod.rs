@@ -29,7 +29,9 @@ pub use definition::{
     SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
-pub use handshake::{Captured, EventAnswer, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint};
+pub use handshake::{
+    Captured, EventAnswer, Expected, HandshakeAnswer, HandshakeDefinition, Handshakes, Made, Mint, Scalar,
+};
 pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
 pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};

@@ -7,17 +7,18 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::case::{Case, Verdict};
 use super::draft::{Draft, NOW, PUBLIC_URL};
 use super::keys::Pair;
-use super::mistakes::{self, Case};
-use super::{Expect, Vector};
+use super::questions::Questions;
+use super::{Expect, Vector, beside, mistakes, several};
 use crate::cli::output;
 use crate::cli::stages::{self, Found};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::exit;
-use crate::provider::Catalog;
+use crate::provider::{Algorithm, Catalog, EventAnswer, KeyUrl};
 
 /// Vectors, and what became none.
 #[derive(Debug, Default)]
@@ -79,23 +80,55 @@ pub(in crate::cli) fn make(
 
 fn one(catalog: &Catalog, draft: &Result<Draft<'_>, Stop>, made: &mut Made) -> Result<(), Stop> {
     let draft = draft.as_ref().map_err(Clone::clone)?;
-    for case in mistakes::cases(draft)? {
-        match judged(catalog, draft, &case) {
-            Ok(vector) => made.vectors.push(vector),
-            Err(found) => made.left_out.push(format!("{}: {found:#}", id(draft, &case))),
-        }
+    let mut cases = mistakes::cases(draft)?;
+    if draft.scheme.algorithm != Algorithm::Unauthenticated {
+        cases.extend(several::cases(draft)?);
+    }
+    cases.extend(beside::cases(draft));
+    collect(catalog, draft, &draft.settings, &cases, made);
+    if let Some(questions) = Questions::of(draft)? {
+        collect(catalog, draft, &questions.settings, &questions.cases(), made);
     }
     Ok(())
 }
 
-fn id(draft: &Draft<'_>, case: &Case<'_>) -> String {
+/// Keeps the cases that hold. Of two of one name the first is kept: a place can be demanded for two reasons.
+fn collect(
+    catalog: &Catalog,
+    draft: &Draft<'_>,
+    settings: &BTreeMap<String, String>,
+    cases: &[Case],
+    made: &mut Made,
+) {
+    for case in cases {
+        let id = id(draft, case);
+        if made.vectors.iter().any(|known| known["id"] == id.as_str()) {
+            continue;
+        }
+        match judged(catalog, draft, settings, case) {
+            Ok(vector) => made.vectors.push(vector),
+            Err(found) => made.left_out.push(format!("{id}: {found:#}")),
+        }
+    }
+}
+
+fn id(draft: &Draft<'_>, case: &Case) -> String {
     format!("{}/{}/made/{}", draft.definition.name, draft.raw.name, case.name)
 }
 
 /// The vector of a case, where the code that serves judges it as it must be.
-fn judged(catalog: &Catalog, draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
-    let mut value = written(draft, case)?;
-    let vector: Vector = serde_json::from_value(value.clone()).context("no vector")?;
+fn judged(
+    catalog: &Catalog,
+    draft: &Draft<'_>,
+    settings: &BTreeMap<String, String>,
+    case: &Case,
+) -> anyhow::Result<Value> {
+    let mut value = written(draft, settings, case)?;
+    let read = |value: &Value| serde_json::from_value::<Vector>(value.clone()).context("no vector");
+    if let Verdict::Handshake(name) = &case.verdict {
+        value["response"] = answer(&read(&value)?, name, catalog)?;
+    }
+    let vector = read(&value)?;
     vector.judge(catalog).map_err(|found| anyhow::anyhow!(found))?;
     if vector.expect == Expect::Accept {
         let (id, event_type) = event(&vector, catalog)?;
@@ -105,6 +138,28 @@ fn judged(catalog: &Catalog, draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Resu
         }
     }
     Ok(value)
+}
+
+/// What the handshake `name` is answered with.
+fn answer(vector: &Vector, name: &str, catalog: &Catalog) -> anyhow::Result<Value> {
+    let verifier = vector.verifier(catalog).map_err(|found| anyhow::anyhow!(found))?;
+    let now = Timestamp::from_seconds(vector.now);
+    let delivery = vector.request.delivery(now).map_err(|found| anyhow::anyhow!(found))?;
+    match stages::find(&verifier, delivery, now) {
+        Ok(Found::Handshake(answer)) if *answer.name == *name => {
+            let EventAnswer { status, headers, body } = answer.into_event_answer();
+            Ok(json!({ "status": status, "headers": headers, "body": body }))
+        }
+        Ok(Found::Handshake(answer)) => anyhow::bail!("expected the handshake {name}, found {}", answer.name),
+        Ok(Found::Event(_)) => anyhow::bail!("expected the handshake {name}, found accept"),
+        Err(refused) => {
+            anyhow::bail!(
+                "expected the handshake {name}, found {} ({})",
+                refused.reject.row().reason,
+                refused.detail
+            )
+        }
+    }
 }
 
 fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<(String, String)> {
@@ -118,7 +173,7 @@ fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<(String, String)>
     Ok((key.event_id().to_owned(), key.event_type().to_owned()))
 }
 
-fn written(draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
+fn written(draft: &Draft<'_>, settings: &BTreeMap<String, String>, case: &Case) -> anyhow::Result<Value> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).context("a header that is not text");
     let delivery = &case.delivery;
     let lines: anyhow::Result<Vec<[String; 2]>> =
@@ -135,26 +190,36 @@ fn written(draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
             request["body_base64"] = base64::engine::general_purpose::STANDARD.encode(&delivery.body).into();
         }
     }
-    let secret = |pair: &&Pair| {
+    let of_url =
+        matches!(draft.scheme.key.fetch.as_ref().map(|fetch| &fetch.from), Some(KeyUrl::Delivered(..)));
+    let secret = |pair: &Pair| {
         let mut secret = json!({ "kind": pair.kind, "value": pair.held, "encoding": pair.encoding });
         if let Some(id) = &pair.id {
-            secret["kid"] = id.as_str().into();
+            secret[if of_url { "cert_url" } else { "kid" }] = id.as_str().into();
+        }
+        if let Some(slot) = pair.slot {
+            secret["slot"] = slot.into();
         }
         secret
+    };
+    let expect = match &case.verdict {
+        Verdict::Accepted => "accept",
+        Verdict::Refused(_) => "reject",
+        Verdict::Handshake(_) => "handshake",
     };
     let mut vector = json!({
         "id": id(draft, case),
         "provider": draft.definition.name,
         "scheme": draft.raw.name,
-        "expect": if case.why.is_none() { "accept" } else { "reject" },
+        "expect": expect,
         "now": NOW.seconds(),
         "secrets": case.secrets.iter().map(secret).collect::<Vec<_>>(),
-        "config": draft.settings,
+        "config": settings,
         "request": request,
         "origin": "own",
         "verified_by": ["hookgate vectors --make"],
     });
-    if let Some(why) = &case.why {
+    if let Verdict::Refused(why) = &case.verdict {
         vector["reject_reason"] = why.as_str().into();
     }
     Ok(vector)
@@ -232,6 +297,122 @@ mod tests {
             "{:?}",
             stripe.left_out
         );
+    }
+
+    /// A provider of one scheme, written for these tests.
+    fn own(scheme: &str) -> Made {
+        let file = format!("name = \"tea_house\"\ntitle = \"Tea House\"\n{scheme}");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tea_house.toml"), file).unwrap();
+        let mut catalog = Catalog::built_in().unwrap();
+        catalog.add_folder(dir.path()).unwrap();
+        make(&catalog, "tea_house", None, &BTreeMap::new()).unwrap()
+    }
+
+    fn holds(made: &Made, wanted: &[&str]) {
+        let names = names(made);
+        let lacking: Vec<&&str> = wanted.iter().filter(|name| !names.contains(name)).collect();
+        assert!(lacking.is_empty(), "{lacking:?} of {names:?}, left out {:?}", made.left_out);
+    }
+
+    #[test]
+    fn every_choice_of_a_grammar_is_accepted_and_none_passes_for_another() {
+        let made = own(r#"
+            [[schemes]]
+            name = "default"
+            algorithm = "hmac-sha256"
+            signed = ["{body}"]
+            signature = { from = "header:X-Tea", encoding = "hex", grammar = { kind = "choices", choices = { "sha256=" = "hmac-sha256", "sha1=" = "hmac-sha1", "sha512=" = "hmac-sha512" } } }
+        "#);
+        holds(
+            &made,
+            &["accepted", "accepted-as-sha1", "accepted-as-sha512", "passed-off-as-sha1", "unknown-choice"],
+        );
+    }
+
+    #[test]
+    fn an_old_set_may_stand_first_and_makes_no_forged_one_good() {
+        let made = own(r#"
+            [[schemes]]
+            name = "default"
+            algorithm = "hmac-sha256"
+            signed = ["{timestamp}.{body}"]
+            timestamp = { from = "signature:t", unit = "seconds", past = "5m", future = "1m" }
+            signature = { from = "header:X-Tea", encoding = "hex", grammar = { kind = "sets", separator = " ", pairs = { separator = ",", assign = "=", keys = ["v1"] } } }
+        "#);
+        holds(
+            &made,
+            &["accepted-after-another-signature", "stale-set-beside-a-fresh-one", "stale", "premature"],
+        );
+    }
+
+    #[test]
+    fn each_slot_takes_its_own_secret_alone_and_each_place_of_a_list_is_read() {
+        let slots = names_of(&made("box", None));
+        for name in ["accepted-in-slot-0", "accepted-in-slot-1", "slot-0-elsewhere", "slot-1-elsewhere"] {
+            assert!(slots.contains(&name.to_owned()), "{slots:?}");
+        }
+        holds(&made("docusign", None), &["accepted-at-the-second-place", "signature-after-a-gap"]);
+    }
+
+    fn names_of(made: &Made) -> Vec<String> {
+        names(made).into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_fetched_key_stands_in_the_vector_under_its_url() {
+        let made = made("amazon_sns", Some("v2-notification"));
+        holds(&made, &["accepted", "strange-key-url", "unnamed-key", "other-topicarn"]);
+        let accepted = &made.vectors[0];
+        let url = accepted["secrets"][0]["cert_url"].as_str().unwrap();
+        assert!(
+            url.starts_with("https://sns.") && accepted["request"]["body"].as_str().unwrap().contains(url)
+        );
+    }
+
+    #[test]
+    fn tokens_are_failed_in_what_they_say_and_in_how_they_are_signed() {
+        let names = names_of(&made("plaid", None));
+        for name in ["accepted", "algorithm-none", "signed-as-hs256", "unknown-key", "unnamed-key"] {
+            assert!(names.contains(&name.to_owned()), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn handshakes_of_every_kind_are_asked_and_asked_wrongly() {
+        let said = |provider: &str, name: &str| {
+            let made = made(provider, None);
+            let found = made.vectors.iter().find(|vector| vector["id"].as_str().unwrap().ends_with(name));
+            found
+                .unwrap_or_else(|| panic!("{provider}: {:?}, left out {:?}", names(&made), made.left_out))
+                .clone()
+        };
+        for (provider, handshake, body) in [
+            ("slack", "handshake-url-verification", "made-1"),
+            ("discord", "handshake-ping", "{\"type\":1}"),
+            ("monday", "handshake-challenge", "{\"challenge\":\"made-1\"}"),
+            ("woocommerce", "handshake-ping", ""),
+        ] {
+            let vector = said(provider, handshake);
+            assert_eq!((&vector["expect"], &vector["response"]["body"]), (&json!("handshake"), &json!(body)));
+        }
+        for (provider, refused) in [
+            ("slack", "handshake-url-verification-stale"),
+            ("discord", "handshake-ping-of-another-secret"),
+            ("whatsapp", "handshake-subscribe-other-hub-verify-token"),
+            ("braintree", "handshake-challenge-other-bt-challenge"),
+            ("asana", "handshake-secret-without-x-hook-secret"),
+        ] {
+            assert_eq!(said(provider, refused)["expect"], "reject");
+        }
+        let captured = said("asana", "handshake-secret");
+        assert_eq!(
+            (captured["secrets"].as_array().unwrap().len(), &captured["response"]["headers"][0][1]),
+            (0, &json!("made-1"))
+        );
+        let answer = said("zoom", "handshake-endpoint-url-validation");
+        let mac = answer["response"]["body"].as_str().unwrap();
+        assert!(mac.contains("\"plainToken\":\"a\"") && mac.contains("encryptedToken"), "{mac}");
     }
 
     #[test]

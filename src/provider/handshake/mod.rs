@@ -21,5 +21,5 @@ mod tests;
 pub use answer::{Captured, EventAnswer, HandshakeAnswer};
 pub(super) use check::event_answer;
 pub use computed::{Made, Mint};
-pub use definition::{AnswerDefinition, HandshakeDefinition};
+pub use definition::{AnswerDefinition, Expected, HandshakeDefinition, Scalar};
 pub use handshakes::Handshakes;
