@@ -181,7 +181,8 @@ pub(super) fn stand_in_settings(
     settings
 }
 
-fn made_up(name: &str, setting: &SettingDefinition) -> String {
+/// A value that a setting can have.
+pub(super) fn made_up(name: &str, setting: &SettingDefinition) -> String {
     let first = setting.default.clone().or_else(|| setting.allowed.first().cloned());
     first.unwrap_or_else(|| format!("made-{}", name.replace('_', "-")))
 }

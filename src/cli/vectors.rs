@@ -4,13 +4,20 @@
 //! writes such files for any provider.
 
 mod absent;
+mod beside;
+mod case;
 mod draft;
 mod edit;
 mod handshake;
 pub(super) mod keys;
+mod lax;
+mod least;
 pub(super) mod make;
 mod mistakes;
+mod questions;
+mod request;
 mod response;
+mod several;
 #[cfg(test)]
 mod tests;
 mod unique;
@@ -22,19 +29,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
+use self::request::{Request, split};
 use self::response::Response;
 use self::unique::File;
 use super::stages::{self, Found};
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
-use crate::delivery::{Delivery, Headers};
+use crate::delivery::Delivery;
 use crate::provider::{Algorithm, Catalog, Definition, Scheme};
 use crate::verify::{Key, Verifier};
 
@@ -46,20 +51,25 @@ struct Vector {
     provider: String,
     scheme: String,
     expect: Expect,
+    #[serde(deserialize_with = "lax::seconds")]
     now: i64,
+    #[serde(default, deserialize_with = "lax::or_default")]
     secrets: Vec<VectorSecret>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     config: BTreeMap<String, serde_json::Value>,
     request: Request,
+    #[serde(default, deserialize_with = "lax::text")]
     event_id: Option<String>,
+    #[serde(default, deserialize_with = "lax::text")]
     event_type: Option<String>,
     /// What the request is answered with.
     response: Option<Response>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     policy_sensitive: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     divergent: bool,
-    reject_reason: Option<String>,
+    #[serde(rename = "reject_reason")]
+    _reject_reason: Option<IgnoredAny>,
     #[serde(rename = "note")]
     _note: Option<IgnoredAny>,
     #[serde(rename = "origin")]
@@ -81,9 +91,10 @@ enum Expect {
 struct VectorSecret {
     value: String,
     kind: SecretKind,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     encoding: String,
     /// Which of several keys it is, where a scheme selects by that.
+    #[serde(default, deserialize_with = "lax::text")]
     kid: Option<String>,
     /// The number of its signature's place, where each place has a secret of its own.
     slot: Option<u8>,
@@ -124,16 +135,6 @@ const ENCODINGS: [&str; 11] = [
     "PEM SPKI",
     "base64 SPKI DER",
 ];
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Option<String>,
-    body_base64: Option<String>,
-}
 
 /// What the verdict ends with where there was no id or no type.
 const NONE_FOUND: &str = "found \"\"";
@@ -196,29 +197,36 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
     let files = files(paths)?.into_iter().map(read).collect::<anyhow::Result<Vec<File>>>()?;
     unique::check(&files)?;
     let mut tally = Tally::default();
-    for File { vectors, .. } in files {
-        for vector in vectors {
-            match vector.judge(catalog) {
-                Ok(()) => tally.passed += 1,
-                Err(found) if vector.is_undecided(&found) => {
-                    tally.differ += 1;
-                    tell(Judged { id: &vector.id, differs: true, found: &found });
+    for (id, vector) in files.into_iter().flat_map(|file| file.vectors) {
+        let (differs, found) = match vector {
+            Ok(vector) => match vector.judge(catalog) {
+                Ok(()) => {
+                    tally.passed += 1;
+                    continue;
                 }
-                Err(found) => {
-                    tally.failed += 1;
-                    tell(Judged { id: &vector.id, differs: false, found: &found });
-                }
-            }
+                Err(found) => (vector.is_undecided(&found), found),
+            },
+            Err(error) => (false, format!("no vector: {error}")),
+        };
+        if differs {
+            tally.differ += 1;
+        } else {
+            tally.failed += 1;
         }
+        tell(Judged { id: &id, differs, found: &found });
     }
     Ok(tally)
 }
 
 fn read(path: PathBuf) -> anyhow::Result<File> {
     let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let mut text = serde_json::Deserializer::from_slice(&text);
-    let vectors = serde_path_to_error::deserialize(&mut text)
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&text)
         .with_context(|| format!("{}: not a vector file (a JSON array of vectors)", path.display()))?;
+    let vectors = all.into_iter().enumerate().map(|(number, value)| {
+        let id = value["id"].as_str().map_or_else(|| format!("{}[{number}]", path.display()), str::to_owned);
+        (id, serde_path_to_error::deserialize(value).map_err(|error| error.to_string()))
+    });
+    let vectors = vectors.collect();
     Ok(File { path, vectors })
 }
 
@@ -252,8 +260,12 @@ impl Vector {
         }
         let verifier = self.verifier(catalog)?;
         let now = Timestamp::from_seconds(self.now);
-        let delivery = self.request.delivery(now)?;
+        let delivery = match catalog.get(&self.provider) {
+            Some(definition) => self.delivery(definition, now)?,
+            None => self.request.delivery(now)?,
+        };
         let unproved = self.unproved(&verifier, &delivery);
+        let unsigned = verifier.scheme().signature.places().all(|place| place.read(&delivery).is_none());
         match (self.expect, stages::find(&verifier, delivery, now)) {
             (Expect::Accept, Ok(Found::Event(verified))) => {
                 self.compare(&EventKey::derive("vector", &verified))?;
@@ -269,9 +281,7 @@ impl Vector {
             },
             (Expect::Reject, Err(_)) => Ok(()),
             // An unsigned question that is answered with nothing is no event either.
-            (Expect::Reject, Ok(Found::Handshake(answer))) if self.is_unsigned() && answer.says_nothing() => {
-                Ok(())
-            }
+            (Expect::Reject, Ok(Found::Handshake(answer))) if unsigned && answer.says_nothing() => Ok(()),
             (Expect::Handshake, Err(refused)) if self.answered_with(refused.reject.row().status) => Ok(()),
             (expected, Err(refused)) => {
                 let reason = refused.reject.row().reason;
@@ -288,10 +298,6 @@ impl Vector {
     fn is_undecided(&self, found: &str) -> bool {
         let odd = self.is_outbound() || self.is_left_out() || self.wants_what_is_absent(found);
         self.policy_sensitive || self.divergent || odd
-    }
-
-    fn is_unsigned(&self) -> bool {
-        self.reject_reason.as_deref() == Some("missing_signature")
     }
 
     /// Whether it wants an id or a type where none was found, and its request does not hold it: then no file could give it.
@@ -317,9 +323,12 @@ impl Vector {
     }
 
     fn verifier(&self, catalog: &Catalog) -> Result<Verifier, String> {
-        let definition = catalog
-            .get(&self.provider)
-            .ok_or_else(|| format!("there is no provider file for {:?}", self.provider))?;
+        let definition = catalog.get(&self.provider).ok_or_else(|| {
+            format!(
+                "there is no provider file for {:?}; --providers DIR adds those of a folder",
+                self.provider
+            )
+        })?;
         let scheme = self.scheme(definition)?;
         let configured = self.configured_secret();
         let keys: Result<Vec<Key>, _> = self
@@ -342,21 +351,55 @@ impl Vector {
     fn scheme(&self, definition: &Definition) -> Result<Scheme, String> {
         let text =
             |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let mut settings: BTreeMap<String, String> =
-            self.config.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        let mut settings: BTreeMap<String, String> = self
+            .config
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect();
         let public_url =
             if definition.settings.contains_key(PUBLIC_URL) { None } else { settings.remove(PUBLIC_URL) };
         self.leave_settings(&mut settings, |name| definition.settings.contains_key(name));
-        let scheme = Scheme::build(&lenient(definition), self.scheme_name(), &settings)
+        let scheme = Scheme::build(&lenient(definition), self.scheme_name(definition), &settings)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let url = public_url.as_deref().unwrap_or(&self.request.url);
-        let (base, _) = split(url);
-        let (path, _) = self.request.target().split_once('?').unwrap_or((self.request.target(), ""));
-        match url.split_once('?').map_or(url, |(url, _)| url).strip_suffix(path) {
+        let path = self.path(definition);
+        match url.split_once('?').map_or(url, |(url, _)| url).strip_suffix(&path) {
             Some(base) => Ok(scheme.at(base)),
-            None if public_url.is_none() => Ok(scheme.at(base)),
-            None => Err(format!("config.public_url {url:?} does not end with the request's path {path:?}")),
+            None => Ok(scheme.at(split(url).0)),
         }
+    }
+
+    /// The path at which the source is asked: the request's own, but where the public URL has another, that.
+    fn path(&self, definition: &Definition) -> String {
+        let own = self.request.target().split('?').next().unwrap_or_default().to_owned();
+        let said =
+            if definition.settings.contains_key(PUBLIC_URL) { None } else { self.config.get(PUBLIC_URL) };
+        let Some(url) = said.and_then(serde_json::Value::as_str) else { return own };
+        let public = url.split_once('?').map_or(url, |(url, _)| url);
+        if public.ends_with(&own) {
+            return own;
+        }
+        match split(public).1 {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        }
+    }
+
+    /// The request, as it reaches the gateway at `now`.
+    ///
+    /// # Errors
+    /// Where `body_base64` is not base64.
+    fn delivery(&self, definition: &Definition, now: Timestamp) -> Result<Delivery, String> {
+        let mut delivery = self.request.delivery(now)?;
+        let path = self.path(definition);
+        if delivery.path() != path {
+            delivery.target = match delivery.query() {
+                "" => path,
+                query => format!("{path}?{query}"),
+            };
+        }
+        Ok(delivery)
     }
 
     fn compare(&self, key: &EventKey) -> Result<(), String> {
@@ -419,42 +462,4 @@ fn lenient(definition: &Definition) -> Definition {
     let own = definition.schemes.iter_mut().flat_map(|scheme| scheme.settings.values_mut());
     definition.settings.values_mut().chain(own).for_each(|setting| setting.required = false);
     definition
-}
-
-/// A URL's scheme and authority, and the rest of it.
-fn split(url: &str) -> (&str, &str) {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url.get(start..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| start + at);
-    url.split_at(end)
-}
-
-impl Request {
-    /// Path and query.
-    fn target(&self) -> &str {
-        match split(&self.url) {
-            (_, "") => "/",
-            (_, target) => target,
-        }
-    }
-
-    /// # Errors
-    /// Where `body_base64` is not base64.
-    fn delivery(&self, now: Timestamp) -> Result<Delivery, String> {
-        let mut headers = Headers::default();
-        for (name, value) in &self.headers {
-            // Blanks around a value are HTTP's, not the value's.
-            headers.push(name, value.trim_matches([' ', '\t']).as_bytes());
-        }
-        let body = match (&self.body, &self.body_base64) {
-            (Some(text), _) => text.clone().into_bytes(),
-            (None, Some(encoded)) => {
-                STANDARD.decode(encoded).map_err(|error| format!("body_base64: {error}"))?
-            }
-            (None, None) => Vec::new(),
-        };
-        let target = self.target().to_owned();
-        let received_at = now;
-        let method = self.method.clone();
-        Ok(Delivery { method, target, headers, body: Bytes::from(body), received_at })
-    }
 }

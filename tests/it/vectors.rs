@@ -112,8 +112,13 @@ fn a_key_that_nobody_knows_is_reported_and_not_passed_over() {
         odd.pointer_mut(pointer).unwrap()[key] = "".into();
         let (_folder, path) = file_of(&odd);
         let output = hookgate(&["vectors", &path]);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && told.contains(&format!("unknown field `{key}`")), "{told}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            !output.status.success()
+                && told.starts_with("FAILED")
+                && told.contains(&format!("unknown field `{key}`")),
+            "{told}"
+        );
     }
 }
 
@@ -121,7 +126,7 @@ fn a_key_that_nobody_knows_is_reported_and_not_passed_over() {
 fn what_a_vector_says_of_its_source_must_fit_the_provider() {
     let cases: [(&str, &str, &str, Value, &str); 5] = [
         ("slack", "/config", "audience", "x".into(), "settings.audience"),
-        ("twilio", "/config", "public_url", "https://a.example/elsewhere".into(), "does not end with"),
+        ("twilio", "/config", "public_url", "https://a.example/elsewhere".into(), "signature_mismatch"),
         ("slack", "/secrets/0", "kind", "public_key".into(), "no public keys"),
         ("discord", "/secrets/0", "kind", "shared".into(), "public keys"),
         ("slack", "/secrets/0", "encoding", "base85".into(), "allowed: utf8, hex"),
@@ -148,7 +153,7 @@ fn vectors_are_made_for_every_provider_that_can_be_signed_and_for_a_file_of_ones
         assert_eq!(output.status.code(), Some(0), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    // What is only verified, or proves nothing, or has its key's URL in the request, gives few or none.
+    // What is only verified, or proves nothing, gives few or none.
     let (mut all, mut few) = (0, Vec::new());
     for name in names {
         all += 1;
@@ -163,7 +168,7 @@ fn vectors_are_made_for_every_provider_that_can_be_signed_and_for_a_file_of_ones
         fs::write(&path, made).unwrap();
         assert!(run(&["vectors", path.to_str().unwrap()]).contains(" passed, 0 failed"), "{name}");
     }
-    assert!(all >= 120 && few.len() <= all / 12, "of {all} these give few: {few:?}");
+    assert!(all >= 120 && few.len() <= all / 20, "of {all} these give few: {few:?}");
     let own = dir.path().join("own");
     let own = own.to_str().unwrap();
     run(&["providers", "new", "acme", "--dir", own]);

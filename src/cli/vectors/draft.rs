@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::keys::Pair;
+use super::least;
 use crate::cli::sample::{Sample, Wanted, stand_in_settings};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::extract::{self, Pick};
 use crate::provider::{
-    Catalog, Definition, EventPlace, Piece, Scheme, SchemeDefinition, Template, TimeSource, TimestampRule,
+    Algorithm, Catalog, Definition, EventPlace, KeyUrl, Piece, Problem, Scheme, SchemeDefinition,
+    Template, TimeSource, TimestampRule,
 };
 
 /// When made requests are judged: 2026-03-01T12:00:00Z.
@@ -21,7 +23,7 @@ pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_772_366_400);
 /// The public URL of the gateway that they go to.
 pub(super) const PUBLIC_URL: &str = "https://hooks.example.com";
 /// A value of no meaning, where one must be.
-const MADE: &str = "made-1";
+pub(super) const MADE: &str = "made-1";
 
 /// A scheme with secrets, and a request that it can sign.
 pub(super) struct Draft<'d> {
@@ -53,11 +55,7 @@ impl<'d> Draft<'d> {
     ) -> Result<Self, Stop> {
         let unknown = || Stop::usage(format!("{} has no scheme {name:?}", definition.name));
         let raw = definition.schemes.iter().find(|scheme| scheme.name == name).ok_or_else(unknown)?;
-        let settings = stand_in_settings(definition, raw, given);
-        let scheme = Scheme::build(definition, Some(name), &settings).map_err(|problems| {
-            Stop::data(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        })?;
-        let scheme = scheme.at(PUBLIC_URL);
+        let scheme = built(definition, name, &stand_in_settings(definition, raw, given))?;
         let unsigned = unsigned(definition, &scheme)?;
         let id = key_id(&scheme, &unsigned);
         let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
@@ -65,7 +63,8 @@ impl<'d> Draft<'d> {
         let draft = Self { definition, raw, scheme, settings, secret, other, unsigned };
         // A sample may be of another kind than what this scheme signs, such as JSON where it wants a form.
         let lacks = |place: &Pick| place.read(&draft.unsigned).is_none_or(|value| value.is_empty());
-        if draft.scheme.require.iter().any(lacks) || draft.signed(NOW).is_err() {
+        let wrong = draft.scheme.require.iter().chain(&demanded(&draft.scheme)).any(lacks);
+        if wrong || draft.signed(NOW).is_err() {
             let unsigned = tiny(definition, &draft.scheme);
             return Ok(Self { unsigned, ..draft });
         }
@@ -77,25 +76,75 @@ impl<'d> Draft<'d> {
     /// # Errors
     /// Where nobody can sign for this scheme here.
     pub(super) fn signed(&self, at: Timestamp) -> Result<Delivery, Stop> {
+        self.signed_by(&self.scheme, &self.secret, at)
+    }
+
+    /// The same by the rules of `scheme` and with `pair`.
+    ///
+    /// # Errors
+    /// Where nobody can sign for that scheme here.
+    pub(super) fn signed_by(&self, scheme: &Scheme, pair: &Pair, at: Timestamp) -> Result<Delivery, Stop> {
         let mut delivery = self.unsigned.clone();
-        let signed = self.secret.signer().sign(&self.scheme, &mut delivery, at);
+        let signed = pair.signer().sign(scheme, &mut delivery, at);
         signed.map_err(|error| Stop::data(error.to_string()))?;
         Ok(delivery)
     }
+
+    /// The scheme under other settings.
+    ///
+    /// # Errors
+    /// Where it cannot be built.
+    pub(super) fn scheme_under(&self, settings: &BTreeMap<String, String>) -> Result<Scheme, Stop> {
+        built(self.definition, &self.raw.name, settings)
+    }
+
+    /// What the source has: the secret that signs, and none where nothing is proved.
+    pub(super) fn held(&self) -> Vec<Pair> {
+        match self.scheme.algorithm {
+            Algorithm::Unauthenticated => Vec::new(),
+            _ => vec![self.secret.clone()],
+        }
+    }
 }
 
-/// The id of the key: what the request says already, else one of no meaning.
+fn built(definition: &Definition, name: &str, settings: &BTreeMap<String, String>) -> Result<Scheme, Stop> {
+    let told = |problems: Vec<Problem>| {
+        Stop::data(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    Ok(Scheme::build(definition, Some(name), settings).map_err(told)?.at(PUBLIC_URL))
+}
+
+/// The id of the key: what the request says already, where a key can have that id, else one of no meaning.
 fn key_id(scheme: &Scheme, unsigned: &Delivery) -> Option<String> {
     let place = scheme.key.id.as_ref()?;
-    let told = place.read(unsigned).filter(|id| !id.is_empty());
-    Some(told.map_or_else(|| MADE.to_owned(), Cow::into_owned))
+    let can_be = |id: &Cow<'_, str>| match scheme.key.fetch.as_ref().map(|fetch| &fetch.from) {
+        Some(KeyUrl::Delivered(_, pattern)) => pattern.pin(id).is_some(),
+        Some(KeyUrl::Known(template)) => !id.is_empty() && template.url(Some(id)).is_some(),
+        None => !id.is_empty(),
+    };
+    let told = place.read(unsigned).filter(can_be);
+    Some(told.map_or_else(|| fitting(scheme, place), Cow::into_owned))
+}
+
+/// A value for `place` that the scheme takes: of no meaning, where it does not say what must stand there.
+pub(super) fn fitting(scheme: &Scheme, place: &Pick) -> String {
+    let equal = scheme.equal.iter().find(|rule| rule.place == *place);
+    let matching = scheme.matching.iter().find(|rule| rule.place == *place);
+    let url = match scheme.key.fetch.as_ref().map(|fetch| &fetch.from) {
+        Some(KeyUrl::Delivered(from, pattern)) if from == place => least::text(&pattern.to_string()),
+        _ => None,
+    };
+    let wanted = equal.and_then(|rule| rule.wanted.first().cloned());
+    let formed = || matching.and_then(|rule| least::text(rule.pattern.as_str()));
+    let headers = || signed_headers(scheme, place);
+    wanted.or(url).or_else(formed).or_else(headers).unwrap_or_else(|| MADE.to_owned())
 }
 
 fn unsigned(definition: &Definition, scheme: &Scheme) -> Result<Delivery, Stop> {
     let Some(sample) = sample(definition, scheme)? else { return Ok(tiny(definition, scheme)) };
     let lacks = |delivery: &Delivery, place: &Pick| !place.is_in_body() && place.read(delivery).is_none();
     Ok(companions(scheme).iter().fold(sample, |delivery, place| match lacks(&delivery, place) {
-        true => extract::put(&delivery, place, MADE).unwrap_or(delivery),
+        true => extract::put(&delivery, place, &fitting(scheme, place)).unwrap_or(delivery),
         false => delivery,
     }))
 }
@@ -115,18 +164,21 @@ fn sample(definition: &Definition, scheme: &Scheme) -> Result<Option<Delivery>, 
 
 /// A body with a value wherever the scheme reads one.
 fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
-    let equal =
-        scheme.equal.iter().filter_map(|rule| Some((rule.place.clone(), rule.wanted.first()?.as_str())));
     let of =
         |places: &[EventPlace]| places.iter().flat_map(|place| place.picks().cloned()).collect::<Vec<_>>();
-    let ids = of(scheme.event.ids()).into_iter().map(|place| (place, "made_evt_1"));
-    let types = of(scheme.event.types()).into_iter().map(|place| (place, "order.created"));
+    let ids = of(scheme.event.ids()).into_iter().map(|place| (place, "made_evt_1".to_owned()));
+    let types = of(scheme.event.types()).into_iter().map(|place| (place, "order.created".to_owned()));
     let signed = scheme.signed.first().into_iter().flat_map(Template::picks).cloned();
-    let values = companions(scheme).into_iter().chain(signed).map(|place| (place, MADE));
-    let places: Vec<(Pick, &str)> = equal
+    let valued = |place: Pick| {
+        let value = fitting(scheme, &place);
+        (place, value)
+    };
+    let places: Vec<(Pick, String)> = demanded(scheme)
+        .into_iter()
+        .map(valued)
         .chain(ids)
         .chain(types)
-        .chain(values)
+        .chain(companions(scheme).into_iter().chain(signed).map(valued))
         .filter(|(place, _)| !is_own(scheme, place))
         .filter_map(|(place, value)| Some((delivered(scheme, &place)?, value)))
         .collect();
@@ -140,31 +192,19 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
     };
     let mut headers = Headers::default();
     headers.push("content-type", content_type.as_bytes());
-    // What lists the signed headers has no value that could be made up.
-    let rules = definition.sample.iter().flat_map(|sample| &sample.headers);
-    for (name, value) in rules.filter(|(name, _)| lists_signed(scheme, name)) {
-        headers.push(name, value.as_bytes());
-    }
     let (method, target) = (scheme.methods.first().cloned(), format!("/in/{}", definition.name));
     let method = method.unwrap_or_else(|| "POST".to_owned());
     let empty = Delivery { method, target, headers, body: Bytes::new(), received_at: NOW };
-    let add = |delivery: Delivery, (place, value): &(Pick, &str)| match place.read(&delivery) {
+    let add = |delivery: Delivery, (place, value): &(Pick, String)| match place.read(&delivery) {
         None => extract::put(&delivery, place, value).unwrap_or(delivery),
         Some(_) => delivery,
     };
     let full = places.iter().fold(empty, add);
     let count = if content_type.ends_with("json") { "json:/count" } else { "form:count" };
     match Pick::parse(count) {
-        Ok(place) => add(full, &(place, "1")),
+        Ok(place) => add(full, &(place, "1".to_owned())),
         Err(_) => full,
     }
-}
-
-/// Whether the header of that name lists the headers that are signed.
-fn lists_signed(scheme: &Scheme, name: &str) -> bool {
-    let is_list =
-        |piece: &Piece| matches!(piece, Piece::SignedHeaders(list) if list.eq_ignore_ascii_case(name));
-    scheme.signed.iter().any(|template| template.pieces.iter().any(is_list))
 }
 
 /// The place that the others lie in.
@@ -175,9 +215,15 @@ fn root(place: &Pick) -> &Pick {
     }
 }
 
+/// Places of which the scheme says what must stand there.
+pub(super) fn demanded(scheme: &Scheme) -> Vec<Pick> {
+    let equal = scheme.equal.iter().map(|rule| &rule.place);
+    equal.chain(scheme.matching.iter().map(|rule| &rule.place)).cloned().collect()
+}
+
 /// Where a delivery has what the scheme reads there: within the first element of an array, or in the body that becomes
 /// the token.
-fn delivered(scheme: &Scheme, place: &Pick) -> Option<Pick> {
+pub(super) fn delivered(scheme: &Scheme, place: &Pick) -> Option<Pick> {
     match (place, &scheme.each) {
         (place, Some(array)) => place.of_element(array, 0),
         (Pick::Jwt(pointer), None) => Some(Pick::Json(pointer.clone())).filter(|_| scheme.token_is_body()),
@@ -189,7 +235,7 @@ fn delivered(scheme: &Scheme, place: &Pick) -> Option<Pick> {
 }
 
 /// Whether signing fills the place.
-fn is_own(scheme: &Scheme, place: &Pick) -> bool {
+pub(super) fn is_own(scheme: &Scheme, place: &Pick) -> bool {
     scheme.signature.places().any(|own| own == place)
         || scheme.timestamp.as_ref().and_then(time_place) == Some(place)
         || scheme.body_digest.as_ref().is_some_and(|rule| rule.from == *place)
@@ -198,16 +244,29 @@ fn is_own(scheme: &Scheme, place: &Pick) -> bool {
 /// Places that must hold a value, and that signing does not fill.
 pub(super) fn companions(scheme: &Scheme) -> Vec<Pick> {
     let signed = scheme.signed.iter().flat_map(|template| &template.pieces).filter_map(|piece| match piece {
-        Piece::Value(pick) => Some(pick),
+        Piece::Value(pick) | Piece::Lower(pick) => Some(pick.clone()),
+        Piece::SignedHeaders(name) => Some(Pick::Header(name.clone())),
         _ => None,
     });
     let mut places: Vec<Pick> = Vec::new();
-    for place in scheme.require.iter().chain(signed) {
-        if !places.contains(place) && !is_own(scheme, place) {
-            places.push(place.clone());
+    for place in scheme.require.iter().cloned().chain(signed) {
+        if !places.contains(&place) && !is_own(scheme, &place) {
+            places.push(place);
         }
     }
     places
+}
+
+/// The shortest list that the header `place` can be, where it says which headers are signed: itself and the time's.
+fn signed_headers(scheme: &Scheme, place: &Pick) -> Option<String> {
+    let Pick::Header(list) = place else { return None };
+    let is = |piece: &Piece| matches!(piece, Piece::SignedHeaders(name) if name == list);
+    scheme.signed.iter().flat_map(|template| &template.pieces).find(|piece| is(piece))?;
+    let time = scheme.timestamp.as_ref().and_then(time_place);
+    Some(match time {
+        Some(Pick::Header(name)) => format!("{name},{list}"),
+        _ => list.clone(),
+    })
 }
 
 /// Where the time stands, where that is a place of its own.

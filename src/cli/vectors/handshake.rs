@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Expect, Vector, VectorSecret};
+use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::provider::EventAnswer;
+use crate::provider::{Definition, EventAnswer};
 use crate::verify::Verifier;
 
 /// The name of the scheme that stands for whatever scheme a provider's file has first.
@@ -22,13 +23,15 @@ impl Vector {
 
     /// Whether a note stands in the place of its body, and no secret is there to verify one with.
     pub(super) fn is_left_out(&self) -> bool {
-        let note = |body: &String| body.starts_with('(') && body.ends_with(')');
-        self.is_handshake_alone() && self.secrets.is_empty() && self.request.body.as_ref().is_some_and(note)
+        let delivery = self.request.delivery(Timestamp::from_seconds(self.now));
+        let note = delivery.is_ok_and(|own| own.body.starts_with(b"(") && own.body.ends_with(b")"));
+        self.is_handshake_alone() && self.secrets.is_empty() && note
     }
 
-    /// The scheme's name; `None` for the first of the file.
-    pub(super) fn scheme_name(&self) -> Option<&str> {
-        (!self.is_handshake_alone()).then_some(&self.scheme)
+    /// The scheme's name; `None` for the first of the file, which a vector of handshakes means that names none.
+    pub(super) fn scheme_name(&self, definition: &Definition) -> Option<&str> {
+        let named = definition.schemes.iter().any(|scheme| scheme.name == self.scheme);
+        (named || self.scheme != ANY_SCHEME).then_some(&self.scheme)
     }
 
     /// Whether no scheme is named and the handshakes alone judge.

@@ -38,6 +38,8 @@ pub(in crate::cli) struct Pair {
     pub encoding: &'static str,
     /// The id by which deliveries name it, where the scheme has such.
     pub id: Option<String>,
+    /// The place of a signature that it goes with, where each has a secret of its own.
+    pub slot: Option<u8>,
 }
 
 impl Pair {
@@ -63,7 +65,7 @@ impl Pair {
             Algorithm::Token => "token",
             _ => "shared",
         };
-        Ok(Self { held: text.clone(), signs: text, kind, encoding, id: None })
+        Ok(Self { held: text.clone(), signs: text, kind, encoding, id: None, slot: None })
     }
 
     /// The same with the id by which deliveries name it.
@@ -71,9 +73,14 @@ impl Pair {
         Self { id: id.map(str::to_owned), ..self }
     }
 
+    /// The same for the place of that number alone.
+    pub(in crate::cli) fn in_slot(self, slot: u8) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
     /// What the sender has.
     pub(in crate::cli) fn signer(&self) -> Signer<'_> {
-        Signer { secret: self.signs.as_bytes(), id: self.id.as_deref(), slot: None }
+        Signer { secret: self.signs.as_bytes(), id: self.id.as_deref(), slot: self.slot }
     }
 }
 
@@ -85,6 +92,7 @@ fn public(algorithm: Algorithm, form: KeyForm, seed: &[u8]) -> Result<Pair, Stop
         kind: "public_key",
         encoding: "pem",
         id: None,
+        slot: None,
     };
     let curve: &EcdsaSigningAlgorithm = match algorithm {
         Algorithm::Ed25519 | Algorithm::Jwt(Jws::EdDsa) => return edwards(form, seed),
@@ -120,7 +128,7 @@ fn edwards(form: KeyForm, seed: &[u8]) -> Result<Pair, Stop> {
             (pem("PUBLIC KEY", &[&ED25519_SPKI, public].concat()), private, "pem")
         }
     };
-    Ok(Pair { held, signs, kind: "public_key", encoding, id: None })
+    Ok(Pair { held, signs, kind: "public_key", encoding, id: None, slot: None })
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {

@@ -7,17 +7,18 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::case::{Case, Verdict};
 use super::draft::{Draft, NOW, PUBLIC_URL};
 use super::keys::Pair;
-use super::mistakes::{self, Case};
-use super::{Expect, Vector};
+use super::questions::Questions;
+use super::{Expect, Vector, beside, mistakes, several};
 use crate::cli::output;
 use crate::cli::stages::{self, Found};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::exit;
-use crate::provider::Catalog;
+use crate::provider::{Algorithm, Catalog, EventAnswer, KeyUrl};
 
 /// Vectors, and what became none.
 #[derive(Debug, Default)]
@@ -78,23 +79,59 @@ pub(in crate::cli) fn make(
 
 fn one(catalog: &Catalog, draft: &Result<Draft<'_>, Stop>, made: &mut Made) -> Result<(), Stop> {
     let draft = draft.as_ref().map_err(Clone::clone)?;
-    for case in mistakes::cases(draft)? {
-        match judged(catalog, draft, &case) {
-            Ok(vector) => made.vectors.push(vector),
-            Err(found) => made.left_out.push(format!("{}: {found:#}", id(draft, &case))),
-        }
+    let mut cases = mistakes::cases(draft)?;
+    if draft.scheme.algorithm != Algorithm::Unauthenticated {
+        cases.extend(several::cases(draft)?);
+    }
+    cases.extend(beside::cases(draft));
+    // Where the right request is refused, a refusal of a wrong one shows nothing.
+    if let Some(Err(found)) = cases.first().map(|right| judged(catalog, draft, &draft.settings, right)) {
+        return Err(Stop::data(format!("what it signs itself is refused: {found:#}")));
+    }
+    collect(catalog, draft, &draft.settings, &cases, made);
+    if let Some(questions) = Questions::of(draft)? {
+        collect(catalog, draft, &questions.settings, &questions.cases(), made);
     }
     Ok(())
 }
 
-fn id(draft: &Draft<'_>, case: &Case<'_>) -> String {
+/// Keeps the cases that hold. Of two of one name the first is kept: a place can be demanded for two reasons.
+fn collect(
+    catalog: &Catalog,
+    draft: &Draft<'_>,
+    settings: &BTreeMap<String, String>,
+    cases: &[Case],
+    made: &mut Made,
+) {
+    for case in cases {
+        let id = id(draft, case);
+        if made.vectors.iter().any(|known| known["id"] == id.as_str()) {
+            continue;
+        }
+        match judged(catalog, draft, settings, case) {
+            Ok(vector) => made.vectors.push(vector),
+            Err(found) => made.left_out.push(format!("{id}: {found:#}")),
+        }
+    }
+}
+
+fn id(draft: &Draft<'_>, case: &Case) -> String {
     format!("{}/{}/made/{}", draft.definition.name, draft.raw.name, case.name)
 }
 
 /// The vector of a case, where the code that serves judges it as it must be.
-fn judged(catalog: &Catalog, draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
-    let mut value = written(draft, case)?;
-    let vector: Vector = serde_json::from_value(value.clone()).context("no vector")?;
+fn judged(
+    catalog: &Catalog,
+    draft: &Draft<'_>,
+    settings: &BTreeMap<String, String>,
+    case: &Case,
+) -> anyhow::Result<Value> {
+    let mut value = written(draft, settings, case)?;
+    let read = |value: &Value| serde_json::from_value::<Vector>(value.clone()).context("no vector");
+    if let Verdict::Handshake(name) = &case.verdict {
+        value["response"] = answer(&read(&value)?, name, catalog)?;
+    }
+    let vector = read(&value)?;
     vector.judge(catalog).map_err(|found| anyhow::anyhow!(found))?;
     if vector.expect == Expect::Accept {
         let (id, event_type) = event(&vector, catalog)?;
@@ -104,6 +141,28 @@ fn judged(catalog: &Catalog, draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Resu
         }
     }
     Ok(value)
+}
+
+/// What the handshake `name` is answered with.
+fn answer(vector: &Vector, name: &str, catalog: &Catalog) -> anyhow::Result<Value> {
+    let verifier = vector.verifier(catalog).map_err(|found| anyhow::anyhow!(found))?;
+    let now = Timestamp::from_seconds(vector.now);
+    let delivery = vector.request.delivery(now).map_err(|found| anyhow::anyhow!(found))?;
+    match stages::find(&verifier, delivery, now) {
+        Ok(Found::Handshake(answer)) if *answer.name == *name => {
+            let EventAnswer { status, headers, body } = answer.into_event_answer();
+            Ok(json!({ "status": status, "headers": headers, "body": body }))
+        }
+        Ok(Found::Handshake(answer)) => anyhow::bail!("expected the handshake {name}, found {}", answer.name),
+        Ok(Found::Event(_)) => anyhow::bail!("expected the handshake {name}, found accept"),
+        Err(refused) => {
+            anyhow::bail!(
+                "expected the handshake {name}, found {} ({})",
+                refused.reject.row().reason,
+                refused.detail
+            )
+        }
+    }
 }
 
 fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<(String, String)> {
@@ -117,7 +176,7 @@ fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<(String, String)>
     Ok((key.event_id().to_owned(), key.event_type().to_owned()))
 }
 
-fn written(draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
+fn written(draft: &Draft<'_>, settings: &BTreeMap<String, String>, case: &Case) -> anyhow::Result<Value> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).context("a header that is not text");
     let delivery = &case.delivery;
     let lines: anyhow::Result<Vec<[String; 2]>> =
@@ -134,26 +193,36 @@ fn written(draft: &Draft<'_>, case: &Case<'_>) -> anyhow::Result<Value> {
             request["body_base64"] = base64::engine::general_purpose::STANDARD.encode(&delivery.body).into();
         }
     }
-    let secret = |pair: &&Pair| {
+    let of_url =
+        matches!(draft.scheme.key.fetch.as_ref().map(|fetch| &fetch.from), Some(KeyUrl::Delivered(..)));
+    let secret = |pair: &Pair| {
         let mut secret = json!({ "kind": pair.kind, "value": pair.held, "encoding": pair.encoding });
         if let Some(id) = &pair.id {
-            secret["kid"] = id.as_str().into();
+            secret[if of_url { "cert_url" } else { "kid" }] = id.as_str().into();
+        }
+        if let Some(slot) = pair.slot {
+            secret["slot"] = slot.into();
         }
         secret
+    };
+    let expect = match &case.verdict {
+        Verdict::Accepted => "accept",
+        Verdict::Refused(_) => "reject",
+        Verdict::Handshake(_) => "handshake",
     };
     let mut vector = json!({
         "id": id(draft, case),
         "provider": draft.definition.name,
         "scheme": draft.raw.name,
-        "expect": if case.why.is_none() { "accept" } else { "reject" },
+        "expect": expect,
         "now": NOW.seconds(),
         "secrets": case.secrets.iter().map(secret).collect::<Vec<_>>(),
-        "config": draft.settings,
+        "config": settings,
         "request": request,
         "origin": "own",
         "verified_by": ["hookgate vectors --make"],
     });
-    if let Some(why) = &case.why {
+    if let Verdict::Refused(why) = &case.verdict {
         vector["reject_reason"] = why.as_str().into();
     }
     Ok(vector)
@@ -166,78 +235,4 @@ pub(in crate::cli) fn file(vectors: &[Value]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The one reason why nobody can sign for a built-in scheme.
-    const ONLY_VERIFIED: &str = "with a public key and SHA-1 nothing is signed here any more, only verified";
-
-    fn made(provider: &str, scheme: Option<&str>) -> Made {
-        make(&Catalog::built_in().unwrap(), provider, scheme, &BTreeMap::new()).unwrap()
-    }
-
-    fn names(made: &Made) -> Vec<&str> {
-        made.vectors.iter().map(|vector| vector["id"].as_str().unwrap().rsplit('/').next().unwrap()).collect()
-    }
-
-    #[test]
-    fn every_built_in_scheme_gets_vectors_and_what_is_refused_is_refused_for_its_own_reason() {
-        let catalog = Catalog::built_in().unwrap();
-        let (mut few, mut unsigned) = (Vec::new(), Vec::new());
-        for definition in catalog.iter() {
-            let made = made(&definition.name, None);
-            for scheme in &definition.schemes {
-                let id = format!("{}/{}", definition.name, scheme.name);
-                let begins =
-                    |vector: &&Value| vector["id"].as_str().unwrap().starts_with(&format!("{id}/made/"));
-                let own = made.vectors.iter().filter(begins).count();
-                // Where nothing is proved there is little that can be refused.
-                let least = if scheme.algorithm == "none" { 1 } else { 6 };
-                let why = made.left_out.iter().find_map(|left| left.strip_prefix(&format!("{id}: ")));
-                match why {
-                    Some(why) => unsigned.push((id, why.to_owned())),
-                    None if own < least => few.push((id, own, made.left_out.clone())),
-                    None => {}
-                }
-            }
-        }
-        assert!(few.is_empty(), "{few:#?}");
-        assert!(unsigned.iter().all(|(_, why)| why == ONLY_VERIFIED) && unsigned.len() <= 5, "{unsigned:#?}");
-    }
-
-    #[test]
-    fn a_scheme_with_a_time_a_prefix_and_a_body_is_failed_in_each_of_them() {
-        let (stripe, slack) = (made("stripe", None), made("slack", None));
-        for (made, wanted) in [
-            (
-                &stripe,
-                &["accepted", "other-secret", "altered-body", "stale", "altered-time", "missing-signature"][..],
-            ),
-            (
-                &slack,
-                &["signature-without-prefix", "upper-case-signature", "missing-time", "repeated-signature"],
-            ),
-        ] {
-            let names = names(made);
-            assert!(
-                wanted.iter().all(|name| names.contains(name)),
-                "{names:?}, left out {:?}",
-                made.left_out
-            );
-        }
-        // Its header may be repeated: that is no mistake.
-        assert!(
-            stripe.left_out.iter().any(|left| left.contains("repeated-signature")),
-            "{:?}",
-            stripe.left_out
-        );
-    }
-
-    #[test]
-    fn the_same_file_brings_the_same_vectors_and_they_are_a_vector_file() {
-        let (one, two) = (made("standard_webhooks", None), made("standard_webhooks", None));
-        assert_eq!(file(&one.vectors), file(&two.vectors));
-        let read: Vec<Vector> = serde_json::from_str(&file(&one.vectors)).unwrap();
-        assert_eq!(read.len(), one.vectors.len());
-    }
-}
+mod tests;

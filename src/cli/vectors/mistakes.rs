@@ -1,7 +1,10 @@
-//! Every way in which a scheme can be failed, each planted alone in a request that is right otherwise.
+//! Every way in which a scheme can be failed, each planted alone in a request that is right otherwise: what is about
+//! the secret, the signature, the body, the time and the address. What else a scheme allows or demands is in `several`
+//! and `beside`.
 
 use std::time::Duration;
 
+use super::case::{Case, slug};
 use super::draft::{Draft, NOW, companions, time_place};
 use super::edit;
 use super::keys::Pair;
@@ -17,23 +20,11 @@ const DIGITS_MIN: usize = 16;
 /// Methods that providers send nothing with.
 const STRANGE_METHODS: [&str; 3] = ["PATCH", "DELETE", "TRACE"];
 
-/// A request and what it must be.
-pub(super) struct Case<'d> {
-    /// The last part of its id.
-    pub name: String,
-    /// Why it is refused; `None` where it is accepted.
-    pub why: Option<String>,
-    /// The secrets that the source has.
-    pub secrets: Vec<&'d Pair>,
-    /// The request.
-    pub delivery: Delivery,
-}
-
 /// All cases of a draft: what is accepted, and every mistake that fits its scheme.
 ///
 /// # Errors
 /// Where nobody can sign for this scheme here.
-pub(super) fn cases<'d>(draft: &'d Draft<'_>) -> Result<Vec<Case<'d>>, Stop> {
+pub(super) fn cases(draft: &Draft<'_>) -> Result<Vec<Case>, Stop> {
     let signed = draft.signed(NOW)?;
     let mut cases = Cases { draft, signed, found: Vec::new() };
     cases.accepted();
@@ -51,39 +42,30 @@ pub(super) fn cases<'d>(draft: &'d Draft<'_>) -> Result<Vec<Case<'d>>, Stop> {
 struct Cases<'d, 's> {
     draft: &'d Draft<'s>,
     signed: Delivery,
-    found: Vec<Case<'d>>,
+    found: Vec<Case>,
 }
 
-impl<'d> Cases<'d, '_> {
-    fn accept(&mut self, name: &str, secrets: Vec<&'d Pair>, delivery: Delivery) {
-        self.found.push(Case { name: name.to_owned(), why: None, secrets, delivery });
+impl Cases<'_, '_> {
+    fn accept(&mut self, name: &str, secrets: Vec<Pair>, delivery: Delivery) {
+        self.found.push(Case::accepted(name, secrets, delivery));
     }
 
     fn reject(&mut self, name: impl Into<String>, why: impl Into<String>, delivery: Option<Delivery>) {
-        let secrets = self.right();
-        let fits = |delivery| Case { name: name.into(), why: Some(why.into()), secrets, delivery };
-        self.found.extend(delivery.map(fits));
+        let secrets = self.draft.held();
+        self.found.extend(delivery.map(|delivery| Case::refused(name, why, secrets, delivery)));
     }
 
     fn accepted(&mut self) {
-        let secrets = self.right();
+        let secrets = self.draft.held();
         self.accept("accepted", secrets, self.signed.clone());
     }
 
-    /// The secret that signed; none where nothing is proved.
-    fn right(&self) -> Vec<&'d Pair> {
-        match self.draft.scheme.algorithm {
-            Algorithm::Unauthenticated => Vec::new(),
-            _ => vec![&self.draft.secret],
-        }
-    }
-
     fn secrets(&mut self) {
-        let both = vec![&self.draft.other, &self.draft.secret];
+        let (right, other) = (&self.draft.secret, &self.draft.other);
+        let both = vec![other.clone(), right.clone()];
         self.accept("accepted-with-the-second-secret", both, self.signed.clone());
-        let why = Some("the source has another secret".to_owned());
-        let (secrets, delivery) = (vec![&self.draft.other], self.signed.clone());
-        self.found.push(Case { name: "other-secret".to_owned(), why, secrets, delivery });
+        let (secrets, delivery) = (vec![other.clone()], self.signed.clone());
+        self.found.push(Case::refused("other-secret", "the source has another secret", secrets, delivery));
     }
 
     fn signature(&mut self) {
@@ -177,13 +159,13 @@ impl<'d> Cases<'d, '_> {
         ];
         made.into_iter().for_each(|(name, why, delivery)| self.reject(name, why, delivery));
         let second = Duration::from_secs(1);
-        let secret = &self.draft.secret;
+        let held = self.draft.held();
         if let Some(past) = rule.past {
-            self.accept("accepted-at-the-oldest", vec![secret], self.draft.signed(NOW.minus(past))?);
+            self.accept("accepted-at-the-oldest", held.clone(), self.draft.signed(NOW.minus(past))?);
             self.reject("stale", "signed too long ago", Some(self.draft.signed(NOW.minus(past + second))?));
         }
         if let Some(future) = rule.future {
-            self.accept("accepted-at-the-farthest", vec![secret], self.draft.signed(NOW.plus(future))?);
+            self.accept("accepted-at-the-farthest", held.clone(), self.draft.signed(NOW.plus(future))?);
             self.reject(
                 "premature",
                 "signed too far ahead",
@@ -196,7 +178,7 @@ impl<'d> Cases<'d, '_> {
     /// Another URL, where it is signed, and a method that is not the provider's.
     fn address(&mut self) {
         let to = |target: String| Some(Delivery { target, ..self.signed.clone() });
-        if self.draft.scheme.signs_url() {
+        if self.draft.scheme.covers_target() || self.draft.scheme.token.request_digest.is_some() {
             let mark = if self.signed.target.contains('?') { '&' } else { '?' };
             let other = self.signed.target.replacen(self.signed.path(), "/in/elsewhere", 1);
             let (other, more) = (to(other), to(format!("{}{mark}more=1", self.signed.target)));
@@ -229,14 +211,6 @@ fn upper_case(text: &str) -> Option<String> {
     Some(format!("{head}{}", digits.to_ascii_uppercase()))
 }
 
-/// `place` as a part of an id.
-fn slug(place: &str) -> String {
-    let name = place.split_once(':').map_or(place, |(_, name)| name);
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    plain.trim_matches('-').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +220,5 @@ mod tests {
         assert_eq!(upper_case("sha256=00ff00ff00ff00ff").as_deref(), Some("sha256=00FF00FF00FF00FF"));
         assert_eq!(upper_case("abc"), None);
         assert_eq!(altered("aaaaaaaaaaaa").as_deref(), Some("aaaabaaaaaaa"));
-        assert_eq!((slug("header:X-One"), slug("json:/a/b")), ("x-one".to_owned(), "a-b".to_owned()));
     }
 }

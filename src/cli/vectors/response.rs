@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::lax;
 use crate::provider::EventAnswer;
 
 /// What is answered.
@@ -12,10 +13,10 @@ use crate::provider::EventAnswer;
 #[serde(deny_unknown_fields)]
 pub(super) struct Response {
     status: Status,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     headers: Vec<(String, String)>,
     body: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lax::or_default")]
     forbid_headers: Vec<String>,
     /// How the body is compared; by default JSON by its meaning and all else byte for byte.
     #[serde(rename = "match")]
@@ -54,7 +55,7 @@ impl Status {
     fn is(&self, found: u16) -> bool {
         match self {
             Self::One(status) => *status == found,
-            Self::Class(class) => *class == format!("{}xx", found / 100),
+            Self::Class(class) => *class == format!("{}xx", found / 100) || *class == found.to_string(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The vectors of the built-in providers are complete: each has a file, and in it every failure that its schemes allow.
 
 mod failures;
+mod forms;
 
 use std::collections::BTreeMap;
 use std::path::Path;
