@@ -15,6 +15,7 @@ mod key;
 mod origin;
 mod pinned;
 mod proof;
+mod reach;
 mod rules;
 mod scheme;
 pub mod secret;
