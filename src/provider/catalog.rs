@@ -8,6 +8,7 @@ use std::path::Path;
 use rust_embed::RustEmbed;
 
 use super::definition::Definition;
+use super::unverified;
 
 #[derive(RustEmbed)]
 #[folder = "providers/"]
@@ -154,7 +155,7 @@ impl Catalog {
                 definition.name
             )));
         }
-        plain(&definition).map_err(form)?;
+        plain(&definition).and_then(|()| unverified::check(&definition, text)).map_err(form)?;
         self.providers.insert(definition.name.clone(), definition);
         Ok(())
     }

@@ -21,6 +21,7 @@ mod scheme;
 pub mod secret;
 mod template;
 mod token;
+mod unverified;
 
 pub use batch::{Batch, ItemNames};
 pub use build::Problem;
