@@ -103,9 +103,10 @@ fn date_time(text: &str) -> Option<Timestamp> {
         let value = i8::try_from(number(at..at + 2)?).ok()?;
         (value <= max).then_some(value)
     };
-    let sign =
-        |at: usize, wanted: &[u8]| text.as_bytes().get(at).filter(|found| wanted.contains(found)).map(|_| ());
-    (sign(4, b"-")?, sign(7, b"-")?, sign(10, b"Tt")?, sign(13, b":")?, sign(16, b":")?);
+    let sign = |at: usize, wanted: &[u8]| text.as_bytes().get(at).is_some_and(|found| wanted.contains(found));
+    if !(sign(4, b"-") && sign(7, b"-") && sign(10, b"Tt") && sign(13, b":") && sign(16, b":")) {
+        return None;
+    }
     let (hour, minute, second) = (small(11, 23)?, small(14, 59)?, small(17, 60)?);
     let date = jiff::civil::Date::new(number(0..4)?, small(5, 12)?, small(8, 31)?).ok()?;
     let time = jiff::civil::Time::new(hour, minute, second.min(59), 0).ok()?;

@@ -41,10 +41,9 @@ pub(super) fn check(definition: &Definition, text: &str) -> Result<(), String> {
                 "a key, or a phrase of 3 letters or more and at most {PHRASE_MAX} characters"
             ));
         }
-        if words == 1 && !entry.contains('.') || words == 2 {
-            if let Some(meant) = meant(entry) {
-                return wrong(&format!("did you mean \"{meant}\"?"));
-            }
+        let short = words == 1 && !entry.contains('.') || words == 2;
+        if let Some(meant) = meant(entry).filter(|_| short) {
+            return wrong(&format!("did you mean \"{meant}\"?"));
         }
         match words {
             1 if entry.contains('.') && is_key(text, entry) => Ok(()),
