@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// that does, deliveries are answered 503 instead of honest senders being called stale.
 pub const CLOCK_FLOOR: Timestamp = Timestamp(1_767_225_600_000);
 
+/// The first second of the year 0000.
+const YEAR_0: i64 = -62_167_219_200;
+
 /// A point in wall time: milliseconds since 1970-01-01T00:00:00Z, negative before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -82,10 +85,67 @@ pub struct NoTime;
 impl FromStr for Timestamp {
     type Err = NoTime;
 
-    /// Reads RFC 3339; what is finer than a millisecond is cut off.
+    /// Reads a `date-time` of RFC 3339 (section 5.6) and nothing else of ISO 8601; what is finer than a millisecond is cut
+    /// off. `T` and `Z` may be in lower case. Second 60 counts where a leap second can stand, at the end of a month in
+    /// UTC, and is read as the second before it, since Unix time has none.
     fn from_str(text: &str) -> Result<Self, NoTime> {
-        text.parse::<jiff::Timestamp>().map(|at| Self(at.as_millisecond())).map_err(|_| NoTime)
+        date_time(text).ok_or(NoTime)
     }
+}
+
+/// A `date-time` of RFC 3339.
+fn date_time(text: &str) -> Option<Timestamp> {
+    let number = |at: std::ops::Range<usize>| {
+        let digits = text.get(at).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<i16>().ok()
+    };
+    let small = |at: usize, max: i8| {
+        let value = i8::try_from(number(at..at + 2)?).ok()?;
+        (value <= max).then_some(value)
+    };
+    let sign = |at: usize, wanted: &[u8]| text.as_bytes().get(at).is_some_and(|found| wanted.contains(found));
+    if !(sign(4, b"-") && sign(7, b"-") && sign(10, b"Tt") && sign(13, b":") && sign(16, b":")) {
+        return None;
+    }
+    let (hour, minute, second) = (small(11, 23)?, small(14, 59)?, small(17, 60)?);
+    let date = jiff::civil::Date::new(number(0..4)?, small(5, 12)?, small(8, 31)?).ok()?;
+    let time = jiff::civil::Time::new(hour, minute, second.min(59), 0).ok()?;
+    let (fraction, offset) = fraction(text.get(19..)?)?;
+    let offset = i64::from(offset_minutes(offset)?) * 60;
+    let local = date.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
+    let at = local - offset;
+    if second == 60 {
+        let next = jiff::Timestamp::from_second(at + 1).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+        (next.day() == 1 && next.time() == jiff::civil::Time::midnight()).then_some(())?;
+    }
+    // What lies outside of the calendar once it is in UTC could not be written again.
+    let written = at >= YEAR_0 && jiff::Timestamp::from_second(at).is_ok();
+    written.then(|| Timestamp(at * 1000 + fraction))
+}
+
+/// The milliseconds that a fraction of a second begins with, and what follows it.
+fn fraction(text: &str) -> Option<(i64, &str)> {
+    let Some(text) = text.strip_prefix('.') else { return Some((0, text)) };
+    let rest = text.trim_start_matches(|sign: char| sign.is_ascii_digit());
+    let digits = text.get(..text.len() - rest.len()).filter(|digits| !digits.is_empty())?;
+    let millis: String = digits.chars().chain("00".chars()).take(3).collect();
+    Some((millis.parse().ok()?, rest))
+}
+
+/// Minutes that a zone lies east of UTC.
+fn offset_minutes(text: &str) -> Option<i16> {
+    let (sign, rest) = match text.as_bytes() {
+        [b'Z' | b'z'] => return Some(0),
+        [b'+', ..] => (1, text.get(1..)?),
+        [b'-', ..] => (-1, text.get(1..)?),
+        _ => return None,
+    };
+    let two = |text: &str, max: i16| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i16>().ok().filter(|value| digits && *value <= max)
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    Some(sign * (two(hours, 23)? * 60 + two(minutes, 59)?))
 }
 
 /// Where a component gets its time from: the real clock or a test's.
@@ -158,5 +218,87 @@ impl Clock for Manual {
 
     fn monotonic(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.now().millis()).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str) -> Option<i64> {
+        text.parse::<Timestamp>().ok().map(Timestamp::millis)
+    }
+
+    #[test]
+    fn a_date_time_of_rfc_3339_is_read_in_each_of_its_spellings() {
+        const AT: i64 = 1_772_366_400_000;
+        for (text, millis) in [
+            ("2026-03-01T12:00:00Z", AT),
+            ("2026-03-01t12:00:00z", AT),
+            ("2026-03-01T12:00:00-00:00", AT),
+            ("2026-03-01T17:30:00+05:30", AT),
+            ("2026-02-28T12:01:00-23:59", AT),
+            ("2026-03-01T12:00:00.5Z", AT + 500),
+            ("2026-03-01T12:00:00.9999999999999999999999Z", AT + 999),
+            ("1969-12-31T23:59:59.5Z", -500),
+            ("0000-01-01T00:00:00Z", YEAR_0 * 1000),
+            ("9999-12-30T00:00:00.999Z", 253_402_128_000_999),
+            ("2024-02-29T00:00:00Z", 1_709_164_800_000),
+            ("2016-12-31T23:59:60Z", 1_483_228_799_000),
+            ("2017-01-01T05:29:60+05:30", 1_483_228_799_000),
+        ] {
+            assert_eq!(seconds(text), Some(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_else_iso_8601_has_is_no_date_time_of_rfc_3339() {
+        for text in [
+            "20260301T120000Z",
+            "2026-03-01T120000Z",
+            "2026-W09-7T12:00:00Z",
+            "2026-060T12:00:00Z",
+            "2026-03-01T12:00Z",
+            "2026-03-01T12Z",
+            "2026-03-01",
+            "2026-03-01 12:00:00Z",
+            "2026-03-01_12:00:00Z",
+            "2026-03-01T12:00:00",
+            "2026-03-01T12:00:00,5Z",
+            "2026-03-01T12:00:00.Z",
+            "2026-03-01T12:00:00+01",
+            "2026-03-01T12:00:00+0100",
+            "2026-03-01T12:00:00+01:00:00",
+            "2026-03-01T12:00:00+24:00",
+            "2026-03-01T12:00:00+01:60",
+            "2026-03-01T12:00:00+1:00",
+            "2026-03-01T12:00:00++1:00",
+            "2026-03-01T12:00:00\u{2212}01:00",
+            "2026-03-01T12:00:00Z[Europe/Paris]",
+            "2026-03-01T12:00:00+01:00[Europe/Paris]",
+            "2026-03-01T12:00:00Z[u-ca=iso8601]",
+            "2026-03-01T12:00:00 Z",
+            " 2026-03-01T12:00:00Z",
+            "2026-03-01T12:00:00Z\n",
+            "2026-03-01T24:00:00Z",
+            "2026-03-01T12:60:00Z",
+            "2026-03-01T12:00:61Z",
+            "2026-03-01T12:00:60Z",
+            "2026-03-30T23:59:60Z",
+            "2016-12-31T23:59:60+05:30",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-00-01T12:00:00Z",
+            "2026-3-1T12:00:00Z",
+            "+2026-03-01T12:00:00Z",
+            "-002026-03-01T12:00:00Z",
+            "+002026-03-01T12:00:00Z",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "1772366400",
+            "",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
     }
 }

@@ -234,6 +234,17 @@ impl Reject {
     }
 }
 
+/// Characters of a stranger's text that a refusal shows.
+const SHOWN_CHARS_MAX: usize = 64;
+
+/// What a stranger wrote, as a refusal shows it: in quotes, in ASCII that no terminal and no log obeys, 64 characters at
+/// most.
+pub fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_default).collect();
+    let more = if text.chars().nth(SHOWN_CHARS_MAX).is_some() { " and more" } else { "" };
+    format!("\"{shown}\"{more}")
+}
+
 /// A refusal and what the log says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -263,6 +274,14 @@ mod tests {
             assert_eq!(row.fault, row.status >= 500, "{}", row.reason);
             assert_eq!(row.fault, row.retry_after.is_some() && row.status == 503, "{}", row.reason);
         }
+    }
+
+    #[test]
+    fn a_strangers_text_is_short_and_obeyed_by_nobody() {
+        assert_eq!(quoted("k-1"), "\"k-1\"");
+        assert_eq!(quoted("a\"\n\u{1b}[2J\u{202e}\u{e9}"), "\"a\\\"\\n\\u{1b}[2J\\u{202e}\\u{e9}\"");
+        assert_eq!(quoted(&"x".repeat(64)), format!("\"{}\"", "x".repeat(64)));
+        assert_eq!(quoted(&"\u{10ffff}".repeat(1 << 20)).len(), 64 * 10 + 11);
     }
 
     #[test]

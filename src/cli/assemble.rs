@@ -274,8 +274,8 @@ impl Planner<'_> {
                 }
                 Ok(key) => keys.push(key),
                 Err(error) => {
-                    let allowed = "the secret as the provider shows it";
-                    self.report.error(path.key("secrets").index(index), error.to_string(), allowed);
+                    let at = path.key("secrets").index(index);
+                    self.report.error(at, error.to_string(), error.allowed());
                 }
             }
         }

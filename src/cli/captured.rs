@@ -172,9 +172,8 @@ impl Captured {
             (self.method, self.target) = (Some(method.to_owned()), Some(split(target).1.to_owned()));
             return Ok(());
         }
-        let (name, value) = header(line).map_err(|_| {
-            Stop::data(format!("no header: {:?}; expected NAME: VALUE", line.escape_debug().to_string()))
-        })?;
+        let (name, value) =
+            header(line).map_err(|_| Stop::data(format!("no header: {line:?}; expected NAME: VALUE")))?;
         self.headers.push(&name, value.as_bytes());
         Ok(())
     }

@@ -23,6 +23,10 @@ const TRIAL_BYTES: u64 = 1024;
 const SORTED_KEYS_MIN: usize = 6;
 /// What a body of bytes that nobody could read as text holds.
 const REPLACEMENT: &str = "\u{fffd}";
+/// Bytes before the first element in which a document type is looked for.
+const PROLOG_BYTES_MAX: usize = 4096;
+/// How a document type begins, in lower case.
+const DOCTYPE: &[u8] = b"<!doctype";
 /// How gzip begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
@@ -127,11 +131,47 @@ impl Case<'_> {
     fn companion(&self, refused: &Refused) -> Vec<Finding> {
         let told = if refused.detail.is_empty() { "the signed time is missing" } else { &*refused.detail };
         let mut found: Vec<Finding> = self.of_other_scheme().into_iter().collect();
-        found.push(Cause::CompanionMissing.found(
-            told,
-            "does the capture hold all headers? Some proxies and loggers drop those that they do not know",
-        ));
+        let place = match (&self.endpoint.scheme.timestamp, refused.reject) {
+            (Some(rule), Reject::TimestampMissing) => rule.from.to_string(),
+            _ => told.split_whitespace().next().unwrap_or_default().to_owned(),
+        };
+        found.push(self.absent(&place, told));
         found
+    }
+
+    /// A value that is not at the place that a refusal begins with.
+    fn absent(&self, place: &str, told: &str) -> Finding {
+        let in_body = ["json:", "form:", "xml:", "item:", "body"].iter().any(|root| place.starts_with(root));
+        if place.starts_with("xml:")
+            && let Some(found) = self.document_type()
+        {
+            return found;
+        }
+        let advice = if in_body {
+            format!(
+                "does the sender write another format or version of its body? `hookgate providers show {}` tells where it is \
+                 looked for",
+                self.endpoint.scheme.provider
+            )
+        } else {
+            "does the capture hold all headers? Some proxies and loggers drop those that they do not know"
+                .to_owned()
+        };
+        Cause::CompanionMissing.found(told, advice)
+    }
+
+    /// An XML body that has no values because it declares a document type.
+    pub(super) fn document_type(&self) -> Option<Finding> {
+        let body = self.delivery.body.trim_ascii_start();
+        let head = body.get(..body.len().min(PROLOG_BYTES_MAX)).unwrap_or_default().to_ascii_lowercase();
+        let declared = head.first() == Some(&b'<') && head.windows(DOCTYPE.len()).any(|part| part == DOCTYPE);
+        declared.then(|| {
+            Cause::CompanionMissing.found(
+                "the body is XML with a document type (<!DOCTYPE …>), and such a body has no values here: what its entities \
+                 stand for could be anything",
+                "let the sender leave the document type out; events need none",
+            )
+        })
     }
 
     fn mismatch(&self) -> Vec<Finding> {
@@ -319,4 +359,133 @@ fn body_finding(cause: Cause, found: &str) -> Finding {
 /// The first value of a header, where it is text.
 pub(super) fn header_text<'h>(headers: &'h Headers, name: &'h str) -> Option<&'h str> {
     headers.first(name).and_then(|value| std::str::from_utf8(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::sign;
+
+    const SECRET: &[u8] = b"a secret of some length";
+    const NOW: Timestamp = Timestamp::from_seconds(1_772_366_400);
+
+    fn scheme(lines: &str) -> Arc<Scheme> {
+        let text = format!(
+            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"hmac-sha256\"\n{lines}"
+        );
+        let definition: Definition = toml::from_str(&text).unwrap();
+        Arc::new(Scheme::build(&definition, None, &Default::default()).unwrap())
+    }
+
+    fn posted(headers: &[(&str, &str)], body: &str) -> Delivery {
+        let mut own = Headers::default();
+        headers.iter().for_each(|(name, value)| own.push(name, value.as_bytes()));
+        let (method, target) = ("POST".to_owned(), "/in/acme".to_owned());
+        Delivery { method, target, headers: own, body: body.to_owned().into(), received_at: NOW }
+    }
+
+    /// The first finding of a refused delivery, with what refused it.
+    fn explained(scheme: &Arc<Scheme>, delivery: &Delivery) -> (Refused, Finding) {
+        let key = Key::new(scheme, "live", SECRET).unwrap();
+        let verifier = Verifier::new(Arc::clone(scheme), vec![key]);
+        let refused = verifier.verify(delivery.clone(), NOW).unwrap_err();
+        let endpoint = Endpoint { name: "acme".to_owned(), scheme: Arc::clone(scheme), secrets: Vec::new() };
+        let (catalog, effort) = (Catalog::default(), Cell::new(1 << 20));
+        let case = Case { delivery, endpoint: &endpoint, others: &[], catalog: &catalog, now: NOW, effort };
+        let first = case.explain(&refused).into_iter().next().unwrap();
+        (refused, first)
+    }
+
+    const BY_XML: &str =
+        "signed = [\"{xml:/a/b}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n";
+
+    #[test]
+    fn a_document_type_is_what_leaves_xml_without_values() {
+        let inside = "signed = [\"{header:x}\"]\nsignature = { from = \"xml:/a/@s\", encoding = \"hex\" }\n";
+        let timed = BY_XML.replace("{xml:/a/b}", "{timestamp}")
+            + "timestamp = { from = \"xml:/a/t\", unit = \"seconds\" }\n";
+        let body = "<?xml version=\"1.0\"?>\n<!DOCTYPE a [<!ENTITY e \"x\">]><a s=\"1\"><b>1</b><t>1</t></a>";
+        let sig = "0".repeat(64);
+        for lines in [BY_XML, inside, &timed] {
+            let (_, found) = explained(&scheme(lines), &posted(&[("x-sig", &sig), ("x", "1")], body));
+            assert!(found.found.contains("<!DOCTYPE"), "{lines}: {found}");
+            assert!(found.advice.contains("leave the document type out"), "{lines}: {found}");
+        }
+        let (_, found) = explained(&scheme(BY_XML), &posted(&[("x-sig", &sig)], "<a><c/></a>"));
+        assert_eq!(found.cause, Cause::CompanionMissing);
+        assert!(!found.found.contains("DOCTYPE") && found.advice.contains("format or version of its body"));
+        let by_header = scheme(&BY_XML.replace("xml:/a/b", "header:x"));
+        let (_, found) = explained(&by_header, &posted(&[("x-sig", &sig)], body));
+        assert!(found.found.contains("header:x") && found.advice.contains("all headers"), "{found}");
+    }
+
+    #[test]
+    fn an_array_is_told_by_how_many_elements_it_has_at_least() {
+        let scheme = scheme(
+            "each = \"json:/items\"\nsigned = [\"{item:/id}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n",
+        );
+        let body = |count: usize| format!("{{\"items\":[{}]}}", vec!["{\"id\":1}"; count].join(","));
+        let mut whole = posted(&[], &body(1000));
+        sign(&scheme, SECRET, &mut whole, NOW).unwrap();
+        let sig = std::str::from_utf8(whole.headers.first("x-sig").unwrap()).unwrap().to_owned();
+        let key = Key::new(&scheme, "live", SECRET).unwrap();
+        assert!(Verifier::new(Arc::clone(&scheme), vec![key]).verify(whole, NOW).is_ok());
+        for (body, told) in [
+            (body(1001), "json:/items is an array of at least 1001 elements; at most 1000 are judged"),
+            (body(5000), "json:/items is an array of at least 1001 elements; at most 1000 are judged"),
+            (body(0), "json:/items is no array with an element in it"),
+            ("{}".to_owned(), "json:/items is no array with an element in it"),
+        ] {
+            let (refused, found) = explained(&scheme, &posted(&[("x-sig", &sig)], &body));
+            assert_eq!((refused.detail.as_ref(), found.found.as_str()), (told, told));
+            assert!(!found.advice.contains("headers"), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_signature_as_long_as_another_hash_makes_it_is_told_by_that() {
+        let plain = scheme(
+            "signed = [\"{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\", grammar = { kind = \"plain\", \
+             prefix = \"sha256=\" } }\n",
+        );
+        let base64 =
+            scheme("signed = [\"{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"base64\" }\n");
+        for (scheme, value, cause, told) in [
+            (
+                &plain,
+                format!("sha256={}", "a1".repeat(20)),
+                Cause::SignatureHash,
+                "40 characters, which is the length of a SHA-1",
+            ),
+            (&plain, format!("sha256={}", "a1".repeat(64)), Cause::SignatureHash, "the length of a SHA-512"),
+            (&base64, format!("{}=", "q".repeat(26) + "g"), Cause::SignatureHash, "the length of a SHA-1"),
+            (&plain, format!("sha256={}", "z1".repeat(20)), Cause::SignatureTruncated, "40 of 64 characters"),
+            (&plain, format!("sha256={}", "a1".repeat(25)), Cause::SignatureTruncated, "50 of 64 characters"),
+        ] {
+            let (_, found) = explained(scheme, &posted(&[("x-sig", &value)], "{}"));
+            assert_eq!(found.cause, cause, "{value}: {found}");
+            assert!(found.found.contains(told), "{value}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_told_wherever_it_stands() {
+        let own = "signed = [\"{timestamp}.{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n\
+                   timestamp = { from = \"header:x-time\", unit = \"rfc3339\" }\n";
+        let beside = "signed = [\"{timestamp}.{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\", grammar = { \
+                      kind = \"pairs\", separator = \",\", assign = \"=\", keys = [\"v1\"] } }\n\
+                      timestamp = { from = \"signature:t\", unit = \"rfc3339\" }\n";
+        let (time, sig) = ("2026-03-01T12:00:00", "0".repeat(64));
+        let pairs = format!("t={time},v1={sig}");
+        for (lines, sig) in [(own, &sig), (beside, &pairs)] {
+            let (refused, found) =
+                explained(&scheme(lines), &posted(&[("x-sig", sig), ("x-time", time)], "{}"));
+            assert_eq!(refused.reject, Reject::TimestampMalformed);
+            assert_eq!(
+                refused.detail,
+                "the signed time is not written as RFC 3339 (such as 2026-11-21T07:00:00Z)"
+            );
+            assert!(found.cause == Cause::TimeMalformed && found.found.contains("it has no zone"), "{found}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use super::case::{Case, header_text};
 use super::cause::{Cause, Finding};
 use crate::delivery::{Delivery, Headers};
+use crate::extract::Pick;
 use crate::provider::{Algorithm, Definition, Encoding, Grammar, Scheme};
 
 /// Longest text before a signature that is a prefix or the name of a version.
@@ -31,6 +32,31 @@ const HMACS: [(Algorithm, &str); 4] = [
     (Algorithm::HmacSha384, "SHA-384"),
 ];
 
+/// Bytes of a digest, and its name.
+const HASHES: [(usize, &str); 5] =
+    [(16, "an MD5"), (20, "a SHA-1"), (32, "a SHA-256"), (48, "a SHA-384"), (64, "a SHA-512")];
+const OTHER_HASH: &str = "let the sender use the scheme's hash, or give the source the scheme (or its setting `algorithm`) \
+                          that has this one";
+
+/// How many characters so many bytes take.
+fn written_length(bytes: usize, encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Base64 => bytes.div_ceil(3) * 4,
+        Encoding::Base64Url => (bytes * 4).div_ceil(3),
+        _ => bytes * 2,
+    }
+}
+
+/// Whether a text is of the signs of that encoding.
+fn is_written(text: &str, encoding: Encoding) -> bool {
+    match encoding {
+        Encoding::Base64 => STANDARD.decode(text).is_ok(),
+        Encoding::Base64Url => URL_SAFE_NO_PAD.decode(text).is_ok(),
+        Encoding::Hex | Encoding::HexAnyCase => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        Encoding::Text => false,
+    }
+}
+
 /// Headers in which a provider's scheme has its signature.
 fn signature_headers(definition: &Definition) -> impl Iterator<Item = String> {
     let places = definition.schemes.iter().flat_map(|scheme| &scheme.signature.from.0);
@@ -38,7 +64,7 @@ fn signature_headers(definition: &Definition) -> impl Iterator<Item = String> {
 }
 
 /// Separator, assign and keys of a grammar that is a list of named or versioned values.
-fn list_of(grammar: &Grammar) -> Option<(&str, &str, &[String])> {
+pub(super) fn list_of(grammar: &Grammar) -> Option<(&str, &str, &[String])> {
     match grammar {
         Grammar::Pairs(pairs) | Grammar::Sets { pairs, .. } => {
             Some((&pairs.separator, &pairs.assign, &pairs.keys))
@@ -64,6 +90,11 @@ impl Case<'_> {
             findings.extend(self.by_other_source());
         }
         if findings.is_empty() {
+            if matches!(self.endpoint.scheme.signature.from.root(), Pick::Xml(_))
+                && let Some(found) = self.document_type()
+            {
+                return vec![found];
+            }
             let names =
                 self.delivery.headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
             let names =
@@ -184,7 +215,7 @@ impl Case<'_> {
         })?;
         Some(Cause::SignatureHash.found(
             format!("the header {name} is right under HMAC with {hash}, which is not the scheme's hash"),
-            "let the sender use the scheme's hash, or give the source the scheme (or its setting `algorithm`) that has this one",
+            OTHER_HASH,
         ))
     }
 
@@ -257,11 +288,21 @@ impl Case<'_> {
             Algorithm::HmacSha512 | Algorithm::Ed25519 => Some(64),
             _ => None,
         };
-        let length = expected.map(|bytes: usize| match rule.encoding {
-            Encoding::Base64 => bytes.div_ceil(3) * 4,
-            _ => bytes * 2,
-        });
+        let length = expected.map(|bytes: usize| written_length(bytes, rule.encoding));
         let last = last_signature(core);
+        if let Some(length) = length
+            && let Some((_, other)) = HASHES.iter().find(|(bytes, _)| {
+                written_length(*bytes, rule.encoding) == last.len() && last.len() != length
+            })
+            && is_written(last, rule.encoding)
+        {
+            let found = format!(
+                "the signature in {name} has {} characters, which is the length of {other}, and not the {length} of the \
+                 scheme's",
+                last.len()
+            );
+            return Cause::SignatureHash.found(found, OTHER_HASH);
+        }
         if let Some(length) = length.filter(|length| last.len() < *length && last.len() >= *length / 3) {
             let found =
                 format!("the signature in {name} has {} of {length} characters: it was cut", last.len());

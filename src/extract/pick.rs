@@ -152,6 +152,29 @@ impl Pick {
         }
     }
 
+    /// The place whose text it is looked up in.
+    pub fn outer(&self) -> Option<&Self> {
+        match self {
+            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => Some(outer),
+            _ => None,
+        }
+    }
+
+    /// The place in the delivery that it begins with.
+    pub fn root(&self) -> &Self {
+        self.outer().map_or(self, Self::root)
+    }
+
+    /// Whether the delivery alone has it: neither what stands beside a signature, nor an element, nor a token.
+    pub fn is_of_delivery(&self) -> bool {
+        !matches!(self.root(), Self::Signature(_) | Self::Item(_) | Self::Jwt(_) | Self::JwtHeader(_))
+    }
+
+    /// Whether it is `place`, or lies in the text there.
+    pub fn is_within(&self, place: &Self) -> bool {
+        self == place || self.outer().is_some_and(|outer| outer.is_within(place))
+    }
+
     /// Whether it is a claim of the scheme's token, or lies in the text of one.
     pub fn is_claim(&self) -> bool {
         match self {

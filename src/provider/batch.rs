@@ -192,13 +192,20 @@ impl Reader<'_> {
     fn piece(&mut self, place: &str) -> Result<Piece, String> {
         match place.strip_prefix("item:") {
             Some("") => Ok(Piece::Element),
+            Some(inside) if inside.contains(" > ") => {
+                Err("item:/pointer alone: nothing is looked up in the text of an element's value".to_owned())
+            }
             Some(pointer) => {
                 self.pointers.push(Pointer::parse(pointer)?);
                 Ok(Piece::Item(self.pointers.len() - 1))
             }
-            None => Pick::parse(place).map(Piece::Place).map_err(|allowed| {
-                format!("item:/pointer within an element, or a place of the delivery: {allowed}")
-            }),
+            None => match Pick::parse(place) {
+                Ok(pick) if pick.is_of_delivery() => Ok(Piece::Place(pick)),
+                Ok(_) => Err("item:/pointer within an element, or a place of the delivery itself".to_owned()),
+                Err(allowed) => {
+                    Err(format!("item:/pointer within an element, or a place of the delivery: {allowed}"))
+                }
+            },
         }
     }
 }

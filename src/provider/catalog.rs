@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rust_embed::RustEmbed;
 
 use super::definition::Definition;
+use super::unverified;
 
 #[derive(RustEmbed)]
 #[folder = "providers/"]
@@ -157,7 +158,7 @@ impl Catalog {
                 definition.name
             )));
         }
-        plain(&definition).map_err(form)?;
+        plain(&definition).and_then(|()| unverified::check(&definition, text)).map_err(form)?;
         definition.folder = folder.map(Path::to_owned);
         self.providers.insert(definition.name.clone(), definition);
         Ok(())

@@ -86,7 +86,7 @@ pub struct SenderFacts {
     pub pitfalls: Vec<String>,
     /// What an operator should know.
     pub notes: Option<String>,
-    /// Keys of this file, or phrases, that no source of the provider's own confirmed.
+    /// Keys of `[sender]`, paths of keys in this file, or short phrases, that no source of the provider's own confirmed.
     #[serde(default)]
     pub unverified: Vec<String>,
 }

@@ -71,6 +71,15 @@ pub(super) fn names_values(grammar: &Grammar) -> bool {
     )
 }
 
+/// Whether a piece has in it all of the body, or all of the array at `each`.
+fn is_whole(piece: &Piece, each: &Pick) -> bool {
+    let body = matches!(piece, Piece::Body | Piece::BodyAs(_) | Piece::FormSorted | Piece::FormSortedAll);
+    let place = piece.pick().is_some_and(|pick| {
+        *pick.root() == Pick::Body || *pick == Pick::Json(Pointer::root()) || each.is_within(pick)
+    });
+    body || place
+}
+
 impl Check {
     pub(super) fn equal(&mut self, raw: &BTreeMap<String, Texts>) -> Vec<EqualRule> {
         let mut rules = Vec::with_capacity(raw.len());
@@ -117,13 +126,13 @@ impl Check {
             self.add("each", &format!("{text:?}"), "json:/pointer, or PLACE > json:/pointer");
             return None;
         }
-        let whole = |piece: &Piece| {
-            let body =
-                matches!(piece, Piece::Body | Piece::BodyAs(_) | Piece::FormSorted | Piece::FormSortedAll);
-            body || matches!(piece, Piece::Value(Pick::Body))
-        };
-        if signed.iter().flat_map(|template| &template.pieces).any(whole) {
-            self.add("each", "the whole body in `signed`", "places within an element, such as {item:/id}");
+        let pieces = signed.iter().flat_map(|template| &template.pieces);
+        let mut whole: Vec<String> =
+            pieces.filter(|piece| is_whole(piece, &place)).map(Piece::to_string).collect();
+        whole.dedup();
+        if !whole.is_empty() {
+            let found = format!("{} in `signed`, which is more than one element", whole.join(", "));
+            self.add("each", &found, "places within an element, such as {item:/id}");
         }
         Some(place)
     }

@@ -9,7 +9,7 @@ use super::pinned::{PinnedUrl, UrlPattern, UrlTemplate};
 use super::rules::Algorithm;
 use crate::delivery::Delivery;
 use crate::extract::{Pick, Pointer};
-use crate::reject::{Refused, Reject};
+use crate::reject::{Refused, Reject, quoted};
 
 /// Which key signed, and where keys come from.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,7 +94,11 @@ impl FetchRule {
     pub fn wanted(&self, id: Option<&str>, delivery: &Delivery) -> Result<WantedKey, Refused> {
         match &self.from {
             KeyUrl::Known(template) => {
-                let odd = || Reject::UnknownKey.because("the key's id is nothing that a key's URL can hold");
+                let odd = || {
+                    let id = quoted(id.unwrap_or_default());
+                    Reject::UnknownKey
+                        .because(format!("the key's id {id} is nothing that a key's URL can hold"))
+                };
                 Ok(WantedKey { url: template.url(id).ok_or_else(odd)?, id: id.map(str::to_owned) })
             }
             KeyUrl::Delivered(place, pattern) => {

@@ -15,11 +15,13 @@ mod key;
 mod origin;
 mod pinned;
 mod proof;
+mod reach;
 mod rules;
 mod scheme;
 pub mod secret;
 mod template;
 mod token;
+mod unverified;
 
 pub use batch::{Batch, ItemNames};
 pub use build::Problem;

@@ -1,5 +1,6 @@
 //! The parts of a scheme in checked form, and the names that provider files give them.
 
+use std::fmt;
 use std::time::Duration;
 
 use regex::Regex;
@@ -253,6 +254,16 @@ pub enum TimeSource {
     Place(Pick),
 }
 
+/// As a provider file writes it.
+impl fmt::Display for TimeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature(name) => write!(f, "signature:{name}"),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
+
 /// How a time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
@@ -266,6 +277,19 @@ pub enum TimeUnit {
     Rfc3339,
     /// RFC 2822, and so the date of HTTP.
     Rfc2822,
+}
+
+/// As people are told what a time must look like.
+impl fmt::Display for TimeUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seconds => "Unix seconds (digits, such as 1795244400)",
+            Self::Milliseconds => "Unix milliseconds (digits, such as 1795244400000)",
+            Self::SecondsOrMilliseconds => "Unix seconds, or milliseconds in 13 digits",
+            Self::Rfc3339 => "RFC 3339 (such as 2026-11-21T07:00:00Z)",
+            Self::Rfc2822 => "RFC 2822 (such as Sat, 21 Nov 2026 07:00:00 GMT)",
+        })
+    }
 }
 
 /// Where the time of signing is and how old it may be.

@@ -97,6 +97,9 @@ impl Scheme {
         let filled = Filler::new(&definition.settings, &raw.settings, settings, &mut check);
         let scheme = filled.scheme(raw, definition);
         let built = check.scheme(definition, &scheme);
+        if let Some(scheme) = &built {
+            check.reach(scheme);
+        }
         let fill = |text: &str, escape: fn(&str) -> String| filled.fill(text, escape);
         let handshakes = Handshakes::build(definition, raw, &fill, &mut check.problems);
         let answer = raw.answer.as_ref().or(definition.answer.as_ref());

@@ -64,6 +64,18 @@ pub enum Piece {
     End,
 }
 
+impl Piece {
+    /// The place whose value it needs.
+    pub(super) fn pick(&self) -> Option<&Pick> {
+        match self {
+            Self::Value(pick) | Self::Lower(pick) | Self::Optional { pick, .. } | Self::If(pick) => {
+                Some(pick)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The signed bytes of a scheme, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -123,7 +135,7 @@ impl Template {
     }
 
     /// The pieces that are signed whatever the delivery has or lacks.
-    fn always(&self) -> impl Iterator<Item = &Piece> {
+    pub(super) fn always(&self) -> impl Iterator<Item = &Piece> {
         self.with_conditions().filter(|(condition, _)| condition.is_none()).map(|(_, piece)| piece)
     }
 
@@ -142,12 +154,7 @@ impl Template {
 
     /// Every place whose value the pieces need.
     pub fn picks(&self) -> impl Iterator<Item = &Pick> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Value(pick) | Piece::Lower(pick) | Piece::Optional { pick, .. } | Piece::If(pick) => {
-                Some(pick)
-            }
-            _ => None,
-        })
+        self.pieces.iter().filter_map(Piece::pick)
     }
 
     /// Whether the body's bytes are signed, as they are or so that another body would be signed otherwise.
@@ -211,7 +218,7 @@ impl Template {
     pub fn covers(&self, pick: &Pick) -> bool {
         self.place_of(pick).is_some()
             || self.is_part(pick)
-            || outer(pick).is_some_and(|outer| self.covers(outer))
+            || pick.outer().is_some_and(|outer| self.covers(outer))
     }
 
     /// Whether it is signed as a part of the body or the URL.
@@ -254,7 +261,7 @@ impl Template {
         if self.contains(pick) {
             return true;
         }
-        match (self.place_of(pick), outer(pick)) {
+        match (self.place_of(pick), pick.outer()) {
             (Some(at), _) => self.is_delimited(at),
             (None, Some(outer)) => self.proves(outer),
             (None, None) if matches!(pick, Pick::Query(_)) => {
@@ -294,14 +301,6 @@ pub fn is_plain(sign: char) -> bool {
 
 fn is_target(piece: &Piece) -> bool {
     matches!(piece, Piece::Url(_) | Piece::UrlUnescaped | Piece::Target)
-}
-
-/// The place whose text it is read in.
-fn outer(pick: &Pick) -> Option<&Pick> {
-    match pick {
-        Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => Some(outer),
-        _ => None,
-    }
 }
 
 /// Every condition ends, and none stands inside another.
@@ -372,25 +371,29 @@ fn piece(name: &str) -> Result<Piece, String> {
     }
 }
 
-impl fmt::Display for Template {
+/// As a provider file writes it.
+impl fmt::Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for piece in &self.pieces {
-            match piece {
-                Piece::Literal(text) => f.write_str(&Self::escape(text))?,
-                Piece::SignedHeaders(name) => write!(f, "{{signed_headers:header:{name}}}")?,
-                Piece::Value(pick) => write!(f, "{{{pick}}}")?,
-                Piece::Lower(pick) => write!(f, "{{lower {pick}}}")?,
-                Piece::Optional { pick, lower: true } => write!(f, "{{optional lower {pick}}}")?,
-                Piece::Optional { pick, lower: false } => write!(f, "{{optional {pick}}}")?,
-                Piece::If(pick) => write!(f, "{{if {pick}}}")?,
-                Piece::End => f.write_str("{end}")?,
-                named => {
-                    let name = PIECES.iter().find(|(_, piece)| piece == named).map(|(name, _)| *name);
-                    write!(f, "{{{}}}", name.unwrap_or_default())?;
-                }
+        match self {
+            Self::Literal(text) => f.write_str(&Template::escape(text)),
+            Self::SignedHeaders(name) => write!(f, "{{signed_headers:header:{name}}}"),
+            Self::Value(pick) => write!(f, "{{{pick}}}"),
+            Self::Lower(pick) => write!(f, "{{lower {pick}}}"),
+            Self::Optional { pick, lower: true } => write!(f, "{{optional lower {pick}}}"),
+            Self::Optional { pick, lower: false } => write!(f, "{{optional {pick}}}"),
+            Self::If(pick) => write!(f, "{{if {pick}}}"),
+            Self::End => f.write_str("{end}"),
+            named => {
+                let name = PIECES.iter().find(|(_, piece)| piece == named).map(|(name, _)| *name);
+                write!(f, "{{{}}}", name.unwrap_or_default())
             }
         }
-        Ok(())
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pieces.iter().try_for_each(|piece| piece.fmt(f))
     }
 }
 

@@ -12,12 +12,16 @@ use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::{self, Pointer};
 use crate::provider::{ClaimValue, Expires, TokenRule};
-use crate::reject::{Refused, Reject};
+use crate::reject::{Refused, Reject, quoted};
+
+/// Values of a claim, and of what it may be, that a refusal shows.
+const SHOWN_MAX: usize = 4;
 
 /// Judges the claims of a proved token at `now`.
 ///
 /// # Errors
-/// `TokenExpired`, `TokenPremature`, `ClaimMismatch` or `RequestDigestMismatch`; never with a claim's value.
+/// `TokenExpired`, `TokenPremature`, `ClaimMismatch` or `RequestDigestMismatch`; with the value of no claim but the one
+/// that was compared.
 pub(super) fn check(
     rule: &TokenRule,
     claims: &[u8],
@@ -33,9 +37,11 @@ pub(super) fn check(
     if !pointers.is_empty() {
         let found = extract::find(claims, &pointers);
         for ((pointer, wanted), found) in rule.claims.iter().zip(found) {
-            let value = found.and_then(|found| serde_json::from_str(found.raw()).ok());
-            if !value.is_some_and(|value| is_one_of(&value, wanted)) {
-                let detail = format!("the claim {pointer} is missing, or not what the scheme demands");
+            let value: Option<Value> = found.and_then(|found| serde_json::from_str(found.raw()).ok());
+            if !value.as_ref().is_some_and(|value| is_one_of(value, wanted)) {
+                let (found, wanted) =
+                    (value.as_ref().map_or_else(|| "missing".to_owned(), shown), named(wanted));
+                let detail = format!("the claim {pointer} is {found}; the scheme demands {wanted}");
                 return Err(Reject::ClaimMismatch.because(detail));
             }
         }
@@ -67,6 +73,35 @@ fn is_one_of(value: &Value, wanted: &[ClaimValue]) -> bool {
     }
 }
 
+/// The value of a claim, bounded.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Number(_) | Value::Bool(_) | Value::Null => value.to_string(),
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(all) if all.is_empty() => "an empty list".to_owned(),
+        Value::Array(all) => {
+            let first = all.iter().take(SHOWN_MAX).map(|value| match value {
+                Value::Array(_) => "a list".to_owned(),
+                value => shown(value),
+            });
+            let more = if all.len() > SHOWN_MAX { ", …" } else { "" };
+            format!("a list of {}: {}{more}", all.len(), first.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// What a claim may be, by the provider's file and the source's settings.
+fn named(wanted: &[ClaimValue]) -> String {
+    let value = |value: &ClaimValue| match value {
+        ClaimValue::Text(text) => quoted(text),
+        ClaimValue::Flag(flag) => flag.to_string(),
+        ClaimValue::Number(number) => number.to_string(),
+    };
+    let more = if wanted.len() > SHOWN_MAX { " or another" } else { "" };
+    wanted.iter().take(SHOWN_MAX).map(value).collect::<Vec<_>>().join(" or ") + more
+}
+
 fn times(rule: &TokenRule, claims: &[u8], now: Timestamp) -> Result<(), Refused> {
     if rule.expires == Expires::Ignored {
         return Ok(());
@@ -91,9 +126,13 @@ fn times(rule: &TokenRule, claims: &[u8], now: Timestamp) -> Result<(), Refused>
 
 /// A NumericDate (RFC 7519) in milliseconds: a JSON number of seconds, which may have a fraction.
 fn time(claims: &[u8], pointer: &str) -> Result<Option<i64>, Refused> {
-    let malformed = || Reject::ClaimMismatch.because(format!("the claim {pointer} is no time"));
+    let name = pointer;
     let Ok(pointer) = Pointer::parse(pointer) else { return Ok(None) };
     let Some(found) = extract::find(claims, &[&pointer]).pop().flatten() else { return Ok(None) };
+    let malformed = || {
+        let found = quoted(found.raw());
+        Reject::ClaimMismatch.because(format!("the claim {name} is {found}, which is no time in seconds"))
+    };
     let seconds: f64 = serde_json::from_str(found.raw()).map_err(|_| malformed())?;
     // The last second of the year 9999; beyond it nobody means a time.
     if !(0.0..=253_402_300_799.0).contains(&seconds) {

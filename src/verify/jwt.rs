@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::provider::Jws;
-use crate::reject::{Refused, Reject};
+use crate::reject::{Refused, Reject, quoted};
 
 /// Longest token in a header; one that is the body itself is bounded as every body is.
 pub(super) const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -74,7 +74,8 @@ fn algorithm(header: &[u8], jws: Jws) -> Result<(), Refused> {
         Reject::SignatureMalformed.because("the token's header is no JSON object with an alg")
     })?;
     if header.alg != jws.name() {
-        let detail = format!("the token's alg is not {}, which this scheme has", jws.name());
+        let detail =
+            format!("the token's alg is {}, and this scheme has {}", quoted(&header.alg), jws.name());
         return Err(Reject::WrongAlgorithm.because(detail));
     }
     if header.crit.is_some() || header.b64.is_some() {

@@ -22,12 +22,20 @@ pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A secret whose text is not in the form that its scheme wants.
+/// A secret that its scheme cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret is not in the form {wanted}{hint}")]
-pub struct KeyError {
-    wanted: &'static str,
-    hint: &'static str,
+pub enum KeyError {
+    /// Its text is not in the form that the scheme wants.
+    #[error("the secret is not in the form {wanted}{hint}")]
+    Form {
+        /// The form.
+        wanted: &'static str,
+        /// What the text is instead, where that is known.
+        hint: &'static str,
+    },
+    /// It is one that everybody knows.
+    #[error("the secret is the provider's public one for tests, which everybody knows and can sign with")]
+    Known,
 }
 
 impl KeyError {
@@ -35,9 +43,19 @@ impl KeyError {
         Self::hinted(wanted, "")
     }
 
+    /// What to put in its place.
+    pub fn allowed(&self) -> &'static str {
+        match self {
+            Self::Form { .. } => "the secret as the provider shows it",
+            Self::Known => {
+                "the secret that the provider shows for this endpoint of yours, once it is made there; or one of your own"
+            }
+        }
+    }
+
     /// With what the text is instead.
     pub(super) fn hinted(wanted: &'static str, hint: &'static str) -> Self {
-        Self { wanted, hint }
+        Self::Form { wanted, hint }
     }
 }
 
@@ -97,8 +115,7 @@ impl Key {
     /// Where the text is not in the scheme's key form, such as hexadecimal digits.
     pub fn new(scheme: &Scheme, label: &str, secret: &[u8]) -> Result<Self, KeyError> {
         if scheme.known_secrets.iter().any(|known| known.as_bytes() == secret) {
-            let hint = ": this one is the provider's public secret for tests, which everybody knows";
-            return Err(KeyError::hinted("of a secret of your own", hint));
+            return Err(KeyError::Known);
         }
         let material = Material::read(scheme, secret)?;
         let id = match &material {

@@ -17,9 +17,9 @@ use super::header;
 use super::key::{Key, Material};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::extract::{self, Scene};
+use crate::extract::{self, NoElements, Scene};
 use crate::provider::{Algorithm, Scheme, Template, TimeSource, TimeUnit, TimestampRule, WantedKey};
-use crate::reject::{Refused, Reject};
+use crate::reject::{Refused, Reject, quoted};
 
 /// Elements of an array that are judged one by one.
 pub(super) const ITEMS_MAX: usize = 1000;
@@ -253,22 +253,28 @@ impl Verifier {
         if let Some(label) = found {
             return Ok(label);
         }
-        Err(match tried {
-            0 if known == 0 && id.is_some() => {
-                Reject::UnknownKey.because("no key of this source has the id that the delivery names")
-            }
-            0 => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
-            tried => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
+        Err(match (tried, id) {
+            (0, Some(id)) if known == 0 => Reject::UnknownKey.because(format!(
+                "no key that counts here has the id {}, which the delivery names",
+                quoted(id)
+            )),
+            (0, _) => Reject::NoActiveSecret.because("every secret is outside its not_before and not_after"),
+            (tried, _) => Reject::SignatureMismatch.because(format!("{tried} secret(s) tried: none matches")),
         })
     }
 
     fn judge_signed(&self, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
         let scene = Scene::of(delivery);
         let Some(place) = &self.scheme.each else { return self.judge_one(&scene, by) };
-        let none =
-            || Reject::CompanionMissing.because(format!("{place} is no array of 1 to {ITEMS_MAX} elements"));
+        let none = || Reject::CompanionMissing.because(format!("{place} is no array with an element in it"));
         let text = place.json(&scene).ok_or_else(none)?;
-        let elements = extract::elements(text.as_bytes(), None, ITEMS_MAX).map_err(|_| none())?;
+        let elements = extract::elements(text.as_bytes(), None, ITEMS_MAX).map_err(|odd| match odd {
+            NoElements::NoArray => none(),
+            NoElements::TooMany(most) => Reject::CompanionMissing.because(format!(
+                "{place} is an array of at least {} elements; at most {most} are judged",
+                most + 1
+            )),
+        })?;
         let mut judged: Option<Judged> = None;
         for element in elements {
             let next = self.judge_one(&Scene { item: text.get(element), ..scene }, by)?;
@@ -453,9 +459,12 @@ pub(super) fn any_equal<'o>(
 /// # Errors
 /// `TimestampMalformed` where the text is not in the scheme's unit, or is none in the `form` that it must have.
 pub(super) fn time_of(rule: &TimestampRule, text: &str, form: bool) -> Result<Timestamp, Refused> {
-    read_time(rule, text).filter(|_| form).ok_or_else(|| {
-        Reject::TimestampMalformed.because(format!("the signed time is not in {:?}", rule.unit))
-    })
+    if !form {
+        return Err(Reject::TimestampMalformed.because("the signed time is not a number in its JSON"));
+    }
+    let odd =
+        || Reject::TimestampMalformed.because(format!("the signed time is not written as {}", rule.unit));
+    read_time(rule, text).ok_or_else(odd)
 }
 
 fn read_time(rule: &TimestampRule, text: &str) -> Option<Timestamp> {

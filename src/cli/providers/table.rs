@@ -105,39 +105,14 @@ fn row(definition: &Definition) -> [String; 6] {
 mod tests {
     use super::*;
 
-    /// Whether `text` is the name of a key, alone or at the end of a path of names.
-    fn is_key(value: &toml::Value, text: &str) -> bool {
-        let (first, rest) = text.split_once('.').unwrap_or((text, ""));
-        let inside = |value: &toml::Value| match rest {
-            "" => true,
-            rest => is_key(value, rest),
-        };
-        match value {
-            toml::Value::Table(table) => {
-                table.get(first).is_some_and(inside) || table.values().any(|value| is_key(value, text))
-            }
-            toml::Value::Array(values) => values.iter().any(|value| is_key(value, text)),
-            _ => false,
-        }
-    }
-
     #[test]
-    fn every_file_names_its_documentation_and_what_of_it_nobody_confirmed() {
+    fn every_file_names_its_documentation() {
         let mut odd = Vec::new();
         for definition in Catalog::built_in().unwrap().iter() {
             let name = &definition.name;
             if !definition.docs.as_ref().is_some_and(|docs| docs.starts_with("https://")) && name != "generic"
             {
                 odd.push(format!("{name}: docs"));
-            }
-            let file: toml::Value = toml::from_str(&Catalog::built_in_text(name).unwrap()).unwrap();
-            for text in &definition.sender.unverified {
-                let says = text.chars().filter(|c| c.is_alphabetic()).count() >= 3;
-                if !says && !is_key(&file, text) {
-                    odd.push(format!(
-                        "{name}: unverified {text:?} is neither a key of the file nor a phrase"
-                    ));
-                }
             }
         }
         assert!(odd.is_empty(), "{}", odd.join("\n"));

@@ -83,7 +83,8 @@ impl Response {
         };
         for (name, value) in &self.headers {
             if header(name) != Some(value) {
-                return Err(format!("expected {name}: {value}, found {:?}", header(name)));
+                let found = header(name).map_or_else(|| "none".to_owned(), |found| format!("{found:?}"));
+                return Err(format!("expected {name}: {value:?}, found {found}"));
             }
         }
         if let Some(name) = self.forbid_headers.iter().find(|name| header(name).is_some()) {

@@ -264,7 +264,7 @@ impl Check<'_> {
 
     /// The number of a place that the file names.
     fn place(&mut self, key: &str, text: &str) -> Option<usize> {
-        match Pick::parse(text) {
+        match of_delivery(text) {
             Ok(pick) => Some(self.number(&pick)),
             Err(allowed) => {
                 self.add(key, &format!("{text:?}"), &allowed);
@@ -281,4 +281,10 @@ impl Check<'_> {
             self.places.len() - 1
         })
     }
+}
+
+/// A place that a question has: it is no event, so nothing is read beside its signature.
+pub(super) fn of_delivery(text: &str) -> Result<Pick, String> {
+    let own = "a place of the delivery itself: header:, query:, json:, form:, xml:, body";
+    Pick::parse(text).and_then(|pick| if pick.is_of_delivery() { Ok(pick) } else { Err(own.to_owned()) })
 }

@@ -184,6 +184,51 @@ fn claims_are_compared_by_kind_and_an_array_holds_if_one_of_it_does() {
     }
 }
 
+/// What the log says of a token that is refused.
+fn told(rules: &str, claims: &str, header: &str) -> String {
+    let scheme = scheme(rules);
+    let key = Key::new(&scheme, "live", b"a secret of some length").unwrap().with_id(Some("k1"));
+    let sent = delivery(&[("x-sig", &token(claims, header))]);
+    Verifier::new(scheme, vec![key]).verify(sent, NOW).unwrap_err().detail.into_owned()
+}
+
+#[test]
+fn a_refused_token_is_told_with_what_was_found_and_wanted_and_no_more() {
+    let rules = |more: &str| {
+        format!("algorithm = \"jwt-hs256\"\nsignature = {{ from = \"header:X-Sig\" }}\n{more}\n")
+    };
+    let iss = rules("jwt = { claims = { iss = [\"acme\", \"acme-eu\"] } }");
+    for (claims, found) in [
+        ("{\"iss\":\"other\",\"sub\":\"jane\"}", "\"other\""),
+        ("{\"sub\":\"jane\"}", "missing"),
+        ("{\"iss\":7,\"sub\":\"jane\"}", "7"),
+        ("{\"iss\":{\"sub\":\"jane\"}}", "an object"),
+        ("{\"iss\":[1,[\"jane\"],null,true,\"jane\"]}", "a list of 5: 1, a list, null, true, …"),
+        ("{\"iss\":\"a\\n\\u001b[2J\"}", "\"a\\n\\u{1b}[2J\""),
+    ] {
+        let said = told(&iss, claims, HEADER);
+        let wanted = "; the scheme demands \"acme\" or \"acme-eu\"";
+        assert_eq!(said, format!("the claim /iss is {found}{wanted}"));
+    }
+    let long = format!("{{\"iss\":\"{}\"}}", "x".repeat(5000));
+    assert!(told(&iss, &long, HEADER).len() < 200);
+    let number = rules("jwt = { claims = { n = 7, ok = true } }");
+    assert_eq!(told(&number, "{\"n\":8}", HEADER), "the claim /n is 8; the scheme demands 7");
+    assert_eq!(
+        told(&number, "{\"n\":7,\"exp\":\"soon\"}", HEADER),
+        "the claim /exp is \"\\\"soon\\\"\", which is no time in seconds"
+    );
+    let kid = rules("key = { id = \"jwt-header:/kid\" }");
+    let header = |kid: &str| format!("{{\"alg\":\"HS256\",\"kid\":\"{kid}\"}}");
+    assert_eq!(
+        told(&kid, "{}", &header("k2\\u202e")),
+        "no key that counts here has the id \"k2\\u{202e}\", which the delivery names"
+    );
+    assert!(told(&kid, "{}", &header(&"k".repeat(5000))).len() < 160);
+    let other = told(&kid, "{}", "{\"alg\":\"none\",\"kid\":\"k1\"}");
+    assert_eq!(other, "the token's alg is \"none\", and this scheme has HS256");
+}
+
 #[test]
 fn a_header_chooses_nothing() {
     for (header, wanted) in [
@@ -421,8 +466,13 @@ fn secrets_may_be_hashed_or_normalised_and_public_ones_are_refused() {
     let mut by_hash = delivery(&[]);
     sign(&plain, &hashed, &mut by_hash, NOW).unwrap();
     assert!(verdict(&rules("sha1"), "test", by_hash).is_ok());
-    let told = Key::new(&plain, "live", b"test-webhook").unwrap_err().to_string();
-    assert!(told.contains("everybody knows"), "{told}");
+    let known = Key::new(&plain, "live", b"test-webhook").unwrap_err();
+    let told = format!("{known}; allowed: {}", known.allowed());
+    assert!(
+        told.contains("everybody knows") && told.contains("that the provider shows for this endpoint"),
+        "{told}"
+    );
+    assert!(!told.contains("not in the form") && !told.contains("test-webhook"), "{told}");
     assert!("test-webhook".len() < KEY_BYTES_MIN);
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Check;
-use crate::extract::Pick;
+use super::{Check, of_delivery};
 use crate::provider::Template;
 use crate::provider::handshake::answer::{AnswerRule, Body, Json, Part, Text, is_header_value};
 use crate::provider::handshake::definition::AnswerDefinition;
@@ -152,6 +151,6 @@ impl Check<'_> {
             let number = self.computed.iter().position(|known| known == name);
             return number.map(Part::Computed).ok_or_else(|| format!("no value {name:?} is computed"));
         }
-        Pick::parse(name).map(|pick| Part::Echo(self.number(&pick)))
+        of_delivery(name).map(|pick| Part::Echo(self.number(&pick)))
     }
 }
