@@ -14,8 +14,8 @@ use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::extract::{self, Pick};
 use crate::provider::{
-    Algorithm, Catalog, Definition, EventPlace, KeyUrl, Piece, Problem, Scheme, SchemeDefinition,
-    Template, TimeSource, TimestampRule,
+    Algorithm, Catalog, Definition, EventPlace, KeyUrl, Piece, Problem, Scheme, SchemeDefinition, Template,
+    TimeSource, TimestampRule,
 };
 
 /// When made requests are judged: 2026-03-01T12:00:00Z.
@@ -55,7 +55,8 @@ impl<'d> Draft<'d> {
     ) -> Result<Self, Stop> {
         let unknown = || Stop::usage(format!("{} has no scheme {name:?}", definition.name));
         let raw = definition.schemes.iter().find(|scheme| scheme.name == name).ok_or_else(unknown)?;
-        let scheme = built(definition, name, &stand_in_settings(definition, raw, given))?;
+        let settings = stand_in_settings(definition, raw, given);
+        let scheme = built(definition, name, &settings)?;
         let unsigned = unsigned(definition, &scheme)?;
         let id = key_id(&scheme, &unsigned);
         let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
