@@ -23,7 +23,8 @@ SERVERS = ("bare", *GATEWAYS, *PEERS)
 # The publisher, with 64 and with 1,000 messages in flight.
 LAPIN = {"lapin-64": 64, "lapin-1000": 1000}
 WITH_SERVICES = (JOURNAL, CONFIRM, *PEERS, *LAPIN)
-QUEUES = ("webhooks.stripe", "bench.express", "bench.fastapi")
+# Where the messages of each come to lie.
+QUEUES = {JOURNAL: "webhooks.stripe", CONFIRM: "webhooks.stripe", "express": "bench.express", "fastapi": "bench.fastapi"}
 READY_SECONDS = 60
 
 SERVICES_TOML = """[dedup]
@@ -79,10 +80,15 @@ class Services:
             answer = redis.recv(64)
         if not answer.startswith(b"+OK"):
             raise SystemExit(f"Redis does not clear its keys: {answer!r}")
-        for queue in QUEUES:
+        for queue in set(QUEUES.values()):
             subprocess.run(
                 [self.publisher, "--url", self.amqp_url, "--queue", queue, "--delete"], check=True, timeout=60
             )
+
+    def messages(self, name):
+        """How many messages the contestant's queue holds."""
+        command = [self.publisher, "--url", self.amqp_url, "--queue", QUEUES[name], "--count"]
+        return int(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
 
     def close(self):
         self.redis.stop()
@@ -98,7 +104,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}/in/stripe"
         environment = {"BENCH_STRIPE_SECRET": SECRET, **(preload or {})}
         if name in WITH_SERVICES:
-            environment.update(services.environment(), QUEUE=f"bench.{name}", PORT=str(self.port))
+            environment.update(services.environment(), QUEUE=QUEUES[name], PORT=str(self.port))
         command = self.command(name, plan)
         self.process = Process(name, command, folder / "log", self.port, environment)
         self.pid = self.process.child.pid

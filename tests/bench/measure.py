@@ -26,6 +26,11 @@ OPEN_CONNECTIONS = 256
 WARMUP = 1.0
 ANSWER_SECONDS = 10
 DRAIN_SECONDS = 120
+PENDING = 'hookgate_relay_pending{source="stripe"}'
+CONFIRMED = 'hookgate_events_confirmed_total{source="stripe"}'
+# Of the requests that show whether a contestant does its work: how many, and the shares forged and repeated.
+PROOF_REQUESTS, PROOF_FORGED, PROOF_REPEATED = 1_000, 0.3, 0.3
+PROOF_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Cell:
 
 
 CELLS = [
+    Cell("proof", SERVERS[1:], kind="proof", connections=1),
     Cell("closed-1", SERVERS, connections=1),
     Cell("closed-64", (*SERVERS, "lapin-64")),
     Cell("closed-256", SERVERS, connections=256),
@@ -50,7 +56,7 @@ CELLS = [
     Cell("syscalls", SERVERS, kind="syscalls"),
     Cell("allocations", ("bare", *GATEWAYS), kind="allocations"),
 ]
-QUICK = ("closed-64", "open-2000", "drain", "syscalls", "allocations")
+QUICK = ("proof", "closed-64", "open-2000", "drain", "syscalls", "allocations")
 
 
 def arguments():
@@ -136,7 +142,7 @@ class Bench:
     def run(self):
         for number in range(1, self.plan.rounds + 1):
             for cell in CELLS:
-                if cell.name in self.plan.cells:
+                if cell.name in self.plan.cells and (cell.kind != "proof" or number == 1):
                     self.round(number, cell)
 
     def round(self, number, cell):
@@ -160,6 +166,8 @@ class Bench:
         server = Server(name, folder, self.plan, self.services, counter and counter.environment)
         try:
             time.sleep(0.5)
+            if cell.kind == "proof":
+                return self.proof(cell, name, server)
             return self.load(cell, server, counter, name in WITH_SERVICES)
         finally:
             server.stop()
@@ -189,11 +197,28 @@ class Bench:
         result["idle_kib"], result["peak_kib"] = idle, meter.memory_kib(server.pid, "VmHWM")
         return result
 
-    def generate(self, cell, server):
-        """Loads the server; what the generator tells in its last line."""
+    def proof(self, cell, name, server):
+        """Whether the contestant refuses what is forged, and keeps each event once, the repeated too."""
+        acked = server.folder / "acked"
+        result = self.generate(cell, server, [
+            "--count", str(PROOF_REQUESTS), "--bad-fraction", str(PROOF_FORGED),
+            "--dup-fraction", str(PROOF_REPEATED), "--acked", str(acked),
+        ])  # fmt: skip
+        events = len(set(acked.read_text().split()))
+        deadline = time.monotonic() + PROOF_SECONDS
+        while (kept := self.kept(name, server)) != events and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return {**result, "events": events, "kept": kept}
+
+    def kept(self, name, server):
+        return self.services.messages(name) if name in WITH_SERVICES else int(server.metrics()[PENDING])
+
+    def generate(self, cell, server, only=()):
+        """Loads the server, for so many requests `only`; what the generator tells in its last line."""
         command = [str(self.plan.release / "examples/bench"), "--url", server.url, "--secret", SECRET]
         command += ["--connections", str(cell.connections), "--body-bytes", str(cell.body)]
-        command += ["--duration", str(self.plan.seconds), "--warmup", str(WARMUP), "--timeout", str(ANSWER_SECONDS)]
+        command += ["--timeout", str(ANSWER_SECONDS)]
+        command += only or ["--duration", str(self.plan.seconds), "--warmup", str(WARMUP)]
         command += ["--rate", str(cell.rate)] if cell.rate else []
         limit = self.plan.seconds + 2 * ANSWER_SECONDS + 30
         extra = {}
@@ -209,14 +234,13 @@ class Bench:
 
     def drain(self, server):
         """The burst is over: how fast the relay hands over what waits."""
-        confirmed, pending = ('hookgate_events_confirmed_total{source="stripe"}', 'hookgate_relay_pending{source="stripe"}')
         first, begun = server.metrics(), time.monotonic()
-        backlog, ended, last = first[pending], begun, first
-        while last[pending] and ended < begun + DRAIN_SECONDS:
+        backlog, ended, last = first[PENDING], begun, first
+        while last[PENDING] and ended < begun + DRAIN_SECONDS:
             time.sleep(0.05)
             last, ended = server.metrics(), time.monotonic()
-        rate = (last[confirmed] - first[confirmed]) / max(ended - begun, 1e-3)
-        return {"backlog": backlog, "left": last[pending], "drained_per_second": round(rate, 1)}
+        rate = (last[CONFIRMED] - first[CONFIRMED]) / max(ended - begun, 1e-3)
+        return {"backlog": backlog, "left": last[PENDING], "drained_per_second": round(rate, 1)}
 
     def close(self):
         if self.services:

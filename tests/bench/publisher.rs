@@ -1,8 +1,8 @@
 //! The broker's limit: lapin alone, persistent messages to a quorum queue, a number of them in flight.
 //!
 //! What a gateway reaches of this program's rate is what its own work leaves of the broker. It is given a body and
-//! nothing to verify, keep or claim. Prints one line of JSON; deletes its queue. `--delete` only deletes a queue, which
-//! is how `tests/bench/run` clears the broker between contestants.
+//! nothing to verify, keep or claim. Prints one line of JSON; deletes its queue. `--delete` and `--count` do nothing but
+//! that with a queue: so `tests/bench/run` clears the broker between contestants, and looks at what they published.
 #![forbid(unsafe_code)]
 
 #[path = "histogram.rs"]
@@ -50,6 +50,9 @@ struct Options {
     /// Deletes the queue and does nothing else
     #[arg(long)]
     delete: bool,
+    /// Prints how many messages wait in the queue and does nothing else
+    #[arg(long, conflicts_with = "delete")]
+    count: bool,
 }
 
 /// What came of it.
@@ -65,6 +68,10 @@ async fn main() -> anyhow::Result<()> {
     let connection = Connection::connect(&options.url, ConnectionProperties::default());
     let connection = connection.await.context("connecting to the broker")?;
     let channel = connection.create_channel().await?;
+    if options.count {
+        println!("{}", count(&channel, &options.queue).await?);
+        return Ok(connection.close(200, "done".into()).await?);
+    }
     if !options.delete {
         declare(&channel, &options.queue).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -81,6 +88,12 @@ async fn declare(channel: &Channel, queue: &str) -> anyhow::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
     channel.queue_declare(queue.into(), options, arguments).await.context("declaring the queue")?;
     Ok(())
+}
+
+async fn count(channel: &Channel, queue: &str) -> anyhow::Result<u32> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+    Ok(declared.context("looking at the queue")?.message_count())
 }
 
 /// Keeps `in_flight` messages out until the time is over, then waits for the last confirms.
@@ -132,16 +145,17 @@ async fn one(
 }
 
 fn print(options: &Options, outcome: &Outcome) {
-    let micros = |share: f64| (outcome.latency.quantile(share) as f64 / 100.0).round() / 10.0;
+    let micros = |nanos: u64| (nanos as f64 / 100.0).round() / 10.0;
+    let quantile = |share: f64| micros(outcome.latency.quantile(share));
     println!(
         "{}",
         json!({
             "rps": (outcome.latency.count() as f64 / outcome.seconds * 10.0).round() / 10.0,
-            "p50_us": micros(0.5),
-            "p90_us": micros(0.9),
-            "p99_us": micros(0.99),
-            "p999_us": micros(0.999),
-            "max_us": micros(1.0),
+            "p50_us": quantile(0.5),
+            "p90_us": quantile(0.9),
+            "p99_us": quantile(0.99),
+            "p999_us": quantile(0.999),
+            "max_us": micros(outcome.latency.max()),
             "answered": outcome.confirmed,
             "connections": options.in_flight,
         })
