@@ -1,8 +1,9 @@
 """Guards what an accepted event costs, by counts that do not depend on the clock: allocations, system calls, instructions.
 
-The gateway runs as released, with its embedded defaults, one worker and one connection; the cost is the difference between
+The gateway runs as released, with its embedded defaults and schemas, under one connection; the cost is the difference between
 a run with some events and one with more, divided by their number, so that start and stop cancel out. Fails where a
-count is more than 5 % above tests/bench/guard.json. Started by tests/bench/guard."""
+count is more than 5 % above tests/bench/guard.json. The compiler and the C library have a part in the instructions: a new
+one is a reason to renew. Started by tests/bench/guard."""
 
 import argparse
 import json
@@ -19,12 +20,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import meter
-from contestants import EMBEDDED, SECRET, Server
+from contestants import SCHEMA, SECRET, Server
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "guard.json"
 TOLERANCE = 0.05
 FEW, MANY = 500, 2_500
+# A machine with other work makes threads wait for each other more often, never less: the least of some tries counts.
+TRIES = 3
 # Under valgrind an event takes some milliseconds.
 FEW_SLOW, MANY_SLOW = 100, 500
 STOP_SECONDS = 120
@@ -46,7 +49,7 @@ class Guard:
         """Starts a gateway, sends it so many events, ends it in good order; true where all were accepted."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         plan = SimpleNamespace(release=self.release, wrapper=[str(word).format(folder=folder) for word in wrapper])
-        server = Server(EMBEDDED, folder, plan, preload=environment)
+        server = Server(SCHEMA, folder, plan, preload=environment)
         try:
             command = [str(self.release / "examples/bench"), "--url", server.url, "--secret", SECRET, "--connections", "1"]
             command += ["--count", str(events), "--timeout", "60"]
@@ -80,7 +83,7 @@ class Guard:
             rows = [line.split() for line in (folder / "calls").read_text().splitlines()]
             return sum(int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit() and row[1] != "total")
 
-        return self.between(FEW, MANY, count)
+        return min(self.between(FEW, MANY, count) for _ in range(TRIES))
 
     def instructions(self):
         def count(events):
