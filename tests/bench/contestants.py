@@ -80,7 +80,7 @@ class Services:
             answer = redis.recv(64)
         if not answer.startswith(b"+OK"):
             raise SystemExit(f"Redis does not clear its keys: {answer!r}")
-        for queue in set(QUEUES.values()):
+        for queue in {"bench.publisher", *QUEUES.values()}:
             subprocess.run(
                 [self.publisher, "--url", self.amqp_url, "--queue", queue, "--delete"], check=True, timeout=60
             )
@@ -123,7 +123,9 @@ class Server:
             uvicorn = [str(plan.peers / "python/bin/python"), "-m", "uvicorn", "fastapi_receiver:app", "--app-dir"]
             flags = ["--workers", "2", "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
             where = ["--host", "127.0.0.1", "--port", str(self.port), "--timeout-keep-alive", "75"]
-            return [*uvicorn, str(HERE / "peers"), *flags, *where, "--log-level", "warning", "--backlog", "4096"]
+            # Busy is not dead: no worker is replaced for answering its parent late.
+            patience = ["--timeout-worker-healthcheck", "120", "--backlog", "4096", "--log-level", "warning"]
+            return [*uvicorn, str(HERE / "peers"), *flags, *where, *patience]
         config = self.folder / "hookgate.toml"
         config.write_text(
             TOML.format(
@@ -149,7 +151,7 @@ class Server:
             except OSError:
                 pass
             time.sleep(0.1)
-        raise SystemExit(f"{url} is not ready after {READY_SECONDS} s; the server's log:\n{self.log()}")
+        raise TimeoutError(f"{url} is not ready after {READY_SECONDS} s; the server's log:\n{self.log()}")
 
     def metrics(self):
         """The gateway's samples of the only source, by name."""

@@ -13,6 +13,7 @@ use crate::options::{Options, Provider};
 
 const ID_HOLE: &str = "@id@";
 const ID_LEN: usize = 24;
+const FILL_HOLE: &str = "@fill@";
 /// How far back a duplicate may reach.
 const DUPLICATES_REACH: u64 = 10_000;
 const FILL: &str = "Two boxes, leave with the neighbour; the bell does not work. ";
@@ -167,17 +168,22 @@ impl Signer {
 
 fn body(provider: Provider, bytes: usize, now: i64) -> anyhow::Result<(Vec<u8>, Vec<usize>)> {
     let template = match provider {
-        Provider::Stripe | Provider::None if bytes < STRIPE.len() => STRIPE_SMALL.to_owned(),
         Provider::Stripe | Provider::None => STRIPE.to_owned(),
         Provider::Github => GITHUB.to_owned(),
         Provider::Shopify => SHOPIFY.replace("@hash@", "#"),
     };
-    let template = template.replace("@now@", &now.to_string()).replace(ID_HOLE, &"0".repeat(ID_LEN));
-    let smallest = template.len() - "@fill@".len();
+    let at =
+        |template: &str| template.replace("@now@", &now.to_string()).replace(ID_HOLE, &"0".repeat(ID_LEN));
+    let smallest = |template: &str| template.len() - FILL_HOLE.len();
+    let mut template = at(&template);
+    if matches!(provider, Provider::Stripe | Provider::None) && bytes < smallest(&template) {
+        template = at(STRIPE_SMALL);
+    }
+    let smallest = smallest(&template);
     ensure!(bytes >= smallest, "--body-bytes {bytes} is too small: this event has at least {smallest}");
     let fill: String = FILL.chars().cycle().take(bytes - smallest).collect();
     let hole = "0".repeat(ID_LEN);
-    let text = template.replace("@fill@", &fill);
+    let text = template.replace(FILL_HOLE, &fill);
     let id_offsets = text.match_indices(&hole).map(|(at, _)| at).collect();
     Ok((text.into_bytes(), id_offsets))
 }

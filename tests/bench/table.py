@@ -42,7 +42,8 @@ class Cells:
 
     def __init__(self, path):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        self.about, self.lines = lines[0]["about"], lines[1:]
+        self.about, self.all = lines[0]["about"], lines[1:]
+        self.lines = [line for line in self.all if "failed" not in line]
         for line in self.lines:
             for key in ("p50", "p99", "p999"):
                 line[f"{key}_ms"] = line[f"{key}_us"] / 1000
@@ -72,6 +73,8 @@ class Cells:
 
 def brief(line):
     """A line for people who wait."""
+    if "failed" in line:
+        return f"FAILED: {line['failed']}"
     words = [f"{line['rps']:,.0f}/s, p50 {line['p50_us'] / 1000:.2f}, p99 {line['p99_us'] / 1000:.2f} ms"]
     for key in ("cpu_us", "syscalls", "switches", "allocations", "backlog", "drained_per_second", "left"):
         words += [f"{key} {line[key]:,}"] if key in line else []
@@ -80,6 +83,8 @@ def brief(line):
 
 def trouble(line):
     """What makes a cell unclean."""
+    if "failed" in line:
+        return [line["failed"]]
     if "kept" in line:
         forged = [f"{line['forged_accepted']:,} forged were accepted"] if line["forged_accepted"] else []
         return forged + ([f"{line['events']:,} events accepted, {line['kept']:,} kept"] if line["events"] != line["kept"] else [])
@@ -97,6 +102,8 @@ def markdown(head, rows):
 
 
 def latency(cells, name, cell):
+    if not cells.median(name, cell, "rps"):
+        return "–"
     return " / ".join(figure(cells.median(name, cell, key)) for key in ("p50_ms", "p99_ms", "p999_ms"))
 
 
@@ -132,7 +139,8 @@ def open_loops(cells):
         cell = f"open-{rate}"
         for name in cells.present(cell):
             reached = cells.median(name, cell, "rps")
-            kept_up = "yes" if reached >= 0.98 * rate else f"no: {figure(reached, 0)}/s"
+            answered = figure(cells.median(name, cell, "answered_per_second"), 0)
+            kept_up = "yes" if reached >= 0.98 * rate else f"no: {answered}/s"
             rows.append([f"{rate:,}", LABELS[name], kept_up, latency(cells, name, cell)])
     return markdown(["events/s due", "", "kept up", "p50 / p99 / p99.9 ms"], rows)
 
@@ -187,7 +195,7 @@ def proofs(cells):
 
 
 def unclean(cells):
-    found = [(line, trouble(line)) for line in cells.lines]
+    found = [(line, trouble(line)) for line in cells.all]
     lines = [f"- round {line['round']}, {line['cell']}, {line['contestant']}: {', '.join(words)}" for line, words in found if words]
     return "\n".join(lines) or "None: every answer to a valid request was a 2xx."
 

@@ -17,7 +17,7 @@ KEY_SECONDS = 7 * 86_400
 
 @asynccontextmanager
 async def lifespan(app: FastAPI):
-    app.state.redis = Redis.from_url(os.environ["REDIS_URL"])
+    app.state.redis = Redis.from_url(os.environ["REDIS_URL"], max_connections=1_000)
     async with await aio_pika.connect_robust(os.environ["AMQP_URL"]) as connection:
         channel = await connection.channel(publisher_confirms=True)
         await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
