@@ -3,6 +3,8 @@
 //! What a gateway reaches of this server's rate is what its own work leaves. `bare 127.0.0.1:PORT [WORKERS]`.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 #[actix_web::main]
@@ -12,6 +14,9 @@ async fn main() -> std::io::Result<()> {
     let workers = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2);
     HttpServer::new(|| App::new().app_data(web::PayloadConfig::new(1 << 20)).default_service(web::to(answer)))
         .workers(workers)
+        // A generator opens its connections before it needs them: no 408 on those.
+        .client_request_timeout(Duration::ZERO)
+        .keep_alive(Duration::from_secs(75))
         .bind(address)?
         .run()
         .await

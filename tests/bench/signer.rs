@@ -13,10 +13,13 @@ use crate::options::{Options, Provider};
 
 const ID_HOLE: &str = "@id@";
 const ID_LEN: usize = 24;
+const FILL_HOLE: &str = "@fill@";
 /// How far back a duplicate may reach.
 const DUPLICATES_REACH: u64 = 10_000;
 const FILL: &str = "Two boxes, leave with the neighbour; the bell does not work. ";
 
+/// The smallest classic event that Stripe's schema knows, for bodies that the usual one does not fit into.
+const STRIPE_SMALL: &str = r#"{"id":"evt_@id@","object":"event","api_version":null,"created":@now@,"data":{"object":{"id":"cus_R9nZ","object":"customer","description":"@fill@"}},"livemode":false,"pending_webhooks":1,"request":null,"type":"customer.created"}"#;
 const STRIPE: &str = r#"{"id":"evt_@id@","object":"event","api_version":"2025-03-31.basil","created":@now@,"data":{"object":{"id":"pi_3RnT0uLkdIwHu7ix1J2c9xQf","object":"payment_intent","amount":2000,"amount_capturable":0,"amount_details":{"tip":{}},"amount_received":2000,"application":null,"application_fee_amount":null,"automatic_payment_methods":{"allow_redirects":"always","enabled":true},"canceled_at":null,"cancellation_reason":null,"capture_method":"automatic_async","client_secret":"pi_3RnT0uLkdIwHu7ix1J2c9xQf_secret_d5V","confirmation_method":"automatic","created":@now@,"currency":"eur","customer":null,"description":null,"last_payment_error":null,"latest_charge":"ch_3RnT0uLkdIwHu7ix1A7zM0Ww","livemode":false,"metadata":{"order":"70419","note":"@fill@"},"next_action":null,"payment_method":"pm_1RnT0tLkdIwHu7ixQ5Xo2cVd","payment_method_types":["card","link"],"processing":null,"receipt_email":null,"setup_future_usage":null,"shipping":null,"status":"succeeded","transfer_group":null}},"livemode":false,"pending_webhooks":1,"request":{"id":"req_8bT3sYq0Zl1mKc","idempotency_key":"0a0c3f0e-5f0b-4a57-9d53-5a8f5a3a7c11"},"type":"payment_intent.succeeded"}"#;
 const GITHUB: &str = r#"{"ref":"refs/heads/main","before":"0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c","after":"@id@0000000000000000","base_ref":null,"compare":"https://github.com/octo-org/octo-repo/compare/main","created":false,"deleted":false,"forced":false,"commits":[],"head_commit":{"id":"@id@0000000000000000","tree_id":"31b122c26a97cf9af023e9ddab94a82c6e77b0ea","distinct":true,"message":"@fill@","timestamp":"2025-07-01T10:00:00Z","url":"https://github.com/octo-org/octo-repo","author":{"name":"Mona","email":"mona@example.com"},"committer":{"name":"Mona","email":"mona@example.com"},"added":[],"modified":["README.md"],"removed":[]},"repository":{"id":35129377,"node_id":"MDEwOlJlcG9zaXRvcnkzNTEyOTM3Nw==","name":"octo-repo","full_name":"octo-org/octo-repo","private":false,"owner":{"login":"octo-org","id":6752317,"type":"Organization"},"html_url":"https://github.com/octo-org/octo-repo","default_branch":"main"},"pusher":{"name":"mona","email":"mona@example.com"},"sender":{"login":"mona","id":6752318,"type":"User","site_admin":false}}"#;
 const SHOPIFY: &str = r#"{"id":820982911946154508,"admin_graphql_api_id":"gid://shopify/Order/820982911946154508","checkout_token":"@id@","created_at":"2025-07-01T10:00:00-04:00","updated_at":"2025-07-01T10:00:00-04:00","currency":"USD","current_subtotal_price":"398.00","current_total_price":"398.00","email":"jon@example.com","financial_status":"voided","fulfillment_status":null,"name":"@hash@9999","note":"@fill@","number":234,"order_number":1234,"presentment_currency":"USD","processed_at":"2025-07-01T10:00:00-04:00","subtotal_price":"388.00","taxes_included":false,"test":true,"token":"123456abcd","total_discounts":"20.00","total_price":"398.00","total_tax":"0.00","customer":{"id":115310627314723954,"email":"john@example.com","verified_email":true},"line_items":[{"id":866550311766439020,"title":"IPod Nano - 8GB","quantity":1,"price":"199.00","sku":"IPOD2008PINK","product_id":632910392,"variant_id":808950810}]}"#;
@@ -169,12 +172,18 @@ fn body(provider: Provider, bytes: usize, now: i64) -> anyhow::Result<(Vec<u8>, 
         Provider::Github => GITHUB.to_owned(),
         Provider::Shopify => SHOPIFY.replace("@hash@", "#"),
     };
-    let template = template.replace("@now@", &now.to_string()).replace(ID_HOLE, &"0".repeat(ID_LEN));
-    let smallest = template.len() - "@fill@".len();
+    let at =
+        |template: &str| template.replace("@now@", &now.to_string()).replace(ID_HOLE, &"0".repeat(ID_LEN));
+    let smallest = |template: &str| template.len() - FILL_HOLE.len();
+    let mut template = at(&template);
+    if matches!(provider, Provider::Stripe | Provider::None) && bytes < smallest(&template) {
+        template = at(STRIPE_SMALL);
+    }
+    let smallest = smallest(&template);
     ensure!(bytes >= smallest, "--body-bytes {bytes} is too small: this event has at least {smallest}");
     let fill: String = FILL.chars().cycle().take(bytes - smallest).collect();
     let hole = "0".repeat(ID_LEN);
-    let text = template.replace("@fill@", &fill);
+    let text = template.replace(FILL_HOLE, &fill);
     let id_offsets = text.match_indices(&hole).map(|(at, _)| at).collect();
     Ok((text.into_bytes(), id_offsets))
 }
