@@ -192,10 +192,10 @@ impl fmt::Display for Judged<'_> {
 /// Runs all vectors in `paths` (files, or folders of `*.json`); each that does not hold goes to `tell`.
 ///
 /// # Errors
-/// Where a file cannot be read or is no vector file, or two vectors have one id; then none was run.
+/// Where a file cannot be read or is no vector file; then none was run.
 pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>)) -> anyhow::Result<Tally> {
     let files = files(paths)?.into_iter().map(read).collect::<anyhow::Result<Vec<File>>>()?;
-    unique::check(&files)?;
+    unique::repeats(&files).iter().for_each(|repeat| eprintln!("note: {repeat}"));
     let mut tally = Tally::default();
     for (id, vector) in files.into_iter().flat_map(|file| file.vectors) {
         let (differs, found) = match vector {

@@ -1,4 +1,4 @@
-//! That no two vectors have one id: a verdict that is told by its id must be told of one request alone.
+//! Vectors of one id: a verdict is told by its id, which should be of one request alone. They are run all the same.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,25 @@ pub(super) struct File {
     pub vectors: Vec<(String, Result<Vector, String>)>,
 }
 
-/// # Errors
 /// Every id that several vectors have, with the places of the first and of each other one.
-pub(super) fn check(files: &[File]) -> anyhow::Result<()> {
+pub(super) fn repeats(files: &[File]) -> Vec<String> {
     let mut first: HashMap<&str, (&Path, usize)> = HashMap::new();
-    let mut errors = Vec::new();
+    let mut repeats = Vec::new();
     for file in files {
         for (number, (id, _)) in (1..).zip(&file.vectors) {
             let here = (file.path.as_path(), number);
             if let Some((path, before)) = first.get(id.as_str()) {
                 let (path, other) = (path.display(), file.path.display());
-                errors.push(format!(
-                    "two vectors are called {id:?}: number {before} of {path}, and number {number} of {other}"
+                repeats.push(format!(
+                    "two vectors are called {id:?}: number {before} of {path}, and number {number} of {other}; \
+                     give each an id of its own"
                 ));
             } else {
                 first.insert(id, here);
             }
         }
     }
-    anyhow::ensure!(errors.is_empty(), "{}; give each an id of its own", errors.join("\n"));
-    Ok(())
+    repeats
 }
 
 #[cfg(test)]
@@ -46,12 +45,14 @@ mod tests {
 
     #[test]
     fn an_id_that_stands_twice_is_told_with_both_places() {
-        assert!(check(&[file("a.json", &["one", "two"]), file("b.json", &["three"])]).is_ok());
-        let told = check(&[file("a.json", &["one", "two", "one"]), file("b.json", &["three", "two"])]);
+        let advice = "; give each an id of its own";
+        assert!(repeats(&[file("a.json", &["one", "two"]), file("b.json", &["three"])]).is_empty());
         assert_eq!(
-            told.unwrap_err().to_string(),
-            "two vectors are called \"one\": number 1 of a.json, and number 3 of a.json\n\
-             two vectors are called \"two\": number 2 of a.json, and number 2 of b.json; give each an id of its own"
+            repeats(&[file("a.json", &["one", "two", "one"]), file("b.json", &["three", "two"])]),
+            [
+                format!("two vectors are called \"one\": number 1 of a.json, and number 3 of a.json{advice}"),
+                format!("two vectors are called \"two\": number 2 of a.json, and number 2 of b.json{advice}"),
+            ]
         );
     }
 }

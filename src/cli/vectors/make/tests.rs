@@ -100,13 +100,15 @@ fn an_old_set_may_stand_first_and_makes_no_forged_one_good() {
 
 #[test]
 fn a_scheme_that_no_request_can_fulfil_gives_no_refusals_either() {
-    // The signature stands in what it is made of.
+    // One header that must be two texts.
     let made = own(r#"
         [[schemes]]
         name = "default"
         algorithm = "hmac-sha256"
-        signed = ["{target}{body}"]
-        signature = { from = "query:sig", encoding = "hex" }
+        signed = ["{body}"]
+        signature = { from = "header:X-Tea", encoding = "hex" }
+        equal = { "header:X-Kind" = "green" }
+        matching = { "header:X-Kind" = "black" }
     "#);
     assert!(made.vectors.is_empty(), "{:?}", names(&made));
     assert!(made.left_out[0].contains("what it signs itself is refused"), "{:?}", made.left_out);
