@@ -171,7 +171,7 @@ impl Event {
     /// the key that was derived from that proof. `invalid` is why its schema does not hold, if so.
     pub fn new(source: &Arc<str>, verified: Verified, key: EventKey, invalid: Option<String>) -> Self {
         let scheme = verified.scheme();
-        let provider = scheme.provider.as_str().into();
+        let provider = Arc::clone(&scheme.provider);
         let unauthenticated = verified.unauthenticated();
         let source_authenticated = !verified.covers_body() && !unauthenticated;
         let mut headers = kept(&scheme.forward, &verified.delivery().headers);

@@ -102,7 +102,7 @@ fn sources_json(loaded: &Loaded, plans: &[Plan]) -> Value {
         let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();
         json!({
             "name": plan.name,
-            "provider": scheme.provider,
+            "provider": *scheme.provider,
             "scheme": scheme.name,
             "methods": scheme.methods,
             "path": loaded.settings.sources[&plan.name].path.as_str(),

@@ -70,7 +70,7 @@ fn to_json(judged: &Judged<'_>, refused: &Refused) -> Value {
     let also = judged.findings.iter().skip(1);
     json!({
         "accepted": false,
-        "provider": judged.scheme.provider,
+        "provider": *judged.scheme.provider,
         "scheme": judged.scheme.name,
         "reason": refused.reject.row().reason,
         "detail": refused.detail,

@@ -156,7 +156,7 @@ fn curl(delivery: &Delivery, url: &str, body: &Path) -> String {
 fn to_json(scheme: &Scheme, delivery: &Delivery, at: Timestamp, url: &str) -> Value {
     let headers: Map<String, Value> = pairs(delivery).map(|(name, value)| (name, value.into())).collect();
     json!({
-        "provider": scheme.provider,
+        "provider": *scheme.provider,
         "scheme": scheme.name,
         "method": delivery.method,
         "url": url,

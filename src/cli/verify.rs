@@ -202,7 +202,7 @@ fn handshake_text(answer: &HandshakeAnswer) -> String {
 fn handshake_json(scheme: &Scheme, answer: &HandshakeAnswer) -> Value {
     json!({
         "accepted": true,
-        "provider": scheme.provider,
+        "provider": *scheme.provider,
         "scheme": scheme.name,
         "handshake": &*answer.name,
         "status": answer.status,
@@ -250,7 +250,7 @@ impl Accepted<'_> {
         let scheme = self.verified.scheme();
         json!({
             "accepted": true,
-            "provider": scheme.provider,
+            "provider": *scheme.provider,
             "scheme": scheme.name,
             "event_id": key.event_id(),
             "event_type": key.event_type(),
@@ -283,7 +283,7 @@ fn refusal_json(scheme: &Scheme, refused: &Refused, hints: &[String]) -> Value {
     let row = refused.reject.row();
     json!({
         "accepted": false,
-        "provider": scheme.provider,
+        "provider": *scheme.provider,
         "scheme": scheme.name,
         "reason": row.reason,
         "detail": refused.detail,

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 /// A JSON pointer (RFC 6901), split into its unescaped steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,7 +120,7 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
     let mut found = vec![None; pointers.len()];
     // Seen here, since what is passed over is not looked at so closely as what is taken.
     let Ok(text) = std::str::from_utf8(body) else { return found };
-    let active: Vec<(usize, &[String])> =
+    let active: Active<'_> =
         pointers.iter().enumerate().map(|(slot, pointer)| (slot, pointer.steps.as_slice())).collect();
     for (slot, _) in active.iter().filter(|(_, steps)| steps.is_empty()) {
         found[*slot] = Some(root(text));
@@ -141,15 +142,18 @@ fn root(text: &str) -> Found<'_> {
     Found { raw, span: start..start + raw.len() }
 }
 
+/// The pointers that lead into a value, each with its slot and the steps that are left; nearly always few.
+type Active<'p> = SmallVec<[(usize, &'p [String]); 4]>;
+
 struct Walk<'f, 'p, 'a> {
     base: usize,
-    active: Vec<(usize, &'p [String])>,
+    active: Active<'p>,
     found: &'f mut Vec<Option<Found<'a>>>,
 }
 
 impl<'p, 'a> Walk<'_, 'p, 'a> {
     /// The pointers that go on below `key`.
-    fn below(&self, key: &str) -> Vec<(usize, &'p [String])> {
+    fn below(&self, key: &str) -> Active<'p> {
         let next = |&(slot, steps): &(usize, &'p [String])| match steps.split_first() {
             Some((first, rest)) if first == key => Some((slot, rest)),
             _ => None,
@@ -164,13 +168,14 @@ impl<'p, 'a> Walk<'_, 'p, 'a> {
     }
 
     /// Notes the value for the pointers that end here; looks inside it for those that go deeper.
-    fn take(&mut self, active: Vec<(usize, &'p [String])>, raw: &'a RawValue) {
+    fn take(&mut self, mut active: Active<'p>, raw: &'a RawValue) {
         let text = raw.get();
         let start = (text.as_ptr() as usize).saturating_sub(self.base);
-        let (ended, deeper): (Vec<_>, Vec<_>) = active.into_iter().partition(|(_, rest)| rest.is_empty());
-        for (slot, _) in ended {
-            self.found[slot] = Some(Found { raw: text, span: start..start + text.len() });
+        for (slot, _) in active.iter().filter(|(_, rest)| rest.is_empty()) {
+            self.found[*slot] = Some(Found { raw: text, span: start..start + text.len() });
         }
+        active.retain(|(_, rest)| !rest.is_empty());
+        let deeper = active;
         if !deeper.is_empty() && text.starts_with(['{', '[']) {
             let walk = Walk { base: self.base, active: deeper, found: self.found };
             // The text was just parsed as one valid value, so walking it again cannot fail.
@@ -196,7 +201,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
 
     fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
         while let Some(key) = map.next_key::<&'a RawValue>()? {
-            let below = characters(key.get()).map_or_else(Vec::new, |key| self.below(&key));
+            let below = characters(key.get()).map_or_else(Active::new, |key| self.below(&key));
             if below.is_empty() {
                 map.next_value::<IgnoredAny>()?;
             } else {
@@ -213,7 +218,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
         let last = self.active.iter().filter_map(|(_, steps)| steps.first()?.parse::<usize>().ok()).max();
         loop {
             let sought = last.is_some_and(|last| index <= last);
-            let below = if sought { self.below(&index.to_string()) } else { Vec::new() };
+            let below = if sought { self.below(&index.to_string()) } else { Active::new() };
             if below.is_empty() {
                 if seq.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(());

@@ -118,7 +118,7 @@ impl Check {
             self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
         }
         Some(Scheme {
-            provider: definition.name.clone(),
+            provider: definition.name.as_str().into(),
             name: raw.name.clone(),
             methods: raw.methods.as_ref().unwrap_or(&definition.methods).clone(),
             algorithm,

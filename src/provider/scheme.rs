@@ -2,6 +2,7 @@
 //! at load; what is left at request time can only meet a bad delivery, never a bad provider file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -24,7 +25,7 @@ use crate::extract::{Pick, Pointer};
 #[derive(Clone, Debug)]
 pub struct Scheme {
     /// The provider's name.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// The scheme's name.
     pub name: String,
     /// Methods that the provider sends with.
