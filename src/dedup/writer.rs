@@ -60,8 +60,8 @@ fn make<D: Disk>(
         Output { disk, file: &file, buffer: Vec::with_capacity(BUFFER), at: PAGE as u64, base, newest };
     let messages = out.section(messages, plan.room.0)?;
     let contents = out.section(contents, plan.room.1)?;
-    let filter_crcs = (out.part(&messages.filter.to_bytes())?, out.part(&contents.filter.to_bytes())?);
-    let fences_crcs = (out.part(&fence_bytes(&messages))?, out.part(&fence_bytes(&contents))?);
+    let filter_crcs = (out.parts(messages.filter.to_bytes())?, out.parts(contents.filter.to_bytes())?);
+    let fences_crcs = (out.parts(fence_bytes(&messages))?, out.parts(fence_bytes(&contents))?);
     out.flush()?;
     let header = Header {
         name: plan.name,
@@ -93,8 +93,8 @@ fn shape(section: &Section, filter_crc: u32, fences_crc: u32) -> Shape {
     Shape { count: section.count, blocks: section.filter.blocks(), filter_crc, fences_crc }
 }
 
-fn fence_bytes(section: &Section) -> Vec<u8> {
-    section.fences.iter().flat_map(|fence| fence.to_le_bytes()).collect()
+fn fence_bytes(section: &Section) -> impl Iterator<Item = Vec<u8>> {
+    section.fences.chunks(BUFFER / 8).map(|some| some.iter().flat_map(|fence| fence.to_le_bytes()).collect())
 }
 
 struct Output<'a, D: Disk> {
@@ -151,11 +151,17 @@ impl<D: Disk> Output<'_, D> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
-    fn part(&mut self, bytes: &[u8]) -> Result<u32, Broken> {
-        self.flush()?;
-        self.disk.write_at(self.file, bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(crc32c::crc32c(bytes))
+    /// Writes bytes that are no pages and gives their check sum.
+    fn parts(&mut self, parts: impl Iterator<Item = Vec<u8>>) -> Result<u32, Broken> {
+        let mut crc = 0;
+        for bytes in parts {
+            crc = crc32c::crc32c_append(crc, &bytes);
+            self.buffer.extend_from_slice(&bytes);
+            if self.buffer.len() >= BUFFER {
+                self.flush()?;
+            }
+        }
+        Ok(crc)
     }
 
     fn flush(&mut self) -> Result<(), Broken> {

@@ -417,4 +417,3 @@ fn the_background_thread_does_the_same_work() {
 }
 
 mod damage;
-mod measure;
