@@ -175,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn gives_back_every_content_in_order_within_68_bytes_each() {
+        let start = Timestamp::from_seconds(1_795_219_200);
+        let mut table = Memtable::new(start, Sequence(1), Sequence(7));
+        let content = |n: u64| Content {
+            key: key(n),
+            first: Digest(sha2::Sha256::digest(n.to_be_bytes()).into()),
+            at: Timestamp::from_millis(n as i64 - 1_000),
+            twins: n as u32,
+        };
+        (0..200_000).for_each(|n| table.insert_content(Content { twins: 0, ..content(n) }));
+        (0..200_000).for_each(|n| table.insert_content(content(n)));
+        assert!((0..200_000).all(|n| table.content(key(n)) == Some(content(n))));
+        assert!((200_000..210_000).all(|n| table.content(key(n)).is_none()));
+        assert!(table.contents().map(|content| content.key).is_sorted());
+        assert_eq!((table.contents().count(), table.content_count(), table.count()), (200_000, 200_000, 0));
+        let each = table.bytes() as f64 / 200_000.0;
+        assert!(each <= 68.0, "{each:.2} bytes a content");
+    }
+
+    #[test]
     fn lifts_a_time_before_its_day_and_refuses_one_after() {
         let noon = Timestamp::from_seconds(1_795_219_200 + 43_200);
         let mut table = Memtable::new(noon, Sequence(1), Sequence(1));

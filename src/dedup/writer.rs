@@ -15,6 +15,9 @@ use crate::failpoint::{self, Point};
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 256 * PAGE;
 
+/// Bytes between two syncs: what the journal syncs meanwhile never waits for a whole day of keys.
+const UNSYNCED_MAX: usize = 4 << 20;
+
 /// What a new file is to be.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -56,8 +59,15 @@ fn make<D: Disk>(
     failpoint::reach(Point::DedupFileCreated);
     let base = Base { sequence: plan.base, start: keyfile::day_start(plan.name.day) };
     let newest = Timestamp::from_millis(i64::MIN);
-    let mut out =
-        Output { disk, file: &file, buffer: Vec::with_capacity(BUFFER), at: PAGE as u64, base, newest };
+    let mut out = Output {
+        disk,
+        file: &file,
+        buffer: Vec::with_capacity(BUFFER),
+        at: PAGE as u64,
+        unsynced: 0,
+        base,
+        newest,
+    };
     let messages = out.section(messages, plan.room.0)?;
     let contents = out.section(contents, plan.room.1)?;
     let filter_crcs = (out.parts(messages.filter.to_bytes())?, out.parts(contents.filter.to_bytes())?);
@@ -102,6 +112,7 @@ struct Output<'a, D: Disk> {
     file: &'a D::File,
     buffer: Vec<u8>,
     at: u64,
+    unsynced: usize,
     base: Base,
     newest: Timestamp,
 }
@@ -167,7 +178,12 @@ impl<D: Disk> Output<'_, D> {
     fn flush(&mut self) -> Result<(), Broken> {
         self.disk.write_at(self.file, &self.buffer, self.at)?;
         self.at += self.buffer.len() as u64;
+        self.unsynced += self.buffer.len();
         self.buffer.clear();
+        if self.unsynced >= UNSYNCED_MAX {
+            self.unsynced = 0;
+            self.disk.sync(self.file)?;
+        }
         Ok(())
     }
 }
