@@ -18,7 +18,7 @@
 //! pages ..                   contents: ceil(contents / 15) pages
 //! message filter             64 bytes a block, 8 words of 64 bits
 //! content filter             the same
-//! message fences             8 bytes a page: the upper 64 bits of the page's first key
+//! message fences             8 bytes a page: four that are not read, then the upper 32 bits of the page's first key
 //! content fences             the same
 //! end of file
 //!
@@ -78,6 +78,11 @@ const REPLACED_AT: usize = 128;
 pub(super) fn key_of(digest: &Digest) -> Key {
     let (key, _) = digest.0.split_first_chunk().expect("a digest has 32 bytes");
     Key::from_be_bytes(*key)
+}
+
+/// What a fence keeps of a page's first key. Among the pages of a day few begin alike in so much.
+pub(super) fn fence_of(key: Key) -> u32 {
+    (key >> 96) as u32
 }
 
 /// The bucket of a time.

@@ -35,15 +35,15 @@ pub(super) struct Section {
     pub(super) first_page: u64,
     pub(super) count: u64,
     pub(super) filter: Filter,
-    /// The upper half of each page's first key.
-    pub(super) fences: Vec<u64>,
+    /// The upper bits of each page's first key.
+    pub(super) fences: Vec<u32>,
 }
 
 impl Section {
     /// The pages that can hold `key`, counted from the section's first, last one first. More than one only
-    /// where a page begins with a key whose upper half is the same.
+    /// where a page begins with a key whose upper bits are the same.
     fn candidates(&self, key: Key) -> impl Iterator<Item = u64> {
-        let high = (key >> 64) as u64;
+        let high = keyfile::fence_of(key);
         let after = self.pages_up_to(high);
         let equal = self.fences[..after].iter().rev().take_while(|fence| **fence == high).count();
         let before = (after - equal).saturating_sub(1);
@@ -53,9 +53,9 @@ impl Section {
     /// How many fences are at most `high`. Keys are uniform, so the answer lies near the place that the number itself
     /// points to, and nearer still to where the fence found there points: the search starts at this and widens, and
     /// touches two lines of memory, seldom more.
-    fn pages_up_to(&self, high: u64) -> usize {
+    fn pages_up_to(&self, high: u32) -> usize {
         let fences = &self.fences;
-        let pages = |span: u64| ((u128::from(span) * fences.len() as u128) >> 64) as usize;
+        let pages = |span: u32| ((u64::from(span) * fences.len() as u64) >> u32::BITS) as usize;
         let first = pages(high);
         let fence = fences.get(first).copied().unwrap_or(high);
         let guess = if high >= fence {
@@ -76,7 +76,7 @@ impl Section {
     }
 
     fn memory(&self) -> u64 {
-        self.filter.blocks() * BLOCK as u64 + self.fences.len() as u64 * 8
+        self.filter.blocks() * BLOCK as u64 + self.fences.len() as u64 * 4
     }
 }
 
@@ -232,7 +232,7 @@ fn fences<D: Disk>(
     file: &D::File,
     at: &mut u64,
     (shape, pages): (&Shape, u64),
-) -> Result<Vec<u64>, Broken> {
+) -> Result<Vec<u32>, Broken> {
     let mut bytes = vec![0; usize::try_from(pages.saturating_mul(8)).unwrap_or(usize::MAX)];
     disk.read_at(file, &mut bytes, *at)?;
     *at += bytes.len() as u64;
@@ -240,7 +240,7 @@ fn fences<D: Disk>(
         return Err(Broken::Damaged("the check sum of a fence is wrong"));
     }
     let (fences, _) = bytes.as_chunks::<8>();
-    Ok(fences.iter().map(|fence| u64::from_le_bytes(*fence)).collect())
+    Ok(fences.iter().map(|fence| (u64::from_le_bytes(*fence) >> 32) as u32).collect())
 }
 
 /// The length of a file with this header, in a type that no header overflows.
@@ -255,19 +255,19 @@ fn length(header: &Header) -> u128 {
 mod tests {
     use super::*;
 
-    fn section(fences: Vec<u64>) -> Section {
+    fn section(fences: Vec<u32>) -> Section {
         Section { fences, ..Section::default() }
     }
 
     #[test]
     fn finds_the_pages_that_can_hold_a_key_wherever_the_fences_lie() {
-        let even: Vec<u64> = (0..2_000).map(|n| n << 53).collect();
-        let crowded: Vec<u64> = (0..2_000).map(|n| n / 3).collect();
-        let late: Vec<u64> = (0..2_000).map(|n| u64::MAX - 2_000 + n).collect();
+        let even: Vec<u32> = (0..2_000).map(|n| n << 21).collect();
+        let crowded: Vec<u32> = (0..2_000).map(|n| n / 3).collect();
+        let late: Vec<u32> = (0..2_000).map(|n| u32::MAX - 2_000 + n).collect();
         for fences in [even, crowded, late, vec![9], vec![]] {
             let probes = fences.iter().flat_map(|f| [f.saturating_sub(1), *f, f.saturating_add(1)]);
-            for high in probes.chain([0, u64::MAX]) {
-                let found: Vec<u64> = section(fences.clone()).candidates(Key::from(high) << 64).collect();
+            for high in probes.chain([0, u32::MAX]) {
+                let found: Vec<u64> = section(fences.clone()).candidates(Key::from(high) << 96).collect();
                 let can = |page: &usize| {
                     fences[*page] <= high && fences.get(page + 1).is_none_or(|next| *next >= high)
                 };

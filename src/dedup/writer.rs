@@ -104,7 +104,8 @@ fn shape(section: &Section, filter_crc: u32, fences_crc: u32) -> Shape {
 }
 
 fn fence_bytes(section: &Section) -> impl Iterator<Item = Vec<u8>> {
-    section.fences.chunks(BUFFER / 8).map(|some| some.iter().flat_map(|fence| fence.to_le_bytes()).collect())
+    let bytes = |fence: &u32| (u64::from(*fence) << 32).to_le_bytes();
+    section.fences.chunks(BUFFER / 8).map(move |some| some.iter().flat_map(bytes).collect())
 }
 
 struct Output<'a, D: Disk> {
@@ -137,7 +138,7 @@ impl<D: Disk> Output<'_, D> {
                 filled = 0;
             }
             if filled == 0 {
-                section.fences.push((record.key() >> 64) as u64);
+                section.fences.push(keyfile::fence_of(record.key()));
             }
             record.encode(self.base, &mut page[filled * R::STRIDE..][..R::STRIDE]);
             section.filter.add(record.key());
