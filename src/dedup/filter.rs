@@ -12,9 +12,6 @@ use super::keyfile::Key;
 pub(super) const BLOCK: usize = 64;
 /// Bytes that are turned into blocks or back at a time.
 const PART: usize = 1024 * BLOCK;
-/// Bits of filter a key; with [`PROBES`] about 0.1 % of the absent keys pass, so that with the files of a
-/// week less than one new key in a hundred costs a read.
-const BITS_PER_KEY: u64 = 16;
 /// Bits set a key, each chosen by 9 bits of the key's upper half.
 const PROBES: u32 = 7;
 
@@ -48,9 +45,10 @@ impl Mask {
 }
 
 impl Filter {
-    /// An empty filter with room for `keys` keys; without keys it takes no memory.
-    pub(super) fn with_room_for(keys: u64) -> Self {
-        Self::zeroed(keys.saturating_mul(BITS_PER_KEY).div_ceil(512))
+    /// An empty filter with room for `keys` keys of `bits` bits each; without keys it takes no memory. With
+    /// [`PROBES`] about 0.1 % of the absent keys pass at 16 bits, half of that at 18.
+    pub(super) fn with_room_for(keys: u64, bits: u64) -> Self {
+        Self::zeroed(keys.saturating_mul(bits).div_ceil(512))
     }
 
     fn zeroed(blocks: u64) -> Self {
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn holds_what_was_added_and_little_else() {
-        let mut filter = Filter::with_room_for(20_000);
+        let mut filter = Filter::with_room_for(20_000, 16);
         (0..20_000).for_each(|n| filter.add(key(n)));
         assert!((0..20_000).all(|n| filter.may_hold(&Mask::of(key(n)))));
         let wrong = (20_000..220_000).filter(|n| filter.may_hold(&Mask::of(key(*n)))).count();
@@ -137,7 +135,7 @@ mod tests {
 
     #[test]
     fn survives_its_bytes() {
-        let mut filter = Filter::with_room_for(100_000);
+        let mut filter = Filter::with_room_for(100_000, 16);
         (0..100_000).for_each(|n| filter.add(key(n)));
         let bytes = filter.to_bytes().collect::<Vec<_>>().concat();
         assert_eq!(bytes.len() as u64, filter.blocks() * BLOCK as u64);
@@ -151,6 +149,6 @@ mod tests {
 
     #[test]
     fn an_empty_filter_holds_nothing() {
-        assert!(!Filter::with_room_for(0).may_hold(&Mask::of(key(1))));
+        assert!(!Filter::with_room_for(0, 16).may_hold(&Mask::of(key(1))));
     }
 }

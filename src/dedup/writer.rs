@@ -126,7 +126,7 @@ impl<D: Disk> Output<'_, D> {
     ) -> Result<Section, Broken> {
         let mut section = Section {
             first_page: self.page_number(),
-            filter: Filter::with_room_for(room),
+            filter: Filter::with_room_for(room, R::FILTER_BITS),
             ..Section::default()
         };
         let mut page = [0; PAGE];
