@@ -19,8 +19,10 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const NOON: Timestamp = Timestamp::from_seconds(1_795_219_200 + 43_200);
 /// Claims between two commits.
 const BATCH: u64 = 64;
-/// Claims between two looks at the memory before there is a file.
-const LOOKED: u64 = 10_000;
+/// As many keys are in memory when they are written to a file.
+const IN_MEMORY: u64 = 340_000;
+/// Claims between two looks at what is resident.
+const LOOKED: u64 = 20_000;
 /// One claim in so many is timed: the others are there to fill.
 const TIMED: u64 = 16;
 
@@ -49,6 +51,7 @@ pub fn run(options: &Options, dir: &Path) -> anyhow::Result<()> {
         return ask(options, filled);
     }
     let dir = dir.join("keys");
+    in_memory(options, &dir)?;
     fill(options, &dir)?;
     // What the allocator keeps after all that work is not what the index holds.
     let status = Command::new(std::env::current_exe()?)
@@ -86,12 +89,25 @@ fn ask(options: &Options, dir: &Path) -> anyhow::Result<()> {
     probe(options, &mut index)
 }
 
+/// What keys take that are in no file yet.
+fn in_memory(options: &Options, dir: &Path) -> anyhow::Result<()> {
+    let before = rss()?;
+    let mut index = Index::open(RealDisk, Settings::new(dir, WEEK), NOON)?;
+    for n in 1..=IN_MEMORY {
+        index.claim(&KeyEntry { received_at: NOON, ..entry(options, n) })?;
+    }
+    let held = rss()?.saturating_sub(before);
+    let each = held as f64 / IN_MEMORY as f64;
+    println!("{IN_MEMORY} keys in memory alone: resident {:.1} MB, {each:.1} bytes a key\n", mega(held));
+    Ok(())
+}
+
 /// Claims one key after the other as the acceptance thread does.
 fn fill(options: &Options, dir: &Path) -> anyhow::Result<()> {
     let (mut claims, mut upkeep) = (Timed::new(), Timed::new());
     let plain = rss()?;
     let mut index = Index::open(RealDisk, Settings::new(dir, WEEK), NOON)?;
-    let mut in_memory = (0, 0);
+    let mut most = 0;
     let began = Instant::now();
     for n in 1..=options.count {
         let entry = entry(options, n);
@@ -106,8 +122,8 @@ fn fill(options: &Options, dir: &Path) -> anyhow::Result<()> {
         if n % BATCH == 0 {
             upkeep.call(|| index.maintain(at(options, n), Sequence(n)))?;
         }
-        if n % LOOKED == 0 && index.stats().files == 0 {
-            in_memory = (n, rss()?.saturating_sub(plain));
+        if n % LOOKED == 0 {
+            most = most.max(rss()?.saturating_sub(plain));
         }
     }
     println!("{HEAD}");
@@ -115,11 +131,8 @@ fn fill(options: &Options, dir: &Path) -> anyhow::Result<()> {
     println!("| upkeep after a commit of {BATCH} while filling | {upkeep} |");
     let rate = options.count as f64 / began.elapsed().as_secs_f64();
     index.flush(Sequence(options.count))?;
-    let most = mega(peak()?.saturating_sub(plain));
-    println!("\n{rate:.0} keys/s were filled; resident meanwhile at most {most:.1} MB");
-    let (keys, bytes) = in_memory;
-    let each = bytes as f64 / keys.max(1) as f64;
-    println!("before the first file: {keys} keys, resident {:.1} MB, {each:.1} bytes a key\n", mega(bytes));
+    let most = mega(most);
+    println!("\n{rate:.0} keys/s were filled; resident meanwhile at most {most:.1} MB\n");
     Ok(())
 }
 
@@ -180,12 +193,9 @@ fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// Memory that the process has written to and holds; files that are mapped, as its program, aside.
 fn rss() -> anyhow::Result<u64> {
-    status("VmRSS:")
-}
-
-fn peak() -> anyhow::Result<u64> {
-    status("VmHWM:")
+    status("RssAnon:")
 }
 
 /// A line of what the system says of this process, in bytes.
