@@ -10,18 +10,19 @@
 //! [`Index::observe`] for steps of the clock. Its bytes go with the file that holds it.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::filter::Mask;
 use super::folder::{self, Folder};
 use super::forgotten::Forgotten;
 use super::keyfile::{Content, Ending, Key, Message, Name, day_of, key_of};
 use super::memtable::Memtable;
-use super::run::{Broken, Run};
+use super::run::{self, Broken, Run};
 use super::steady::Steady;
 use super::terms::{Claim, Damage, IndexError, SEALED_MAX, Settings, Stats, Twin};
-use super::upkeep::{self, Done, Task, Worker};
+use super::upkeep::{self, Done, Spent, Task, Worker};
 use super::writer::Plan;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
@@ -39,6 +40,7 @@ pub struct Index<D: Disk> {
     /// Youngest first.
     runs: Vec<Arc<Run<D>>>,
     worker: Worker<D>,
+    spent: Spent<D>,
     forgotten: Forgotten,
     steady: Steady,
     aside: Vec<Name>,
@@ -68,6 +70,7 @@ impl<D: Disk> Index<D> {
             sealed: VecDeque::new(),
             runs: folder.runs,
             worker,
+            spent: Spent::nothing(),
             forgotten: folder.forgotten,
             steady,
             aside: folder.aside,
@@ -245,13 +248,9 @@ impl<D: Disk> Index<D> {
         if found.is_some() {
             return Ok(found);
         }
-        for run in &self.runs {
-            let found = run.message(key).map_err(|broken| (run.name(), broken))?.filter(&want);
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+        let mask = Mask::of(key);
+        let read = |run: &Run<D>| run.message(key).map(|found| found.filter(&want));
+        run::first(&self.runs, |run| run.may_hold_message(&mask), read)
     }
 
     /// Whether a whole file holds this very event, which happens only where another one is refilled.
@@ -270,13 +269,9 @@ impl<D: Disk> Index<D> {
         if found.is_some() {
             return Ok(found);
         }
-        for run in &self.runs {
-            let found = run.content(key).map_err(|broken| (run.name(), broken))?.filter(wanted);
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+        let mask = Mask::of(key);
+        let read = |run: &Run<D>| run.content(key).map(|found| found.filter(wanted));
+        run::first(&self.runs, |run| run.may_hold_content(&mask), read)
     }
 
     /// Inserts an event that is not known, its key to live from `at`, and counts it where its content is.
@@ -362,6 +357,9 @@ impl<D: Disk> Index<D> {
         if flush.is_some() {
             return flush;
         }
+        if !self.spent.is_nothing() {
+            return Some(Task::Release(mem::replace(&mut self.spent, Spent::nothing())));
+        }
         let expired = self.expire_task(now);
         if expired.is_some() {
             return expired;
@@ -397,13 +395,8 @@ impl<D: Disk> Index<D> {
             plan.room = (0, 0);
             return Some(Task::Empty(top.path.clone(), plan));
         }
-        let old: Vec<PathBuf> =
-            self.runs.iter().skip(1).filter(|run| aged(run)).map(|run| run.path.clone()).collect();
-        if old.is_empty() {
-            return None;
-        }
-        self.runs.retain(|run| !old.contains(&run.path));
-        Some(Task::Remove(old))
+        let old: Vec<_> = self.runs.extract_if(1.min(self.runs.len()).., |run| aged(run)).collect();
+        (!old.is_empty()).then_some(Task::Remove(old))
     }
 
     /// The plan of one file in place of `runs`.
@@ -434,17 +427,17 @@ impl<D: Disk> Index<D> {
 
     fn apply(&mut self, done: Option<Done<D>>) -> Result<(), IndexError> {
         match done {
-            None | Some(Done::Removed | Done::Short(_)) => Ok(()),
+            None | Some(Done::Gone | Done::Short(_)) => Ok(()),
             Some(Done::Flushed(run)) => {
                 let through = run.name().through;
-                self.sealed.pop_front();
+                self.spent.tables.extend(self.sealed.pop_front());
                 self.add(run);
                 self.durable_through = through;
                 self.refilled(through)
             }
             Some(Done::Merged(run)) => {
-                let replaced = run.header.replaced.clone();
-                self.runs.retain(|run| !replaced.contains(&run.name().id));
+                let replaced = |old: &mut Arc<Run<D>>| run.header.replaced.contains(&old.name().id);
+                self.spent.runs.extend(self.runs.extract_if(.., replaced));
                 self.add(run);
                 Ok(())
             }

@@ -1,24 +1,18 @@
-//! The part of the index that is not yet in a key file: all keys of one day since the last flush, sorted.
+//! The part of the index that is not yet in a key file: all keys of one day since the last flush.
 //! It grows with its keys, 22 bytes each and a few per cent of slack, and is never written by itself:
 //! `writer` turns it into a file. It knows neither window nor clock; `embedded` judges what is found.
 
-use std::collections::BTreeMap;
-
 use super::keyfile::{Content, Key, Message, TIME_BITS, day_of, day_start};
+use super::table::Table;
 use crate::clock::Timestamp;
-use crate::event::Sequence;
+use crate::event::{Digest, Sequence};
 
-/// The upper bits of a key pick its shard; the first 8 of them need not be stored.
-const SHARD_BITS: u32 = 11;
-/// 15 bytes of key after the first, 7 bytes of value as in a key file.
-const SLOT: usize = 22;
-const KEY: usize = 15;
+/// Bytes of a message's value: a key file's without the upper one.
+const MESSAGE: usize = 7;
+/// Bytes of a content's value: message id of the first event, its time and the count of twins.
+const CONTENT: usize = 32 + 8 + 4;
 /// Highest distance from the first sequence that the 7 bytes of a value leave room for.
-const SPAN_MAX: u64 = (1 << (56 - TIME_BITS)) - 1;
-/// What an entry of a `BTreeMap` costs on average, nodes two thirds full.
-const CONTENT_COST: usize = (size_of::<Key>() + size_of::<Content>()) * 3 / 2;
-
-type Slot = [u8; SLOT];
+const SPAN_MAX: u64 = (1 << (8 * MESSAGE as u32 - TIME_BITS)) - 1;
 
 /// The keys of one day between two flushes.
 #[derive(Debug)]
@@ -28,10 +22,8 @@ pub(super) struct Memtable {
     base: Sequence,
     through: Sequence,
     oldest: Timestamp,
-    shards: Vec<Vec<Slot>>,
-    count: usize,
-    slots: usize,
-    contents: BTreeMap<Key, Content>,
+    messages: Table<MESSAGE>,
+    contents: Option<Table<CONTENT>>,
 }
 
 impl Memtable {
@@ -44,10 +36,8 @@ impl Memtable {
             base,
             through: base,
             oldest: at,
-            shards: vec![Vec::new(); 1 << SHARD_BITS],
-            count: 0,
-            slots: 0,
-            contents: BTreeMap::new(),
+            messages: Table::new(),
+            contents: None,
         }
     }
 
@@ -62,49 +52,40 @@ impl Memtable {
     /// Takes in an event that [`Memtable::fits`]; replaces an older one of the same key.
     pub(super) fn insert(&mut self, message: Message) {
         let at = message.at.max(day_start(self.day));
-        let slot = self.slot(Message { at, ..message });
-        let shard = &mut self.shards[shard_of(message.key)];
-        match shard.binary_search_by(|other| other[..KEY].cmp(&slot[..KEY])) {
-            Ok(found) => shard[found] = slot,
-            Err(place) => {
-                if shard.len() == shard.capacity() {
-                    self.slots -= shard.capacity();
-                    shard.reserve_exact((shard.len() / 16).max(4));
-                    self.slots += shard.capacity();
-                }
-                shard.insert(place, slot);
-                self.count += 1;
-            }
-        }
+        let millis = at.millis_since(day_start(self.day)).clamp(0, (1 << TIME_BITS) - 1);
+        let value = ((message.sequence.0 - self.base.0) << TIME_BITS) | millis.cast_unsigned();
+        let mut bytes = [0; MESSAGE];
+        bytes.copy_from_slice(&value.to_le_bytes()[..MESSAGE]);
+        self.messages.insert(message.key, bytes);
         self.through = self.through.max(message.sequence);
         self.oldest = self.oldest.min(message.at);
     }
 
     /// Takes in a content or replaces what was known of it.
     pub(super) fn insert_content(&mut self, content: Content) {
-        self.contents.insert(content.key, content);
+        let mut bytes = [0; CONTENT];
+        bytes[..32].copy_from_slice(&content.first.0);
+        bytes[32..40].copy_from_slice(&content.at.millis().to_le_bytes());
+        bytes[40..].copy_from_slice(&content.twins.to_le_bytes());
+        self.contents.get_or_insert_with(Table::new).insert(content.key, bytes);
     }
 
     pub(super) fn message(&self, key: Key) -> Option<Message> {
-        let rest = &key.to_be_bytes()[1..];
-        let shard = &self.shards[shard_of(key)];
-        let found = shard.binary_search_by(|slot| slot[..KEY].cmp(rest)).ok()?;
-        Some(self.read(shard_of(key), &shard[found]))
+        self.messages.get(key).map(|value| self.read(key, value))
     }
 
     pub(super) fn content(&self, key: Key) -> Option<Content> {
-        self.contents.get(&key).copied()
+        self.contents.as_ref()?.get(key).map(|value| read_content(key, value))
     }
 
     /// All messages, ascending by key.
     pub(super) fn messages(&self) -> impl Iterator<Item = Message> {
-        let shards = self.shards.iter().enumerate();
-        shards.flat_map(move |(n, shard)| shard.iter().map(move |slot| self.read(n, slot)))
+        self.messages.sorted().map(|(key, value)| self.read(key, value))
     }
 
     /// All contents, ascending by key.
     pub(super) fn contents(&self) -> impl Iterator<Item = Content> {
-        self.contents.values().copied()
+        self.contents.iter().flat_map(Table::sorted).map(|(key, value)| read_content(key, value))
     }
 
     pub(super) fn day(&self) -> i64 {
@@ -132,45 +113,38 @@ impl Memtable {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.messages.len()
     }
 
     pub(super) fn content_count(&self) -> usize {
-        self.contents.len()
+        self.contents.as_ref().map_or(0, Table::len)
     }
 
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
-        self.slots * SLOT + self.shards.len() * size_of::<Vec<Slot>>() + self.contents.len() * CONTENT_COST
+        self.messages.bytes() + self.contents.as_ref().map_or(0, Table::bytes)
     }
 
-    fn slot(&self, message: Message) -> Slot {
-        let millis = message.at.millis_since(day_start(self.day)).clamp(0, (1 << TIME_BITS) - 1);
-        let value = ((message.sequence.0 - self.base.0) << TIME_BITS) | millis.cast_unsigned();
-        let mut slot = [0; SLOT];
-        slot[..KEY].copy_from_slice(&message.key.to_be_bytes()[1..]);
-        slot[KEY..].copy_from_slice(&value.to_le_bytes()[..7]);
-        slot
-    }
-
-    fn read(&self, shard: usize, slot: &Slot) -> Message {
-        let mut key = [0; 16];
-        key[0] = (shard >> (SHARD_BITS - 8)) as u8;
-        key[1..].copy_from_slice(&slot[..KEY]);
-        let mut value = [0; 8];
-        value[..7].copy_from_slice(&slot[KEY..]);
-        let value = u64::from_le_bytes(value);
+    fn read(&self, key: Key, value: [u8; MESSAGE]) -> Message {
+        let mut bytes = [0; 8];
+        bytes[..MESSAGE].copy_from_slice(&value);
+        let value = u64::from_le_bytes(bytes);
         let millis = (value & ((1 << TIME_BITS) - 1)).cast_signed();
         Message {
-            key: Key::from_be_bytes(key),
+            key,
             sequence: Sequence(self.base.0 + (value >> TIME_BITS)),
             at: Timestamp::from_millis(day_start(self.day).millis().saturating_add(millis)),
         }
     }
 }
 
-fn shard_of(key: Key) -> usize {
-    (key >> (128 - SHARD_BITS)) as usize
+fn read_content(key: Key, value: [u8; CONTENT]) -> Content {
+    let (mut first, mut at, mut twins) = ([0; 32], [0; 8], [0; 4]);
+    first.copy_from_slice(&value[..32]);
+    at.copy_from_slice(&value[32..40]);
+    twins.copy_from_slice(&value[40..]);
+    let at = Timestamp::from_millis(i64::from_le_bytes(at));
+    Content { key, first: Digest(first), at, twins: u32::from_le_bytes(twins) }
 }
 
 #[cfg(test)]
@@ -198,6 +172,26 @@ mod tests {
         assert_eq!(table.messages().count(), 300_000);
         let each = table.bytes() as f64 / 300_000.0;
         assert!(each <= 24.0, "{each:.2} bytes a key");
+    }
+
+    #[test]
+    fn gives_back_every_content_in_order_within_68_bytes_each() {
+        let start = Timestamp::from_seconds(1_795_219_200);
+        let mut table = Memtable::new(start, Sequence(1), Sequence(7));
+        let content = |n: u64| Content {
+            key: key(n),
+            first: Digest(sha2::Sha256::digest(n.to_be_bytes()).into()),
+            at: Timestamp::from_millis(n as i64 - 1_000),
+            twins: n as u32,
+        };
+        (0..200_000).for_each(|n| table.insert_content(Content { twins: 0, ..content(n) }));
+        (0..200_000).for_each(|n| table.insert_content(content(n)));
+        assert!((0..200_000).all(|n| table.content(key(n)) == Some(content(n))));
+        assert!((200_000..210_000).all(|n| table.content(key(n)).is_none()));
+        assert!(table.contents().map(|content| content.key).is_sorted());
+        assert_eq!((table.contents().count(), table.content_count(), table.count()), (200_000, 200_000, 0));
+        let each = table.bytes() as f64 / 200_000.0;
+        assert!(each <= 68.0, "{each:.2} bytes a content");
     }
 
     #[test]

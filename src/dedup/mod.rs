@@ -15,6 +15,7 @@ mod redis;
 mod run;
 mod silence;
 mod steady;
+mod table;
 mod terms;
 mod upkeep;
 mod writer;

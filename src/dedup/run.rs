@@ -1,10 +1,12 @@
 //! One key file, open: its filters and fences in memory, its entries on disk. A key that the filter does not
-//! pass costs no disk access, one that it passes costs one read of a page. Files are written by `writer`.
+//! pass costs no disk access, one that it passes costs one read of a page. Files are written by `writer`; many are
+//! probed at once by [`first`].
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::filter::{BLOCK, Filter};
+use super::filter::{BLOCK, Filter, Mask};
 use super::keyfile::{self, Content, Ending, Header, Key, Message, Name, PAGE, Record, Shape};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
@@ -33,27 +35,35 @@ pub(super) struct Section {
     pub(super) first_page: u64,
     pub(super) count: u64,
     pub(super) filter: Filter,
-    /// The upper half of each page's first key.
-    pub(super) fences: Vec<u64>,
+    /// The upper bits of each page's first key.
+    pub(super) fences: Vec<u32>,
 }
 
 impl Section {
     /// The pages that can hold `key`, counted from the section's first, last one first. More than one only
-    /// where a page begins with a key whose upper half is the same.
+    /// where a page begins with a key whose upper bits are the same.
     fn candidates(&self, key: Key) -> impl Iterator<Item = u64> {
-        let high = (key >> 64) as u64;
+        let high = keyfile::fence_of(key);
         let after = self.pages_up_to(high);
         let equal = self.fences[..after].iter().rev().take_while(|fence| **fence == high).count();
         let before = (after - equal).saturating_sub(1);
         (before..after).rev().map(|page| page as u64)
     }
 
-    /// How many fences are at most `high`. Keys are uniform, so the answer lies near the place that the
-    /// number itself points to: the search starts there and widens, and touches few lines of memory.
-    fn pages_up_to(&self, high: u64) -> usize {
+    /// How many fences are at most `high`. Keys are uniform, so the answer lies near the place that the number itself
+    /// points to, and nearer still to where the fence found there points: the search starts at this and widens, and
+    /// touches two lines of memory, seldom more.
+    fn pages_up_to(&self, high: u32) -> usize {
         let fences = &self.fences;
-        let guess = ((u128::from(high) * fences.len() as u128) >> 64) as usize;
-        let mut reach = 32;
+        let pages = |span: u32| ((u64::from(span) * fences.len() as u64) >> u32::BITS) as usize;
+        let first = pages(high);
+        let fence = fences.get(first).copied().unwrap_or(high);
+        let guess = if high >= fence {
+            first.saturating_add(pages(high - fence)).min(fences.len())
+        } else {
+            first.saturating_sub(pages(fence - high))
+        };
+        let mut reach = 3;
         loop {
             let (low, end) = (guess.saturating_sub(reach), guess.saturating_add(reach).min(fences.len()));
             let starts = low == 0 || fences[low - 1] <= high;
@@ -66,7 +76,7 @@ impl Section {
     }
 
     fn memory(&self) -> u64 {
-        self.filter.blocks() * BLOCK as u64 + self.fences.len() as u64 * 8
+        self.filter.blocks() * BLOCK as u64 + self.fences.len() as u64 * 4
     }
 }
 
@@ -97,37 +107,47 @@ impl<D: Disk> Run<D> {
         }
         let contents_page = 1 + header.messages.pages::<Message>();
         let mut at = (contents_page + header.contents.pages::<Content>()) * PAGE as u64;
-        let mut part = |len: u64, crc: u32| -> Result<Vec<u8>, Broken> {
-            let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-            disk.read_at(&file, &mut bytes, at)?;
-            at += len;
-            if crc32c::crc32c(&bytes) != crc {
-                return Err(Broken::Damaged("the check sum of a filter or a fence is wrong"));
-            }
-            Ok(bytes)
-        };
         let (of_messages, of_contents) = (&header.messages, &header.contents);
-        let message_filter = part(of_messages.blocks * BLOCK as u64, of_messages.filter_crc)?;
-        let content_filter = part(of_contents.blocks * BLOCK as u64, of_contents.filter_crc)?;
-        let message_fences = part(of_messages.pages::<Message>() * 8, of_messages.fences_crc)?;
-        let content_fences = part(of_contents.pages::<Content>() * 8, of_contents.fences_crc)?;
-        let messages = section(1, of_messages, &message_filter, &message_fences);
-        let contents = section(contents_page, of_contents, &content_filter, &content_fences);
+        let message_filter = filter(&disk, &file, &mut at, of_messages)?;
+        let content_filter = filter(&disk, &file, &mut at, of_contents)?;
+        let message_fences = fences(&disk, &file, &mut at, (of_messages, of_messages.pages::<Message>()))?;
+        let content_fences = fences(&disk, &file, &mut at, (of_contents, of_contents.pages::<Content>()))?;
+        let messages = Section {
+            first_page: 1,
+            count: of_messages.count,
+            filter: message_filter,
+            fences: message_fences,
+        };
+        let contents = Section {
+            first_page: contents_page,
+            count: of_contents.count,
+            filter: content_filter,
+            fences: content_fences,
+        };
         Ok(Self { disk, path, header, file, messages, contents })
     }
 
+    /// Whether there may be a message with the key of this mask; costs no disk access.
+    pub(super) fn may_hold_message(&self, mask: &Mask) -> bool {
+        self.messages.filter.may_hold(mask)
+    }
+
+    /// The same of a content.
+    pub(super) fn may_hold_content(&self, mask: &Mask) -> bool {
+        self.contents.filter.may_hold(mask)
+    }
+
+    /// Reads the message of `key`, whatever the filter says of it.
     pub(super) fn message(&self, key: Key) -> Result<Option<Message>, Broken> {
         self.find(&self.messages, key)
     }
 
+    /// Reads the content of `key`, whatever the filter says of it.
     pub(super) fn content(&self, key: Key) -> Result<Option<Content>, Broken> {
         self.find(&self.contents, key)
     }
 
     fn find<R: Record>(&self, section: &Section, key: Key) -> Result<Option<R>, Broken> {
-        if !section.filter.may_hold(key) {
-            return Ok(None);
-        }
         let mut page = [0; PAGE];
         for candidate in section.candidates(key) {
             let number = section.first_page + candidate;
@@ -171,14 +191,56 @@ impl<D: Disk> Run<D> {
     }
 }
 
-fn section(first_page: u64, shape: &Shape, filter: &[u8], fences: &[u8]) -> Section {
-    let (fences, _) = fences.as_chunks::<8>();
-    Section {
-        first_page,
-        count: shape.count,
-        filter: Filter::from_bytes(filter),
-        fences: fences.iter().map(|fence| u64::from_le_bytes(*fence)).collect(),
+/// The first entry that `read` gives and one may want, of those of the youngest file on; the error names the file.
+/// All filters are asked before the first page is read: their lines of memory come in side by side, where one after
+/// the other each would be waited for.
+pub(super) fn first<D: Disk, T>(
+    runs: &[Arc<Run<D>>],
+    passes: impl Fn(&Run<D>) -> bool,
+    read: impl Fn(&Run<D>) -> Result<Option<T>, Broken>,
+) -> Result<Option<T>, (Name, Broken)> {
+    for few in runs.chunks(u64::BITS as usize) {
+        let passed = few.iter().enumerate();
+        let mut passed = passed.fold(0_u64, |passed, (n, run)| passed | (u64::from(passes(run)) << n));
+        while passed != 0 {
+            let run = &few[passed.trailing_zeros() as usize];
+            passed &= passed - 1;
+            let found = read(run).map_err(|broken| (run.name(), broken))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
     }
+    Ok(None)
+}
+
+/// Reads the filter that lies at `at`, which is moved behind it.
+fn filter<D: Disk>(disk: &D, file: &D::File, at: &mut u64, shape: &Shape) -> Result<Filter, Broken> {
+    let mut crc = 0;
+    let filter = Filter::from_bytes(shape.blocks, |bytes| {
+        disk.read_at(file, bytes, *at)?;
+        *at += bytes.len() as u64;
+        crc = crc32c::crc32c_append(crc, bytes);
+        Ok::<_, Broken>(())
+    })?;
+    (crc == shape.filter_crc).then_some(filter).ok_or(Broken::Damaged("the check sum of a filter is wrong"))
+}
+
+/// Reads the fences that lie at `at`, which is moved behind them.
+fn fences<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    at: &mut u64,
+    (shape, pages): (&Shape, u64),
+) -> Result<Vec<u32>, Broken> {
+    let mut bytes = vec![0; usize::try_from(pages.saturating_mul(8)).unwrap_or(usize::MAX)];
+    disk.read_at(file, &mut bytes, *at)?;
+    *at += bytes.len() as u64;
+    if crc32c::crc32c(&bytes) != shape.fences_crc {
+        return Err(Broken::Damaged("the check sum of a fence is wrong"));
+    }
+    let (fences, _) = bytes.as_chunks::<8>();
+    Ok(fences.iter().map(|fence| (u64::from_le_bytes(*fence) >> 32) as u32).collect())
 }
 
 /// The length of a file with this header, in a type that no header overflows.
@@ -193,19 +255,19 @@ fn length(header: &Header) -> u128 {
 mod tests {
     use super::*;
 
-    fn section(fences: Vec<u64>) -> Section {
+    fn section(fences: Vec<u32>) -> Section {
         Section { fences, ..Section::default() }
     }
 
     #[test]
     fn finds_the_pages_that_can_hold_a_key_wherever_the_fences_lie() {
-        let even: Vec<u64> = (0..2_000).map(|n| n << 53).collect();
-        let crowded: Vec<u64> = (0..2_000).map(|n| n / 3).collect();
-        let late: Vec<u64> = (0..2_000).map(|n| u64::MAX - 2_000 + n).collect();
+        let even: Vec<u32> = (0..2_000).map(|n| n << 21).collect();
+        let crowded: Vec<u32> = (0..2_000).map(|n| n / 3).collect();
+        let late: Vec<u32> = (0..2_000).map(|n| u32::MAX - 2_000 + n).collect();
         for fences in [even, crowded, late, vec![9], vec![]] {
             let probes = fences.iter().flat_map(|f| [f.saturating_sub(1), *f, f.saturating_add(1)]);
-            for high in probes.chain([0, u64::MAX]) {
-                let found: Vec<u64> = section(fences.clone()).candidates(Key::from(high) << 64).collect();
+            for high in probes.chain([0, u32::MAX]) {
+                let found: Vec<u64> = section(fences.clone()).candidates(Key::from(high) << 96).collect();
                 let can = |page: &usize| {
                     fences[*page] <= high && fences.get(page + 1).is_none_or(|next| *next >= high)
                 };

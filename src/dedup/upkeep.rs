@@ -38,14 +38,33 @@ pub(super) enum Task<D: Disk> {
     /// Write an empty file in place of one that has aged out, to keep what its name says.
     Empty(PathBuf, Plan),
     /// Remove files that have aged out.
-    Remove(Vec<PathBuf>),
+    Remove(Vec<Arc<Run<D>>>),
+    /// Let go of what nobody asks any more: the system takes a while to take back a file's pages, and memory.
+    Release(Spent<D>),
+}
+
+/// What has been replaced and may still be open.
+pub(super) struct Spent<D: Disk> {
+    pub(super) tables: Vec<Arc<Memtable>>,
+    pub(super) runs: Vec<Arc<Run<D>>>,
+}
+
+impl<D: Disk> Spent<D> {
+    pub(super) fn nothing() -> Self {
+        Self { tables: Vec::new(), runs: Vec::new() }
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.tables.is_empty() && self.runs.is_empty()
+    }
 }
 
 /// What came of it.
 pub(super) enum Done<D: Disk> {
     Flushed(Run<D>),
     Merged(Run<D>),
-    Removed,
+    /// Something is no longer there, which changes no answer.
+    Gone,
     /// A file turned out to be damaged.
     Damaged(Name, &'static str),
     /// There was no space: nothing has changed, and it can be tried again.
@@ -144,11 +163,15 @@ fn execute<D: Disk>(disk: &D, task: Task<D>) -> Result<Done<D>, IndexError> {
             }
         }
         Task::Merge(runs, plan) => merge(disk, &runs, plan),
-        Task::Remove(paths) => {
-            for path in paths {
-                disk.remove(&path).map_err(IndexError::io("remove", &path))?;
+        Task::Remove(runs) => {
+            for run in runs {
+                disk.remove(&run.path).map_err(IndexError::io("remove", &run.path))?;
             }
-            Ok(Done::Removed)
+            Ok(Done::Gone)
+        }
+        Task::Release(spent) => {
+            drop(spent);
+            Ok(Done::Gone)
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::failpoint::{self, Point};
 /// Bytes gathered before they are handed to the system.
 const BUFFER: usize = 256 * PAGE;
 
+/// Bytes between two syncs: what the journal syncs meanwhile never waits for a whole day of keys.
+const UNSYNCED_MAX: usize = 4 << 20;
+
 /// What a new file is to be.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -56,12 +59,19 @@ fn make<D: Disk>(
     failpoint::reach(Point::DedupFileCreated);
     let base = Base { sequence: plan.base, start: keyfile::day_start(plan.name.day) };
     let newest = Timestamp::from_millis(i64::MIN);
-    let mut out =
-        Output { disk, file: &file, buffer: Vec::with_capacity(BUFFER), at: PAGE as u64, base, newest };
+    let mut out = Output {
+        disk,
+        file: &file,
+        buffer: Vec::with_capacity(BUFFER),
+        at: PAGE as u64,
+        unsynced: 0,
+        base,
+        newest,
+    };
     let messages = out.section(messages, plan.room.0)?;
     let contents = out.section(contents, plan.room.1)?;
-    let filter_crcs = (out.part(&messages.filter.to_bytes())?, out.part(&contents.filter.to_bytes())?);
-    let fences_crcs = (out.part(&fence_bytes(&messages))?, out.part(&fence_bytes(&contents))?);
+    let filter_crcs = (out.parts(messages.filter.to_bytes())?, out.parts(contents.filter.to_bytes())?);
+    let fences_crcs = (out.parts(fence_bytes(&messages))?, out.parts(fence_bytes(&contents))?);
     out.flush()?;
     let header = Header {
         name: plan.name,
@@ -93,8 +103,9 @@ fn shape(section: &Section, filter_crc: u32, fences_crc: u32) -> Shape {
     Shape { count: section.count, blocks: section.filter.blocks(), filter_crc, fences_crc }
 }
 
-fn fence_bytes(section: &Section) -> Vec<u8> {
-    section.fences.iter().flat_map(|fence| fence.to_le_bytes()).collect()
+fn fence_bytes(section: &Section) -> impl Iterator<Item = Vec<u8>> {
+    let bytes = |fence: &u32| (u64::from(*fence) << 32).to_le_bytes();
+    section.fences.chunks(BUFFER / 8).map(move |some| some.iter().flat_map(bytes).collect())
 }
 
 struct Output<'a, D: Disk> {
@@ -102,6 +113,7 @@ struct Output<'a, D: Disk> {
     file: &'a D::File,
     buffer: Vec<u8>,
     at: u64,
+    unsynced: usize,
     base: Base,
     newest: Timestamp,
 }
@@ -114,7 +126,7 @@ impl<D: Disk> Output<'_, D> {
     ) -> Result<Section, Broken> {
         let mut section = Section {
             first_page: self.page_number(),
-            filter: Filter::with_room_for(room),
+            filter: Filter::with_room_for(room, R::FILTER_BITS),
             ..Section::default()
         };
         let mut page = [0; PAGE];
@@ -126,7 +138,7 @@ impl<D: Disk> Output<'_, D> {
                 filled = 0;
             }
             if filled == 0 {
-                section.fences.push((record.key() >> 64) as u64);
+                section.fences.push(keyfile::fence_of(record.key()));
             }
             record.encode(self.base, &mut page[filled * R::STRIDE..][..R::STRIDE]);
             section.filter.add(record.key());
@@ -151,17 +163,28 @@ impl<D: Disk> Output<'_, D> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
-    fn part(&mut self, bytes: &[u8]) -> Result<u32, Broken> {
-        self.flush()?;
-        self.disk.write_at(self.file, bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(crc32c::crc32c(bytes))
+    /// Writes bytes that are no pages and gives their check sum.
+    fn parts(&mut self, parts: impl Iterator<Item = Vec<u8>>) -> Result<u32, Broken> {
+        let mut crc = 0;
+        for bytes in parts {
+            crc = crc32c::crc32c_append(crc, &bytes);
+            self.buffer.extend_from_slice(&bytes);
+            if self.buffer.len() >= BUFFER {
+                self.flush()?;
+            }
+        }
+        Ok(crc)
     }
 
     fn flush(&mut self) -> Result<(), Broken> {
         self.disk.write_at(self.file, &self.buffer, self.at)?;
         self.at += self.buffer.len() as u64;
+        self.unsynced += self.buffer.len();
         self.buffer.clear();
+        if self.unsynced >= UNSYNCED_MAX {
+            self.unsynced = 0;
+            self.disk.sync(self.file)?;
+        }
         Ok(())
     }
 }

@@ -62,6 +62,8 @@ impl<'a, D: Disk> Walk<'a, D> {
         if at + frame.content() > self.end {
             return Ok(None);
         }
+        // From the frame's start on: a window that began at its head would have to be read again for all of it.
+        self.bytes(at, FRAME as u64 + u64::from(frame.head))?;
         let whole = frame.head_holds(self.head(at, &frame)?, seed);
         Ok(whole.then_some(frame))
     }

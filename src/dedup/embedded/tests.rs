@@ -360,6 +360,46 @@ fn a_day_that_is_over_becomes_one_file_and_an_aged_one_goes() {
 }
 
 #[test]
+fn a_key_is_found_in_each_of_more_files_than_are_probed_at_once() {
+    const DAYS: u64 = 150;
+    let dir = tempfile::tempdir().unwrap();
+    let long = Settings { window: WINDOW * DAYS as u32, ..settings(dir.path()) };
+    let mut index = Index::open(RealDisk, long, at(0)).unwrap();
+    let day = |n: u64| n as i64 * 24 * HOUR;
+    for n in 0..DAYS {
+        assert_eq!(index.claim(&entry(2 * n, Some(n), 2 * n + 1, day(n))).unwrap(), NEW);
+        assert_eq!(index.claim(&entry(2 * n + 1, Some(n), 2 * n + 2, day(n))).unwrap(), twin(2 * n, 1));
+        index.flush(Sequence(2 * n + 2)).unwrap();
+        index.maintain(at(day(n)), Sequence(2 * n + 2)).unwrap();
+    }
+    assert_eq!((index.stats().files, index.stats().keys), (DAYS, 2 * DAYS));
+    for n in 0..2 * DAYS {
+        assert_eq!(index.claim(&entry(n, None, u64::MAX, day(DAYS))).unwrap(), known(n + 1));
+    }
+    for n in 0..DAYS {
+        let (id, sequence) = (1_000 + n, 2 * DAYS + 1 + n);
+        assert_eq!(index.claim(&entry(id, Some(n), sequence, day(DAYS))).unwrap(), twin(2 * n, 2));
+    }
+}
+
+#[test]
+fn nothing_that_was_replaced_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path(), 0);
+    for n in 1..=40 {
+        index.claim(&entry(n, None, n, n as i64)).unwrap();
+        index.flush(Sequence(n)).unwrap();
+        index.maintain(at(n as i64), Sequence(n)).unwrap();
+        index.maintain(at(n as i64), Sequence(n)).unwrap();
+        assert!(index.spent.is_nothing(), "after event {n}");
+    }
+    index.maintain(at(25 * HOUR), Sequence(40)).unwrap();
+    index.maintain(at(25 * HOUR), Sequence(40)).unwrap();
+    assert!(index.spent.is_nothing());
+    assert_eq!(index.stats().files, 1);
+}
+
+#[test]
 fn a_forgotten_key_stays_forgotten_after_a_refill() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path(), 0);
@@ -417,4 +457,3 @@ fn the_background_thread_does_the_same_work() {
 }
 
 mod damage;
-mod measure;

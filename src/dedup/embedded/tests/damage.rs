@@ -1,5 +1,6 @@
 //! What damage, crashes in the middle and failing disks do to the key files: found, reported, nothing lost.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
