@@ -116,7 +116,7 @@ fn a_sample_beside_the_file_is_sent_and_accepted() {
 }
 
 #[test]
-fn a_broken_file_is_not_shown_and_ids_that_stand_twice_are_not_run() {
+fn a_broken_file_is_not_shown_and_ids_that_stand_twice_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let own = ["--providers", "providers.d"];
@@ -140,7 +140,7 @@ fn a_broken_file_is_not_shown_and_ids_that_stand_twice_are_not_run() {
     fs::write(dir.join("all/b.json"), serde_json::to_vec(&once[..1]).unwrap()).unwrap();
     let run_all = run(dir, &[&["vectors", "all"], &own[..]].concat(), &[]);
     let told = said(&run_all);
-    assert_eq!((run_all.status.code(), run_all.stdout.len()), (Some(1), 0), "{told}");
+    assert!(run_all.status.success() && told.contains(" passed, 0 failed"), "{told}");
     let last = once.len() + 1;
     for part in
         [format!("number 1 of all/a.json, and number {last} of all/a.json"), "of all/b.json".to_owned()]
