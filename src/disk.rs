@@ -8,6 +8,11 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+/// What memory, places and lengths of writes past the page cache are multiples of; no device in use has larger blocks.
+const BLOCK: usize = 4096;
+
 /// What the stores ask of a file system. Every method may fail; none retries. After a failed
 /// [`Disk::sync`] the state of the file's unsynced bytes is unknown and stays so.
 pub trait Disk: Clone + Send + Sync + 'static {
@@ -28,6 +33,10 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes `len` zeroes at `offset`, of a file that nobody else writes or reads at that moment.
+    fn write_zeroes(&self, file: &Self::File, len: usize, offset: u64) -> io::Result<()> {
+        self.write_at(file, &vec![0; len], offset)
+    }
     /// Cuts or extends (with zeroes) to `len` bytes.
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Makes data (and the length, if it changed) durable: `fdatasync`.
@@ -94,6 +103,24 @@ impl Disk for RealDisk {
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
+    }
+
+    /// Past the page cache where the file system can: a copy there would cost as much as writing the events does.
+    fn write_zeroes(&self, file: &File, len: usize, offset: u64) -> io::Result<()> {
+        let room = vec![0_u8; len + BLOCK];
+        let start = room.as_ptr().align_offset(BLOCK);
+        let zeroes = room.get(start..).and_then(|zeroes| zeroes.get(..len)).unwrap_or(&[]);
+        let aligned = zeroes.len() == len && len.is_multiple_of(BLOCK) && offset.is_multiple_of(BLOCK as u64);
+        let flags = fcntl_getfl(file)?;
+        if aligned && fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() {
+            let written = file.write_all_at(zeroes, offset);
+            fcntl_setfl(file, flags)?;
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                written => return written,
+            }
+        }
+        self.write_at(file, room.get(..len).unwrap_or_default(), offset)
     }
 
     fn set_len(&self, file: &File, len: u64) -> io::Result<()> {

@@ -20,6 +20,9 @@ use crate::disk::Disk;
 use crate::event::{Event, Sequence};
 use crate::failpoint::{self, Point};
 
+/// What the system reads and writes at once.
+const PAGE: u64 = 4096;
+
 /// What a journal may use.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -295,7 +298,12 @@ impl<D: Disk> Journal<D> {
     fn write_out(&mut self, at: u64) -> Result<(), JournalError> {
         let path = || segment::path(&self.settings.dir, self.current.number);
         failpoint::reach(Point::JournalWriteBefore);
+        // Zeroes to the end of the page stand there already: written again they spare the system to read it.
+        let (bytes, end) = (self.batch.frames.len(), at + self.batch.frames.len() as u64);
+        let padding = end.next_multiple_of(PAGE).min(self.current.capacity).saturating_sub(end);
+        self.batch.frames.resize(bytes + padding as usize, 0);
         let written = self.disk.write_at(&self.current.file, &self.batch.frames, at);
+        self.batch.frames.truncate(bytes);
         failpoint::reach(Point::JournalSyncBefore);
         let synced = written
             .map_err(|error| (error, "write"))

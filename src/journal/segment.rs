@@ -158,11 +158,10 @@ pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) ->
 }
 
 fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
-    let zeroes = vec![0_u8; PIECE.min(usize::try_from(bytes).unwrap_or(PIECE))];
     let mut at = 0;
     for piece in 1_u64.. {
-        let len = (bytes - at).min(zeroes.len() as u64);
-        disk.write_at(file, &zeroes[..len as usize], at)?;
+        let len = (bytes - at).min(PIECE as u64);
+        disk.write_zeroes(file, len as usize, at)?;
         at += len;
         if at == bytes || piece.is_multiple_of(SYNC_EVERY) {
             disk.sync(file)?;
