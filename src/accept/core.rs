@@ -110,9 +110,7 @@ impl<D: Disk> Core<D> {
             self.lanes.push(&committed.appended);
         }
         failpoint::reach(Point::AcceptAnswerBefore);
-        for (reply, answer) in answers {
-            reply.send(answer).ok();
-        }
+        Reply::send_all(answers.into_iter());
         failpoint::reach(Point::AcceptAnswerAfter);
         if committed?.deferred == 0 {
             mem::take(&mut self.waiters).into_iter().for_each(|waiter| {

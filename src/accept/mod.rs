@@ -4,12 +4,14 @@
 //! answered only with a receipt, after that sync. [`Core`] is the logic without the thread, `orders` what operators
 //! ask of it, `terms` what is asked and answered.
 
+mod answer;
 mod core;
 mod orders;
 mod queue;
 mod terms;
 
 pub use self::core::Core;
+pub use answer::{Answer, Unanswered};
 pub use orders::{Action, Fate, Target};
 pub use queue::{Acceptor, Work};
 pub use terms::{Accepted, Fault, Policy, Proof, Stores, TWINS_MAX};

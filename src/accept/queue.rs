@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
+use super::answer::{self, Answer};
 use super::core::Core;
 use super::orders::{Action, Fate, Order, Target};
 use super::terms::{Accepted, Fault, Policy, Stores};
@@ -28,9 +29,9 @@ const IDLE: Duration = Duration::from_millis(250);
 /// A step that answered at least so many is followed by a short gathering, …
 const BUSY_FROM: usize = 8;
 /// … of this length: it makes fewer, larger commits and costs less than one sync.
-const GATHER: Duration = Duration::from_micros(80);
+const GATHER: Duration = Duration::from_micros(100);
 
-pub(super) type Reply = oneshot::Sender<Result<Accepted, Reject>>;
+pub(super) type Reply = answer::Reply<Result<Accepted, Reject>>;
 
 /// An event that asks to be kept.
 #[derive(Debug)]
@@ -128,8 +129,8 @@ impl Acceptor {
         event: Event,
         policy: Policy,
         request: Request,
-    ) -> Result<oneshot::Receiver<Result<Accepted, Reject>>, Reject> {
-        let (reply, answer) = oneshot::channel();
+    ) -> Result<Answer<Result<Accepted, Reject>>, Reject> {
+        let (reply, answer) = answer::slot();
         let bytes = event.body().len();
         let refused = self.put(|queue| {
             if let Some(reject) = queue.refusal(bytes) {
@@ -261,7 +262,7 @@ impl Acceptor {
             drop(queue);
             left.into_iter().for_each(|offer| {
                 offer.request.end(Ending::Refused(Reject::JournalFailed));
-                offer.reply.send(Err(Reject::JournalFailed)).ok();
+                offer.reply.send(Err(Reject::JournalFailed));
             });
         })
     }
