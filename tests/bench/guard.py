@@ -44,6 +44,7 @@ def arguments():
 class Guard:
     def __init__(self, contestant, release, folder):
         self.contestant, self.release, self.folder = contestant, release, folder
+        self.profiles = {}
 
     def run(self, events, wrapper=(), environment=None):
         """Starts a gateway, sends it so many events, ends it in good order; true where all were accepted."""
@@ -67,14 +68,9 @@ class Guard:
         return (count(many) - count(few)) / (many - few)
 
     def allocations(self):
-        def count(events):
-            counter = meter.Allocations(Path(tempfile.mkdtemp(dir=self.folder)))
-            self.run(events, environment=counter.environment)
-            return counter.read()[0]
-
-        found = self.between(FEW, MANY, count)
+        found = self.between(FEW_SLOW, MANY_SLOW, lambda events: self.profile(events)[1])
         if found < 1:
-            raise SystemExit("tests/bench/guard: no allocation was seen; has hookgate an allocator of its own? Then count there")
+            raise SystemExit("tests/bench/guard: no allocation was seen; has hookgate another allocator? Then count its entries")
         return found
 
     def system_calls(self):
@@ -86,15 +82,18 @@ class Guard:
         return min(self.between(FEW, MANY, count) for _ in range(TRIES))
 
     def instructions(self):
-        def count(events):
+        return self.between(FEW_SLOW, MANY_SLOW, lambda events: self.profile(events)[0])
+
+    def profile(self, events):
+        """Instructions and allocations of one run under valgrind."""
+        if events not in self.profiles:
             out = "--callgrind-out-file={folder}/callgrind"
             folder = self.run(events, ["valgrind", "--tool=callgrind", out, "--log-file={folder}/valgrind"])
             found = re.search(r"Collected : (\d+)", (folder / "valgrind").read_text())
             if not found:
                 raise SystemExit("tests/bench/guard: valgrind told no count; see " + str(folder / "valgrind"))
-            return int(found.group(1))
-
-        return self.between(FEW_SLOW, MANY_SLOW, count)
+            self.profiles[events] = int(found.group(1)), meter.calls_of_allocator(folder / "callgrind")
+        return self.profiles[events]
 
 
 COUNTS = {"allocations": Guard.allocations, "system_calls": Guard.system_calls, "instructions": Guard.instructions}
@@ -115,8 +114,9 @@ def check(plan, release, folder):
     grown = []
     for contestant in (EMBEDDED, SCHEMA):
         own = expected.setdefault(contestant, {})
+        guard = Guard(contestant, release, folder)
         for name in plan.only:
-            found, what = COUNTS[name](Guard(contestant, release, folder)), f"{contestant}, {name.replace('_', ' ')}"
+            found, what = COUNTS[name](guard), f"{contestant}, {name.replace('_', ' ')}"
             if plan.renew:
                 print(f"{what}: {found:,.1f} an event, {own.get(name, 0):,.1f} before", flush=True)
                 own[name] = round(found, 1)

@@ -198,7 +198,9 @@ class Bench:
             result["services_cpu_us"] = round((sum(map(meter.cpu_micros, services)) - used[1]) / events, 2)
         if counter:
             calls, size = (now - then for now, then in zip(counter.read(), before))
-            result["allocations"], result["allocated_bytes"] = round(calls / events, 2), round(size / events)
+            # An allocator of the program's own is not seen there.
+            if calls >= events:
+                result["allocations"], result["allocated_bytes"] = round(calls / events, 2), round(size / events)
         if cell.kind == "drain":
             result.update(self.drain(server))
         result["idle_kib"], result["peak_kib"] = idle, meter.memory_kib(server.pid, "VmHWM")

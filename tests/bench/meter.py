@@ -1,6 +1,7 @@
 """What a process tree costs: memory and CPU from /proc, system calls by perf, allocations by a preloaded counter."""
 
 import os
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -86,3 +87,27 @@ class Allocations:
     def read(self):
         """Calls and bytes so far."""
         return struct.unpack("=QQ", self.file.read_bytes())
+
+
+ENTRY = re.compile(r"mi_(theap_|heap_)?(malloc|zalloc|calloc|realloc)(_aligned)?(_at)?")
+
+
+def calls_of_allocator(profile):
+    """Calls from outside into the allocator that is linked into the gateway, as callgrind counted them."""
+    names, caller, callee, count = {}, "", "", 0
+
+    def name(text):
+        number, _, written = text.partition(") ")
+        if written:
+            names[number] = written
+        return names.get(number.rstrip(")"), "")
+
+    with open(profile, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("fn="):
+                caller = name(line[3:].rstrip("\n"))
+            elif line.startswith("cfn="):
+                callee = name(line[4:].rstrip("\n"))
+            elif line.startswith("calls=") and ENTRY.fullmatch(callee) and not re.match("_?mi_", caller):
+                count += int(line[6:].split()[0])
+    return count

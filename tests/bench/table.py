@@ -249,7 +249,7 @@ SECTIONS = [
         ["closed-64"],
         costs,
         "Memory and CPU of all processes of the contestant, CPU with the work that goes on behind the answers; the generator aside. "
-        "System calls by perf, allocations by a counter in front of the C library's `malloc` (Node and Python have heaps of their own).",
+        "System calls by perf, allocations by a counter in front of the C library's `malloc` (hookgate, Node and Python have heaps of their own; hookgate's are counted by `tests/bench/guard`).",
     ),
     (
         "Drain into the quorum queue once the burst is over",
