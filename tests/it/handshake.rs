@@ -331,7 +331,11 @@ fn a_handshake_vector_holds_only_with_the_answer_that_it_names() {
         ("s", json!({ "status": "2xx", "headers": [], "body": null }), "1 passed, 0 failed"),
         ("x", json!({ "status": 401, "headers": [], "body": null }), "1 passed, 0 failed"),
         ("s", json!({ "status": 204, "headers": plain, "body": "c" }), "expected status 204, found 200"),
-        ("s", json!({ "status": 200, "headers": [["A", "b"]], "body": "c" }), "expected A: \"b\", found none"),
+        (
+            "s",
+            json!({ "status": 200, "headers": [["A", "b"]], "body": "c" }),
+            "expected A: \"b\", found none",
+        ),
         ("s", json!({ "status": 200, "headers": plain, "body": "d" }), "expected the body \"d\""),
         (
             "s",
