@@ -214,16 +214,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_one_of_many_is_answered_whichever_threads_they_move_over() {
-        let (queue, replies) = std::sync::mpsc::channel();
+        let (queue, replies) = std::sync::mpsc::channel::<(Reply<u32>, u32)>();
         let answering = thread::spawn(move || {
-            let mut batch: Vec<(Reply<u32>, u32)> = Vec::new();
-            for pair in replies {
-                batch.push(pair);
-                if batch.len() == 7 {
-                    Reply::send_all(batch.drain(..));
-                }
+            while let Ok(first) = replies.recv() {
+                Reply::send_all(std::iter::once(first).chain(replies.try_iter().take(6)));
             }
-            Reply::send_all(batch.drain(..));
         });
         let tasks: Vec<_> = (0..2_000_u32)
             .map(|number| {
