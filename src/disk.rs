@@ -33,9 +33,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Writes `len` zeroes at `offset`, of a file that nobody else writes or reads at that moment.
-    fn write_zeroes(&self, file: &Self::File, len: usize, offset: u64) -> io::Result<()> {
-        self.write_at(file, &vec![0; len], offset)
+    /// The same for bytes that nobody reads soon, of a file that nobody else writes or reads at that moment.
+    fn write_aside(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(file, bytes, offset)
     }
     /// Cuts or extends (with zeroes) to `len` bytes.
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
@@ -67,6 +67,27 @@ pub fn is_full(error: &io::Error) -> bool {
 /// True where removing files would help.
 pub fn lacks_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Zeroes that lie in memory as [`Disk::write_aside`] wants it.
+pub struct Zeroes {
+    room: Vec<u8>,
+    start: usize,
+}
+
+impl Zeroes {
+    /// So many.
+    pub fn new(len: usize) -> Self {
+        let room = vec![0; len + BLOCK];
+        let start = room.as_ptr().align_offset(BLOCK).min(BLOCK);
+        Self { room, start }
+    }
+
+    /// The first `len` of them; fewer where there are fewer.
+    pub fn first(&self, len: usize) -> &[u8] {
+        let all = self.room.get(self.start..self.room.len() + self.start - BLOCK).unwrap_or_default();
+        all.get(..len).unwrap_or(all)
+    }
 }
 
 /// The operating system's files.
@@ -106,21 +127,20 @@ impl Disk for RealDisk {
     }
 
     /// Past the page cache where the file system can: a copy there would cost as much as writing the events does.
-    fn write_zeroes(&self, file: &File, len: usize, offset: u64) -> io::Result<()> {
-        let room = vec![0_u8; len + BLOCK];
-        let start = room.as_ptr().align_offset(BLOCK);
-        let zeroes = room.get(start..).and_then(|zeroes| zeroes.get(..len)).unwrap_or(&[]);
-        let aligned = zeroes.len() == len && len.is_multiple_of(BLOCK) && offset.is_multiple_of(BLOCK as u64);
+    fn write_aside(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let aligned = bytes.as_ptr().align_offset(BLOCK) == 0
+            && bytes.len().is_multiple_of(BLOCK)
+            && offset.is_multiple_of(BLOCK as u64);
         let flags = fcntl_getfl(file)?;
         if aligned && fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() {
-            let written = file.write_all_at(zeroes, offset);
+            let written = file.write_all_at(bytes, offset);
             fcntl_setfl(file, flags)?;
             match written {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 written => return written,
             }
         }
-        self.write_at(file, room.get(..len).unwrap_or_default(), offset)
+        self.write_at(file, bytes, offset)
     }
 
     fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
@@ -218,5 +238,27 @@ impl Disk for ReadOnly {
 
     fn remove(&self, _path: &Path) -> io::Result<()> {
         read_only()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_past_the_page_cache_is_read_back_whatever_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("file")).unwrap();
+        RealDisk.write_at(&file, &[7; 3 * BLOCK], 0).unwrap();
+        let zeroes = Zeroes::new(BLOCK);
+        assert_eq!((zeroes.first(BLOCK).len(), zeroes.first(usize::MAX).len()), (BLOCK, BLOCK));
+        RealDisk.write_aside(&file, zeroes.first(BLOCK), BLOCK as u64).unwrap();
+        RealDisk.write_aside(&file, zeroes.first(5), 1).unwrap();
+        RealDisk.sync(&file).unwrap();
+        let mut read = vec![1; 3 * BLOCK];
+        RealDisk.read_at(&file, &mut read, 0).unwrap();
+        let zero = |at: usize| (1..6).contains(&at) || (BLOCK..2 * BLOCK).contains(&at);
+        assert!(read.iter().enumerate().all(|(at, byte)| *byte == if zero(at) { 0 } else { 7 }));
+        assert!(!fcntl_getfl(&file).unwrap().contains(OFlags::DIRECT), "as it was");
     }
 }

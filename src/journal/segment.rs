@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::error::{IoContext, JournalError};
 use super::record::{ALIGN, NUMBER_MAX, u32_at, u64_at};
-use crate::disk::Disk;
+use crate::disk::{Disk, Zeroes};
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 
@@ -158,11 +158,12 @@ pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) ->
 }
 
 fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
+    let zeroes = Zeroes::new(PIECE);
     let mut at = 0;
     for piece in 1_u64.. {
-        let len = (bytes - at).min(PIECE as u64);
-        disk.write_zeroes(file, len as usize, at)?;
-        at += len;
+        let now = zeroes.first((bytes - at).min(PIECE as u64) as usize);
+        disk.write_aside(file, now, at)?;
+        at += now.len() as u64;
         if at == bytes || piece.is_multiple_of(SYNC_EVERY) {
             disk.sync(file)?;
         }
