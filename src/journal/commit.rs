@@ -2,6 +2,7 @@
 //! After the first failed write or sync it never writes again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -296,20 +297,27 @@ impl<D: Disk> Journal<D> {
     }
 
     fn write_out(&mut self, at: u64) -> Result<(), JournalError> {
-        let path = || segment::path(&self.settings.dir, self.current.number);
         failpoint::reach(Point::JournalWriteBefore);
-        // Zeroes to the end of the page stand there already: written again they spare the system to read it.
-        let (bytes, end) = (self.batch.frames.len(), at + self.batch.frames.len() as u64);
-        let padding = end.next_multiple_of(PAGE).min(self.current.capacity).saturating_sub(end);
-        self.batch.frames.resize(bytes + padding as usize, 0);
-        let written = self.disk.write_at(&self.current.file, &self.batch.frames, at);
-        self.batch.frames.truncate(bytes);
+        let written = self.write_frames(at);
         failpoint::reach(Point::JournalSyncBefore);
         let synced = written
             .map_err(|error| (error, "write"))
             .and_then(|()| self.disk.sync(&self.current.file).map_err(|error| (error, "sync")));
         failpoint::reach(Point::JournalSyncAfter);
+        let path = || segment::path(&self.settings.dir, self.current.number);
         synced.or_else(|(error, operation)| Err(error).context(operation, &path()))
+    }
+
+    /// Writes the batch, and zeroes to the end of its last page: they stand there already, and written again they spare
+    /// the system to read that page.
+    fn write_frames(&mut self, at: u64) -> io::Result<()> {
+        let bytes = self.batch.frames.len();
+        let end = at + bytes as u64;
+        let padding = end.next_multiple_of(PAGE).min(self.current.capacity).saturating_sub(end);
+        self.batch.frames.resize(bytes + padding as usize, 0);
+        let written = self.disk.write_at(&self.current.file, &self.batch.frames, at);
+        self.batch.frames.truncate(bytes);
+        written
     }
 
     /// Takes into the ledger what the last write made durable.
