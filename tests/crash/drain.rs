@@ -38,6 +38,15 @@ pub fn run(site: &Site<'_>) {
 async fn connection(site: &Site<'_>, number: u32) -> Option<()> {
     let connecting = Connection::connect(&site.url, ConnectionProperties::default());
     let connection = timeout(STEP, connecting).await.ok()?.ok()?;
+    let drained = drain(site, &connection, number).await;
+    // However it ended: a connection that stays keeps what was sent to it and not taken. The acknowledgements before
+    // arrive with this.
+    timeout(STEP, connection.close(200, "OK".into())).await.ok()?.ok()?;
+    drained
+}
+
+/// Takes from all queues; nothing where one of them ended or did not answer.
+async fn drain(site: &Site<'_>, connection: &Connection, number: u32) -> Option<()> {
     let mut queues = SelectAll::new();
     for name in SOURCES.iter().map(|source| source.name).chain(["invalid"]) {
         let channel = timeout(STEP, connection.create_channel()).await.ok()?.ok()?;
@@ -59,8 +68,7 @@ async fn connection(site: &Site<'_>, number: u32) -> Option<()> {
         take(site, &delivery, number);
         delivery.acker.ack(BasicAckOptions::default()).await.ok()?;
     }
-    // The acknowledgements before it arrive with it.
-    timeout(STEP, connection.close(200, "OK".into())).await.ok()?.ok()
+    Some(())
 }
 
 fn take(site: &Site<'_>, delivery: &Delivery, connection: u32) {
