@@ -2,7 +2,7 @@
 //!
 //! Deliveries wait in `queue` together; all that came in while the disk was busy share the next sync. A sender is
 //! answered only with a receipt, after that sync. [`Core`] is the logic without the thread, `orders` what operators
-//! ask of it, `terms` what is asked and answered.
+//! ask of it, `terms` what is asked and answered, `answer` the way back to who waits.
 
 mod answer;
 mod core;

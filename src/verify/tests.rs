@@ -4,6 +4,7 @@
 
 mod demands;
 mod oracle;
+mod pairs;
 mod properties;
 mod tokens;
 mod wycheproof;

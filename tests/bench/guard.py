@@ -46,11 +46,11 @@ class Guard:
         self.contestant, self.release, self.folder = contestant, release, folder
         self.profiles = {}
 
-    def run(self, events, wrapper=(), environment=None):
+    def run(self, events, wrapper=()):
         """Starts a gateway, sends it so many events, ends it in good order; true where all were accepted."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         plan = SimpleNamespace(release=self.release, wrapper=[str(word).format(folder=folder) for word in wrapper])
-        server = Server(self.contestant, folder, plan, preload=environment)
+        server = Server(self.contestant, folder, plan)
         try:
             command = [str(self.release / "examples/bench"), "--url", server.url, "--secret", SECRET, "--connections", "1"]
             command += ["--count", str(events), "--timeout", "60"]

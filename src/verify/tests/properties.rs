@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::tokens::{Pair, pair};
+use super::pairs::{Pair, pair};
 use super::*;
 use crate::extract::{Pick, form_encoded, put};
 use crate::provider::{Algorithm, Catalog, Encoding, KeyForm, Piece, TimeSource};
