@@ -180,14 +180,17 @@ struct Drain {
 fn follow(gateway: &Gateway, before: f64) -> Drain {
     let confirmed = |scrape: &str| sum(scrape, "hookgate_events_confirmed_total", &[("source", "shop")]);
     let waiting = |scrape: &str, source| sum(scrape, "hookgate_relay_pending", &[("source", source)]);
-    let (mut first, mut through) = (0.0, None);
+    // From the last look at which nothing had gone: all of it may be gone at the next.
+    let mut begun = Instant::now();
     until("the backlog begins to go", NOTICE, || {
-        first = confirmed(&gateway.metrics());
-        first > before
+        let looked = Instant::now();
+        let waits = confirmed(&gateway.metrics()) <= before;
+        if waits {
+            begun = looked;
+        }
+        !waits
     });
-    let begun = Instant::now();
-    let mut late = Vec::new();
-    let mut last = 0.0;
+    let (mut through, mut late, mut last) = (None, Vec::new(), 0.0);
     until("the backlog is gone", outage().max(NOTICE), || {
         let scrape = gateway.metrics();
         last = confirmed(&scrape);
@@ -203,7 +206,7 @@ fn follow(gateway: &Gateway, before: f64) -> Drain {
     println!("the other source is through after {through:?}, then its oldest waits {worst:.3} s at most");
     assert!(through.is_some(), "the other source waits for the backlog");
     assert!(worst < if is_strict() { 0.25 } else { 5.0 }, "the other source waits {worst} s");
-    Drain { begun, ended, rate: (last - first) / (ended - begun).as_secs_f64() }
+    Drain { begun, ended, rate: (last - before) / (ended - begun).as_secs_f64() }
 }
 
 /// An outage from its begin to the last of its traces. `away` ends the broker's service, `back` restores it.
