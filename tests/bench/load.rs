@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::signer::Signer;
 const SECOND: f64 = 1e9;
 const IDLE_WAIT: u64 = 50_000_000;
 const SWEEP_EVERY: u64 = 200_000_000;
+const OPEN_TRIES: u32 = 5;
 const REOPEN_AFTER: u64 = 20_000_000;
 
 /// What came of a run.
@@ -107,7 +108,7 @@ impl<'a> Load<'a> {
         };
         for index in 0..usize::from(options.connections) {
             load.connections.push(Connection::closed());
-            load.open(index).with_context(|| format!("connecting to {}", options.url.address))?;
+            load.open_patiently(index).with_context(|| format!("connecting to {}", options.url.address))?;
         }
         Ok(load)
     }
@@ -282,6 +283,20 @@ impl<'a> Load<'a> {
                 self.closed.push((index, now + REOPEN_AFTER));
             }
         }
+    }
+
+    /// Before the run: where thousands come at once, the server's queue is full at times.
+    fn open_patiently(&mut self, index: usize) -> anyhow::Result<()> {
+        let timed_out = |error: &anyhow::Error| {
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        for _ in 1..OPEN_TRIES {
+            match self.open(index) {
+                Err(error) if timed_out(&error) => {}
+                opened => return opened,
+            }
+        }
+        self.open(index)
     }
 
     fn open(&mut self, index: usize) -> anyhow::Result<()> {
