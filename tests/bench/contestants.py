@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,13 +42,26 @@ public_url = "http://127.0.0.1:{port}"
 listen = "127.0.0.1:{admin}"
 [journal]
 dir = "{folder}/journal"
+bytes_max = "{journal_max}"
 ack = "{ack}"
 {services}
-[sources.stripe]
+"""
+SOURCE_TOML = """[sources.{name}]
 provider = "stripe"
 schema = {schema}
 secrets = [{{ env = "BENCH_STRIPE_SECRET", label = "bench" }}]
 """
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a gateway's configuration differs in. Several sources have numbers behind the name of the only one."""
+
+    sources: int = 1
+    journal_max: str = "10GiB"
+
+    def names(self):
+        return ["stripe"] if self.sources == 1 else [f"stripe{number}" for number in range(self.sources)]
 
 
 class Services:
@@ -98,8 +112,8 @@ class Services:
 class Server:
     """A contestant that takes requests, in a folder of its own."""
 
-    def __init__(self, name, folder, plan, services=None, preload=None):
-        self.folder = folder
+    def __init__(self, name, folder, plan, services=None, preload=None, shape=Shape()):
+        self.folder, self.shape = folder, shape
         self.port, self.admin = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}/in/stripe"
         environment = {"BENCH_STRIPE_SECRET": SECRET, **(preload or {})}
@@ -127,16 +141,16 @@ class Server:
             patience = ["--timeout-worker-healthcheck", "120", "--backlog", "4096", "--log-level", "warning"]
             return [*uvicorn, str(HERE / "peers"), *flags, *where, *patience]
         config = self.folder / "hookgate.toml"
-        config.write_text(
-            TOML.format(
-                port=self.port,
-                admin=self.admin,
-                folder=self.folder,
-                ack="confirm" if name == CONFIRM else "journal",
-                schema="true" if name == SCHEMA else "false",
-                services=SERVICES_TOML.format() if name in WITH_SERVICES else "",
-            )
+        text = TOML.format(
+            port=self.port,
+            admin=self.admin,
+            folder=self.folder,
+            journal_max=self.shape.journal_max,
+            ack="confirm" if name == CONFIRM else "journal",
+            services=SERVICES_TOML.format() if name in WITH_SERVICES else "",
         )
+        schema = "true" if name == SCHEMA else "false"
+        config.write_text(text + "".join(SOURCE_TOML.format(name=each, schema=schema) for each in self.shape.names()))
         return [*plan.wrapper, str(plan.release / "hookgate"), "serve", "--config", str(config)]
 
     def wait_until_ready(self, url):
@@ -154,7 +168,7 @@ class Server:
         raise TimeoutError(f"{url} is not ready after {READY_SECONDS} s; the server's log:\n{self.log()}")
 
     def metrics(self):
-        """The gateway's samples of the only source, by name."""
+        """The gateway's samples, by name and labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))

@@ -4,9 +4,9 @@
 //! due at even times; one that finds no free connection waits, and its latency counts from when it was due,
 //! so that a stalled receiver cannot hide behind the requests it held up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::signer::Signer;
 const SECOND: f64 = 1e9;
 const IDLE_WAIT: u64 = 50_000_000;
 const SWEEP_EVERY: u64 = 200_000_000;
+const OPEN_TRIES: u32 = 5;
 const REOPEN_AFTER: u64 = 20_000_000;
 
 /// What came of a run.
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Answers read, warm-up included.
     pub answered: u64,
+    /// Valid requests that were answered 2xx, warm-up included.
+    pub accepted: u64,
     /// Requests whose connection broke before the answer.
     pub errors: u64,
     /// Requests given up after `--timeout`.
@@ -69,7 +72,8 @@ pub struct Load<'a> {
     schedule: Schedule,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    idle: Vec<usize>,
+    /// Without a request, the longest so first.
+    idle: VecDeque<usize>,
     closed: Vec<(usize, u64)>,
     in_flight: usize,
     acked: Vec<u64>,
@@ -95,7 +99,7 @@ impl<'a> Load<'a> {
             },
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::new(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             closed: Vec::new(),
             in_flight: 0,
             acked: Vec::new(),
@@ -104,7 +108,7 @@ impl<'a> Load<'a> {
         };
         for index in 0..usize::from(options.connections) {
             load.connections.push(Connection::closed());
-            load.open(index).with_context(|| format!("connecting to {}", options.url.address))?;
+            load.open_patiently(index).with_context(|| format!("connecting to {}", options.url.address))?;
         }
         Ok(load)
     }
@@ -177,7 +181,8 @@ impl<'a> Load<'a> {
             if due > now || due >= self.schedule.end {
                 break;
             }
-            let Some(index) = self.idle.pop() else { break };
+            let free = if self.options.rotate { self.idle.pop_front() } else { self.idle.pop_back() };
+            let Some(index) = free else { break };
             self.send(index, due);
             now = self.now();
         }
@@ -235,8 +240,11 @@ impl<'a> Load<'a> {
         let success = (200..300).contains(&answer.status);
         if success && waiting.signed.forged {
             self.outcome.forged_accepted += 1;
-        } else if success && self.options.acked.is_some() {
-            self.acked.push(waiting.signed.event);
+        } else if success {
+            self.outcome.accepted += 1;
+            if self.options.acked.is_some() {
+                self.acked.push(waiting.signed.event);
+            }
         }
         if waiting.due >= self.schedule.measure {
             *self.outcome.statuses.entry(answer.status).or_default() += 1;
@@ -249,7 +257,7 @@ impl<'a> Load<'a> {
         } else if self.schedule.interval.is_none() && self.may_send(now) {
             self.send(index, now);
         } else {
-            self.idle.push(index);
+            self.idle.push_back(index);
         }
     }
 
@@ -277,12 +285,26 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// Before the run: where thousands come at once, the server's queue is full at times.
+    fn open_patiently(&mut self, index: usize) -> anyhow::Result<()> {
+        let timed_out = |error: &anyhow::Error| {
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        for _ in 1..OPEN_TRIES {
+            match self.open(index) {
+                Err(error) if timed_out(&error) => {}
+                opened => return opened,
+            }
+        }
+        self.open(index)
+    }
+
     fn open(&mut self, index: usize) -> anyhow::Result<()> {
         use epoll::EventFlags as Flags;
         let stream = self.connections[index].open(self.options.url.address)?;
         let flags = Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET;
         epoll::add(&self.epoll, stream, epoll::EventData::new_u64(index as u64), flags)?;
-        self.idle.push(index);
+        self.idle.push_back(index);
         Ok(())
     }
 
@@ -319,6 +341,7 @@ impl Outcome {
             seconds: 0.0,
             sent: 0,
             answered: 0,
+            accepted: 0,
             errors: 0,
             timeouts: 0,
             reconnects: 0,

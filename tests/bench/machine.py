@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -12,7 +13,9 @@ def about(plan, folder):
     return {
         "rounds": plan.rounds,
         "seconds": plan.seconds,
-        "bare_workers": plan.bare_workers,
+        "bare_workers": getattr(plan, "bare_workers", None),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"),
         "cores": os.cpu_count(),
         "cpu": first_line("/proc/cpuinfo", "model name"),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),

@@ -16,6 +16,7 @@ mod signer;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     let options = options::Options::parse();
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &options::Options) -> anyhow::Result<()> {
+    // A descriptor a connection: as many as this process may have. Where they do not suffice, opening says so.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap_or_default();
     let signer = signer::Signer::new(options)?;
     let mut load = load::Load::new(options, signer)?;
     let outcome = load.run()?;

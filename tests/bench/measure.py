@@ -43,6 +43,7 @@ class Cell:
     connections: int = 64
     rate: int | None = None
     body: int = USUAL_BYTES
+    words: tuple = ()  # more of the generator's command
 
 
 CELLS = [
@@ -102,11 +103,15 @@ def build(plan):
     plan.peers.mkdir(parents=True, exist_ok=True)
     if plan.no_build:
         return
-    examples = [word for name in ("bench", "bare", "publisher") for word in ("--example", name)]
-    subprocess.run(["cargo", "build", "--locked", "--release", "--bin", "hookgate", *examples], check=True)
+    cargo_build("bench", "bare", "publisher")
     install = {"express": install_express, "fastapi": install_fastapi}
     for name in peers:
         install[name](plan.peers)
+
+
+def cargo_build(*examples):
+    words = [word for name in examples for word in ("--example", name)]
+    subprocess.run(["cargo", "build", "--locked", "--release", "--bin", "hookgate", *words], check=True)
 
 
 def install_express(folder):
@@ -226,7 +231,7 @@ class Bench:
         """Loads the server, for so many requests `only`; what the generator tells in its last line."""
         command = [str(self.plan.release / "examples/bench"), "--url", server.url, "--secret", SECRET]
         command += ["--connections", str(cell.connections), "--body-bytes", str(cell.body)]
-        command += ["--timeout", str(ANSWER_SECONDS)]
+        command += ["--timeout", str(ANSWER_SECONDS), *cell.words]
         command += only or ["--duration", str(self.plan.seconds), "--warmup", str(WARMUP)]
         command += ["--rate", str(cell.rate)] if cell.rate else []
         limit = self.plan.seconds + 2 * ANSWER_SECONDS + 30
@@ -258,33 +263,43 @@ class Bench:
             self.services.close()
 
 
-def main():
-    plan = arguments()
-    if plan.table:
-        print(table.render(Path(plan.table)))
-        return
+def find_places(plan):
+    """Where what is built and measured lies."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
     plan.wrapper = []
-    plan.release, plan.peers = target / "release", target / "bench/peers"
-    build(plan)
-    if "syscalls" in plan.cells and not meter.can_count_syscalls():
-        print("note: perf cannot count system calls here (is it there, and are you root?); left out", file=sys.stderr)
-        plan.cells = [name for name in plan.cells if name != "syscalls"]
+    plan.release, plan.peers, plan.cells_in = target / "release", target / "bench/peers", target / "bench"
+
+
+def run(plan, make, lines):
+    """Measures with what `make` gives, in a folder of its own that goes at the end; its cells are kept in `lines`."""
     # On a disk: /tmp may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix="bench.", dir=plan.release))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = None
-    lines = target / "bench/results.jsonl"
     try:
         with lines.open("w", encoding="utf-8") as results:
             about = {"about": machine.about(plan, folder)}
             results.write(json.dumps(about) + "\n")
-            bench = Bench(plan, folder, results)
+            bench = make(plan, folder, results)
             bench.run()
     finally:
         if bench:
             bench.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def main():
+    plan = arguments()
+    if plan.table:
+        print(table.render(Path(plan.table)))
+        return
+    find_places(plan)
+    build(plan)
+    if "syscalls" in plan.cells and not meter.can_count_syscalls():
+        print("note: perf cannot count system calls here (is it there, and are you root?); left out", file=sys.stderr)
+        plan.cells = [name for name in plan.cells if name != "syscalls"]
+    lines = plan.cells_in / "results.jsonl"
+    run(plan, Bench, lines)
     text = table.render(lines)
     print(text)
     if plan.whole:

@@ -21,10 +21,16 @@ pub struct Options {
     /// Connections kept open; each carries one request at a time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     pub connections: u16,
+    /// Spreads the events over so many paths: that of --url with 0, 1, 2… behind it; one takes it as it is
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub paths: u32,
     /// Requests per second, due at even times whatever the answers do (open loop); without it, each
     /// answer starts the next request (closed loop)
     #[arg(long, value_parser = positive)]
     pub rate: Option<f64>,
+    /// Open loop: takes the connection that has been idle for longest, so that all of them carry requests
+    #[arg(long, requires = "rate")]
+    pub rotate: bool,
     /// Measured seconds; 10, or no end where --count is given
     #[arg(long, value_parser = positive)]
     pub duration: Option<f64>,

@@ -47,6 +47,7 @@ pub fn print(options: &Options, outcome: &Outcome) {
             "statuses": outcome.statuses,
             "sent": outcome.sent,
             "answered": outcome.answered,
+            "accepted": outcome.accepted,
             "errors": outcome.errors,
             "timeouts": outcome.timeouts,
             "missed": outcome.missed,

@@ -37,7 +37,7 @@ pub struct Signed {
 pub struct Signer {
     provider: Provider,
     mac: Hmac<Sha256>,
-    head: Vec<u8>,
+    heads: Vec<Vec<u8>>,
     body: Vec<u8>,
     id_offsets: Vec<usize>,
     seed: u32,
@@ -59,11 +59,16 @@ impl Signer {
             "--secret is missing; only --provider none does without"
         );
         let (body, id_offsets) = body(options.provider, options.body_bytes, now.seconds())?;
+        let head = |path: &str| head(options, path, body.len()).into_bytes();
+        let heads = match options.paths {
+            1 => vec![head(&options.url.path)],
+            paths => (0..paths).map(|path| head(&format!("{}{path}", options.url.path))).collect(),
+        };
         let seed = options.id_seed.unwrap_or((now.millis() as u32) ^ std::process::id().rotate_left(16));
         Ok(Self {
             provider: options.provider,
             mac: Hmac::new_from_slice(options.secret.as_bytes()).context("keying the MAC")?,
-            head: head(options, body.len()).into_bytes(),
+            heads,
             body,
             id_offsets,
             seed,
@@ -85,7 +90,8 @@ impl Signer {
             self.body[at..at + ID_LEN].copy_from_slice(&id);
         }
         out.clear();
-        out.extend_from_slice(&self.head);
+        // By the event's number, so that a duplicate goes where the event went.
+        out.extend_from_slice(&self.heads[(event % self.heads.len() as u64) as usize]);
         self.sign(out, &id, forged);
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(&self.body);
@@ -188,7 +194,7 @@ fn body(provider: Provider, bytes: usize, now: i64) -> anyhow::Result<(Vec<u8>, 
     Ok((text.into_bytes(), id_offsets))
 }
 
-fn head(options: &Options, length: usize) -> String {
+fn head(options: &Options, path: &str, length: usize) -> String {
     let (agent, extra) = match options.provider {
         Provider::Stripe | Provider::None => ("Stripe/1.0 (+https://stripe.com/docs/webhooks)", ""),
         Provider::Github => {
@@ -200,11 +206,10 @@ fn head(options: &Options, length: usize) -> String {
              X-Shopify-API-Version: 2025-07\r\n",
         ),
     };
-    let target = &options.url;
     format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nContent-Length: {length}\r\n\
          Content-Type: application/json; charset=utf-8\r\n{extra}",
-        target.path, target.host
+        path, options.url.host
     )
 }
 

@@ -50,11 +50,18 @@ pub struct Options {
     /// How often to start; each but the first follows a kill
     #[arg(long, default_value_t = 5)]
     starts: u32,
+    /// Only fill, into this folder, which must not be there; what is filled stays
+    #[arg(long, value_name = "FOLDER")]
+    fill: Option<PathBuf>,
 }
 
 /// Fills the folder, then starts and kills; prints a line for each start.
 pub fn run(options: &Options, dir: &Path) -> anyhow::Result<()> {
     let sender = Sender::new()?;
+    if let Some(folder) = &options.fill {
+        std::fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
+        return fill(options, folder, &sender);
+    }
     fill(options, dir, &sender)?;
     println!("| start | to the first 2xx | of that on a processor |\n| --- | --- | --- |");
     for n in 1..=options.starts {
