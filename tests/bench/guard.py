@@ -1,9 +1,9 @@
 """Guards what an accepted event costs, by counts that do not depend on the clock: allocations, system calls, instructions.
 
-The gateway runs as released, with its embedded defaults, with schemas and without, under one connection; the cost is the difference between
+The gateway runs with its embedded defaults, with schemas and without, under one connection; the cost is the difference between
 a run with some events and one with more, divided by their number, so that start and stop cancel out. Fails where a
 count is more than 5 % above tests/bench/guard.json. The compiler and the C library have a part in the instructions: a new
-one is a reason to renew. Started by tests/bench/guard."""
+one is a reason to renew. Built with the profile `guard`. Started by tests/bench/guard."""
 
 import argparse
 import json
@@ -132,9 +132,9 @@ def main():
     missing = [tool for tool in ("cc", "strace", "valgrind") if not shutil.which(tool)]
     if missing:
         raise SystemExit(f"tests/bench/guard: missing: {', '.join(missing)}; `tests/run --prepare` installs them")
-    release = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "release"
+    release = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "guard"
     if not plan.no_build:
-        build = ["cargo", "build", "--locked", "--release", "--bin", "hookgate", "--example", "bench"]
+        build = ["cargo", "build", "--locked", "--profile", "guard", "--bin", "hookgate", "--example", "bench"]
         subprocess.run(build, check=True)
     if platform.machine() != "x86_64":
         print("instructions: expected for x86_64 alone; left out", flush=True)
