@@ -70,12 +70,24 @@ impl Schemas {
         }
         let mut schemas = Self::default();
         for (event, (path, text)) in texts {
-            match compile(&text) {
-                Ok(schema) if event == FALLBACK => schemas.fallback = Some(schema),
-                Ok(schema) => {
-                    schemas.by_type.insert(event, schema);
+            let schema = match compile(&text) {
+                Ok(schema) => schema,
+                Err(message) => {
+                    errors.push(SchemaError { path, message });
+                    continue;
                 }
-                Err(message) => errors.push(SchemaError { path, message }),
+            };
+            if let Err(why) = &schema.quick {
+                tracing::debug!(
+                    path,
+                    why,
+                    "payloads of this schema are judged by trees of them, which takes longer"
+                );
+            }
+            if event == FALLBACK {
+                schemas.fallback = Some(schema);
+            } else {
+                schemas.by_type.insert(event, schema);
             }
         }
         if errors.is_empty() { Ok(schemas) } else { Err(errors) }
