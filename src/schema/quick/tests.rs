@@ -40,6 +40,16 @@ fn unsure(schema: &Value, body: &[u8]) {
     assert!(!quick(schema).surely_valid(body), "{schema} {}", String::from_utf8_lossy(body));
 }
 
+/// A schema, what is valid by it and what is not.
+type Case = (Value, [&'static str; 5], [&'static str; 2]);
+
+fn on_both_sides<const N: usize>(cases: [Case; N]) {
+    for (schema, good, bad) in cases {
+        good.into_iter().for_each(|body| valid(&schema, body));
+        bad.into_iter().for_each(|body| not_valid(&schema, body));
+    }
+}
+
 #[test]
 fn each_keyword_on_both_sides_of_its_bound() {
     let cases = [
@@ -82,6 +92,13 @@ fn each_keyword_on_both_sides_of_its_bound() {
             ["[]", "[\"a\"]", "[\"a\",null]", "{}", "[\"\",null,null]"],
             ["[1]", "[\"a\",1]"],
         ),
+    ];
+    on_both_sides(cases);
+}
+
+#[test]
+fn each_keyword_about_members_on_both_sides_of_its_bound() {
+    let cases = [
         (json!({"minProperties": 1}), ["{\"a\":1}", "[]", "1", "{\"\":0}", "{\"a\":{}}"], ["{}", " { } "]),
         (
             json!({"maxProperties": 1}),
@@ -109,10 +126,7 @@ fn each_keyword_on_both_sides_of_its_bound() {
             ["{\"b\":1}", "{\"a\":1,\"c\":null}"],
         ),
     ];
-    for (schema, good, bad) in cases {
-        good.into_iter().for_each(|body| valid(&schema, body));
-        bad.into_iter().for_each(|body| not_valid(&schema, body));
-    }
+    on_both_sides(cases);
 }
 
 #[test]
