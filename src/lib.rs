@@ -18,7 +18,7 @@
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
 //! - [`batch`]: a body with several events cut into parts, where a source splits.
-//! - [`schema`]: payload schemas, compiled at start. [`event`]: what is kept.
+//! - [`schema`]: payload schemas, compiled at start; most payloads are judged without a tree. [`event`]: what is kept.
 //!
 //! # Stores and outlets (never import each other)
 //! - [`dedup`]: event keys known so far, in memory and key files; claims shared by Redis; mints `Done`.
