@@ -13,5 +13,5 @@ mod terms;
 pub use self::core::Core;
 pub use answer::{Answer, Unanswered};
 pub use orders::{Action, Fate, Target};
-pub use queue::{Acceptor, Work};
+pub use queue::{Acceptor, Load, Work};
 pub use terms::{Accepted, Fault, Policy, Proof, Stores, TWINS_MAX};

@@ -2,7 +2,7 @@
 //! next sync. Decides nothing about an event.
 
 use std::mem;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,6 +95,15 @@ impl Queue {
     }
 }
 
+/// What the acceptance thread has done since its start: how many deliveries a commit has tells how busy it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Group commits.
+    pub commits: u64,
+    /// Deliveries decided in them.
+    pub deliveries: u64,
+}
+
 /// The way to the acceptance thread; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Acceptor {
@@ -106,6 +115,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     newest: AtomicI64,
+    commits: AtomicU64,
+    deliveries: AtomicU64,
     /// How the stores stood, and when that was read (monotonic).
     stores: Mutex<(Stores, Duration)>,
 }
@@ -228,6 +239,12 @@ impl Acceptor {
         Timestamp::from_millis(self.shared.newest.load(Ordering::Relaxed))
     }
 
+    /// What has been accepted so far.
+    pub fn load(&self) -> Load {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Load { commits: of(&self.shared.commits), deliveries: of(&self.shared.deliveries) }
+    }
+
     /// The thread's loop: until [`Acceptor::stop`], or the first failed write, which is final.
     ///
     /// # Errors
@@ -286,7 +303,7 @@ impl Acceptor {
         clock: &dyn Clock,
         commit: &Histogram,
     ) -> Result<(), Fault> {
-        let idle = work.is_empty();
+        let (idle, deliveries) = (work.is_empty(), work.offers.len() as u64);
         let started = clock.monotonic();
         // Before any claim: a forward step of the clock must not age the keys that these deliveries are looked up by.
         core.observe(clock.now(), started);
@@ -294,6 +311,8 @@ impl Acceptor {
         let now = clock.monotonic();
         if !idle {
             commit.observe(now.saturating_sub(started).as_secs_f64());
+            self.shared.commits.fetch_add(1, Ordering::Relaxed);
+            self.shared.deliveries.fetch_add(deliveries, Ordering::Relaxed);
         }
         if let Some(newest) = newest {
             self.shared.newest.fetch_max(newest.millis(), Ordering::Relaxed);

@@ -34,7 +34,7 @@
 //! not share is the recognition of twins: only confirm mode keeps `<prefix>content:<digest>` = `<first id> <count>`.
 //!
 //! A value that is not in this grammar belongs to [`Owner::Unknown`]: the caller waits and asks again. Only `done`
-//! ever lets a copy be dropped. Relays claim by `SET … NX PX` and `GET` in one pipeline, many events a round trip.
+//! ever lets a copy be dropped. Relays claim by `SET … NX PX`, many events a round trip, and look only at what was claimed before.
 //! The scripts name two keys, so they need one server (6.2 or later, Valkey), not a cluster's slots.
 //!
 //! # Silence
@@ -73,6 +73,7 @@ use crate::event::Digest;
 use crate::failpoint::{self, Point};
 
 mod alive;
+mod claim;
 mod forget;
 mod lease;
 mod link;
@@ -243,68 +244,6 @@ impl RedisClaims {
         Ok(Self { inner: Arc::new(Inner { settings, line, run }) })
     }
 
-    /// Claims events, one answer each, in order. One round trip for up to 1,024 of them, and another where this
-    /// replica had claimed some in an earlier run.
-    ///
-    /// # Errors
-    /// Then no event's answer is known; see [`ClaimsError`].
-    pub async fn claim(&self, batch: &[Digest]) -> Result<Vec<Shared>, ClaimsError> {
-        let Inner { settings, line, run } = &*self.inner;
-        let value = value::claimed(&settings.replica, run, false);
-        let mut answers = Vec::with_capacity(batch.len());
-        for part in batch.chunks(PIPELINE_MAX) {
-            let mut pipe = Pipeline::with_capacity(2 * part.len() + 1);
-            for message_id in part {
-                let key = self.key(message_id);
-                pipe.cmd("SET").arg(&key).arg(&value).arg("NX").arg("PX").arg(self.life());
-                pipe.cmd("GET").arg(&key);
-            }
-            pipe.cmd("TIME");
-            failpoint::reach(Point::RedisClaimBefore);
-            let replies = line.send(&pipe, 2 * part.len() + 1).await?;
-            let now = time(replies.last())?;
-            let mut older = Vec::new();
-            for (pair, message_id) in replies.chunks_exact(2).zip(part) {
-                let (answer, seen) = self.judge(&pair[0], &pair[1], now)?;
-                if let (Shared::MineAgain { over }, Some(seen)) = (&answer, seen) {
-                    older.push((answers.len(), *message_id, seen, *over));
-                }
-                answers.push(answer);
-            }
-            if answers.contains(&Shared::Mine) {
-                failpoint::reach(Point::RedisClaimAfter);
-            }
-            self.renew_claims(older, now, &mut answers).await?;
-        }
-        Ok(answers)
-    }
-
-    /// Makes claims of this replica's earlier runs this run's, so that others see who holds them.
-    async fn renew_claims(
-        &self,
-        older: Vec<(usize, Digest, String, bool)>,
-        now: u64,
-        answers: &mut [Shared],
-    ) -> Result<(), ClaimsError> {
-        if older.is_empty() {
-            return Ok(());
-        }
-        let Inner { settings, run, .. } = &*self.inner;
-        let swaps = older.iter().map(|(_, message_id, seen, over)| {
-            self.swap(message_id, seen, value::claimed(&settings.replica, run, *over), 0)
-        });
-        failpoint::reach(Point::RedisRenewBefore);
-        let replies = SWAP.run(&self.inner.line, &swaps.collect::<Vec<_>>()).await?;
-        failpoint::reach(Point::RedisRenewAfter);
-        for ((at, ..), reply) in older.into_iter().zip(replies) {
-            let reply = reply.map_err(|error| refused(&error))?;
-            if reply != Value::Int(1) {
-                answers[at] = self.read(text(&reply).unwrap_or_default(), now);
-            }
-        }
-        Ok(())
-    }
-
     /// Takes over the claims of others, of each of which only what was seen of it is replaced. The answers are
     /// [`Shared::MineAgain`] with `over`, or whose the event is meanwhile.
     ///
@@ -415,18 +354,7 @@ impl RedisClaims {
     }
 
     /// The answer, and with [`Shared::MineAgain`] the value of an earlier run.
-    fn judge(
-        &self,
-        set: &RedisResult<Value>,
-        get: &RedisResult<Value>,
-        now: u64,
-    ) -> Result<(Shared, Option<String>), ClaimsError> {
-        match set {
-            Ok(Value::Okay) => return Ok((Shared::Mine, None)),
-            Ok(Value::Nil) => {}
-            Ok(_) => return Err(ClaimsError::Refused("the answer to SET is neither OK nor nil".to_owned())),
-            Err(error) => return Err(refused(error)),
-        }
+    fn judge(&self, get: &RedisResult<Value>, now: u64) -> Result<(Shared, Option<String>), ClaimsError> {
         let seen = match get {
             Ok(value) => text(value).unwrap_or_default(),
             Err(error) if error.code() == Some("WRONGTYPE") => "",

@@ -18,6 +18,10 @@ use crate::event::{Event, Sequence};
 
 /// What is read at first for one record; a longer one takes a second read.
 const GUESS: u64 = 4 << 10;
+/// Longest stretch of a segment that is read at once for several records, …
+const STRETCH: u64 = 64 << 10;
+/// … and what may lie between two of them.
+const BETWEEN: u64 = 4 << 10;
 /// Bytes of a segment that one scan steps over at most.
 const STEP: u64 = 8 << 20;
 /// Moved records that are looked up at once.
@@ -103,6 +107,41 @@ impl<D: Disk> Reader<D> {
         };
         let event = self.load(&file, at, end, sequence).context("read", &self.path(at.segment))?;
         event.map(Some).ok_or_else(|| self.damaged(at))
+    }
+
+    /// The events of records, each as [`Reader::read`] gives it. What lies side by side, by its position and size, is read
+    /// at once; the bodies of such events share a buffer of 64 KiB at most.
+    pub fn read_all(&self, wanted: &[(Sequence, Position, u64)]) -> Vec<Result<Option<Event>, JournalError>> {
+        let (mut events, mut rest) = (Vec::with_capacity(wanted.len()), wanted);
+        while !rest.is_empty() {
+            let (near, further) = rest.split_at(side_by_side(rest));
+            let stretch = self.read_stretch(near);
+            for (sequence, position, _) in near {
+                let event = stretch.as_ref().and_then(|(start, bytes)| {
+                    let skip = usize::try_from(position.offset - start).ok()?;
+                    let record = bytes.get(skip..).map(|_| bytes.slice(skip..))?;
+                    self.event_in(&record, *position, *sequence)
+                });
+                // Whatever is wrong with it there, it is looked for and judged alone.
+                events.push(event.map_or_else(|| self.read(*sequence, *position), |event| Ok(Some(event))));
+            }
+            rest = further;
+        }
+        events
+    }
+
+    /// The bytes of several records of one segment, and where they begin.
+    fn read_stretch(&self, near: &[(Sequence, Position, u64)]) -> Option<(u64, Bytes)> {
+        let [(_, first, _), .., (_, last, size)] = near else { return None };
+        let (file, end) = {
+            let ledger = self.lock();
+            let segment = &ledger.segments[ledger.index(first.segment)?];
+            (Arc::clone(&segment.file), segment.end)
+        };
+        let length = last.offset.saturating_add(*size).min(end).checked_sub(first.offset)?;
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        self.disk.read_at(&file, &mut bytes, first.offset).ok()?;
+        Some((first.offset, Bytes::from(bytes)))
     }
 
     /// How a record stands; none where the journal does not hold it, or no longer.
@@ -287,19 +326,25 @@ impl<D: Disk> Reader<D> {
         if read < bytes.len() {
             self.disk.read_at(file, &mut bytes[read..], at.offset + read as u64)?;
         }
-        let (head, body) = bytes[FRAME..].split_at(frame.head as usize);
+        Ok(self.event_in(&Bytes::from(bytes), at, sequence))
+    }
+
+    /// The event in a record that begins with these bytes; none where they are not that record, whole.
+    fn event_in(&self, bytes: &Bytes, at: Position, sequence: Sequence) -> Option<Event> {
+        let seed = self.seal(at).at(at.offset);
+        let frame = Frame::parse(bytes, seed).filter(|frame| frame.sequence == sequence)?;
+        let content = bytes.get(..usize::try_from(frame.content()).ok()?)?;
+        let (head, body) = content.get(FRAME..)?.split_at_checked(frame.head as usize)?;
         if !frame.head_holds(head, seed) || !frame.body_holds(body, seed) {
-            return Ok(None);
+            return None;
         }
         let skip = match frame.kind {
             Kind::Event => 0,
             Kind::Moved => MOVE,
-            Kind::Marks | Kind::Watermarks | Kind::Gap => return Ok(None),
+            Kind::Marks | Kind::Watermarks | Kind::Gap => return None,
         };
         let body_at = FRAME + frame.head as usize;
-        let bytes = Bytes::from(bytes);
-        let Some(head) = bytes.get(FRAME + skip..body_at) else { return Ok(None) };
-        Ok(envelope::event(head, bytes.slice(body_at..)))
+        envelope::event(head.get(skip..)?, bytes.slice(body_at..content.len()))
     }
 
     pub(super) fn seal(&self, at: Position) -> Seal {
@@ -317,6 +362,19 @@ impl<D: Disk> Reader<D> {
     pub(super) fn lock(&self) -> MutexGuard<'_, Ledger<D::File>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many records from the first on lie side by side.
+fn side_by_side(records: &[(Sequence, Position, u64)]) -> usize {
+    let Some((_, first, _)) = records.first() else { return 0 };
+    let follows = |pair: &[(Sequence, Position, u64)]| {
+        let [(_, one, size), (_, next, next_size)] = pair else { return false };
+        let end = one.offset.saturating_add(*size);
+        next.segment == first.segment
+            && (end..=end.saturating_add(BETWEEN)).contains(&next.offset)
+            && next.offset.saturating_add(*next_size) <= first.offset.saturating_add(STRETCH)
+    };
+    1 + records.windows(2).take_while(|pair| follows(pair)).count()
 }
 
 /// What a scan meets next.

@@ -242,6 +242,11 @@ impl Lanes {
             .then(|| Sequence(taken.entry.sequence.0.saturating_add(step)))
     }
 
+    /// How far a source's durable watermark reaches.
+    pub fn attempted_through(&self, source: &Arc<str>) -> Sequence {
+        self.table().lane(source).attempted_through
+    }
+
     /// Notes that a source's watermark is durable.
     pub fn raised(&self, source: &Arc<str>, through: Sequence) {
         let mut table = self.table();

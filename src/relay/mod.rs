@@ -19,6 +19,7 @@ mod suspects;
 mod tests;
 mod told;
 mod waiting;
+mod yielding;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};
 pub use run::{Relay, RelayParts, RelaySettings, WATERMARK_STEP};

@@ -15,6 +15,7 @@ use super::raise::{Raised, Raising};
 use super::settle::Marked;
 use super::shared::{Answer, Claims, Verdict};
 use super::suspects::Suspects;
+use super::yielding::Yielding;
 use super::{backoff, step};
 use crate::accept::Acceptor;
 use crate::clock::Clock;
@@ -96,6 +97,7 @@ pub struct Relay<D: Disk> {
     pub(super) ways: Ways,
     pub(super) bytes_in_flight: u64,
     pub(super) suspects: Suspects,
+    yielding: Yielding,
     pub(super) claims: Option<Claims>,
     pub(super) lags: HashMap<Arc<str>, Histogram>,
     /// When a source that is over its rate may go on (monotonic).
@@ -125,6 +127,7 @@ impl<D: Disk> Relay<D> {
             ways: Ways::default(),
             bytes_in_flight: 0,
             suspects: Suspects::default(),
+            yielding: Yielding::default(),
             claims,
             lags: HashMap::new(),
             limited_until: None,
@@ -139,6 +142,7 @@ impl<D: Disk> Relay<D> {
         let mut ready = false;
         while !*stop.borrow() {
             let looked = self.parts.clock.monotonic();
+            self.yielding.look(self.parts.acceptor.load(), looked);
             let more = (ready && self.fill().await) | self.catch_up(looked).await;
             let wait = self.wait(looked);
             tokio::select! {
@@ -184,7 +188,8 @@ impl<D: Disk> Relay<D> {
         let lanes = self.parts.lanes.next_due(looked);
         let claims = self.claims.as_ref().and_then(Claims::due);
         let limited = self.limited_until.filter(|at| *at > looked);
-        let due = lanes.into_iter().chain(claims).chain(limited).min();
+        let yielding = Some(self.yielding.due()).filter(|at| *at > looked);
+        let due = lanes.into_iter().chain(claims).chain(limited).chain(yielding).min();
         let due = due.unwrap_or(now + Duration::from_secs(1)).max(self.paused_until);
         due.saturating_sub(now).clamp(Duration::from_millis(2), Duration::from_secs(1))
     }
@@ -208,7 +213,8 @@ impl<D: Disk> Relay<D> {
     }
 
     fn has_room(&self) -> bool {
-        self.room() > 0 && self.byte_room() > 0 && self.paused_until <= self.parts.clock.monotonic()
+        let now = self.parts.clock.monotonic();
+        self.room() > 0 && self.byte_room() > 0 && self.paused_until <= now && self.yielding.due() <= now
     }
 
     /// Publishes once what the window has room for; true where there may be more at once.
@@ -229,6 +235,7 @@ impl<D: Disk> Relay<D> {
         if loaded.is_empty() {
             return false;
         }
+        self.yielding.took(self.parts.clock.monotonic());
         let loaded = self.claimed(loaded).await;
         let loaded = self.raising.sort(loaded, &self.parts.lanes, &self.parts.acceptor);
         self.publish_all(loaded).await
@@ -280,7 +287,7 @@ impl<D: Disk> Relay<D> {
     /// Takes entries out of the lanes. While suspects are about they go alone; where all of them wait, whatever
     /// else there is goes one at a time.
     fn take(&mut self) -> Result<Vec<Taken>, JournalError> {
-        let taken = self.take_some(self.room(), self.suspects.any())?;
+        let taken = self.take_some(self.room().min(self.yielding.room()), self.suspects.any())?;
         if !taken.is_empty() || !self.suspects.any() || self.in_flight + self.raising.events() > 0 {
             return Ok(taken);
         }
@@ -318,8 +325,10 @@ impl<D: Disk> Relay<D> {
         let taken = self.take()?;
         let now = self.parts.clock.monotonic();
         let mut loaded = Vec::with_capacity(taken.len());
-        for taken in taken {
-            match self.parts.reader.read(taken.entry.sequence, taken.entry.position) {
+        let wanted: Vec<_> =
+            taken.iter().map(|Taken { entry, .. }| (entry.sequence, entry.position, entry.bytes)).collect();
+        for (taken, event) in taken.into_iter().zip(self.parts.reader.read_all(&wanted)) {
+            match event {
                 Ok(Some(event)) => loaded.push(Loaded { taken, event }),
                 Ok(None) => {
                     self.suspects.remove(&taken.entry);

@@ -150,6 +150,11 @@ impl Message {
         event
     }
 
+    /// Takes the headers out, which the message is without from here on.
+    pub(crate) fn take_headers(&mut self) -> Vec<(Cow<'static, str>, HeaderValue)> {
+        std::mem::take(&mut self.headers.entries)
+    }
+
     /// Header names and values, in a fixed order.
     pub fn headers(&self) -> &[(Cow<'static, str>, HeaderValue)] {
         &self.headers.entries

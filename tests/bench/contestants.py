@@ -21,8 +21,13 @@ SCHEMA = "embedded+schema"
 GATEWAYS = (EMBEDDED, SCHEMA, JOURNAL, CONFIRM)
 PEERS = ("express", "fastapi")
 SERVERS = ("bare", *GATEWAYS, *PEERS)
-# The publisher, with 64 and with 1,000 messages in flight.
-LAPIN = {"lapin-64": 64, "lapin-1000": 1000}
+# The publisher: messages in flight, and the topic exchange that it publishes through, if any.
+LAPIN = {
+    "lapin-64": (64, None),
+    "lapin-1000": (1000, None),
+    "lapin-64-topic": (64, "bench.topic"),
+    "lapin-1000-topic": (1000, "bench.topic"),
+}
 WITH_SERVICES = (JOURNAL, CONFIRM, *PEERS, *LAPIN)
 # Where the messages of each come to lie.
 QUEUES = {JOURNAL: "webhooks.stripe", CONFIRM: "webhooks.stripe", "express": "bench.express", "fastapi": "bench.fastapi"}

@@ -49,11 +49,11 @@ class Cell:
 CELLS = [
     Cell("proof", SERVERS[1:], kind="proof", connections=1),
     Cell("closed-1", SERVERS, connections=1),
-    Cell("closed-64", (*SERVERS, "lapin-64")),
+    Cell("closed-64", (*SERVERS, "lapin-64", "lapin-64-topic")),
     Cell("closed-256", SERVERS, connections=256),
     *(Cell(f"open-{rate}", SERVERS, connections=OPEN_CONNECTIONS, rate=rate) for rate in OPEN),
     *(Cell(f"body-{size}", SERVERS, body=size) for size in BODIES),
-    Cell("drain", (JOURNAL, "lapin-1000"), kind="drain"),
+    Cell("drain", (JOURNAL, "lapin-1000", "lapin-1000-topic"), kind="drain"),
     Cell("syscalls", SERVERS, kind="syscalls"),
     Cell("allocations", ("bare", *GATEWAYS), kind="allocations"),
 ]
@@ -172,7 +172,7 @@ class Bench:
             self.services.clear()
         time.sleep(0.5)
         if name in LAPIN:
-            return self.publish(LAPIN[name])
+            return self.publish(*LAPIN[name])
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         counter = meter.Allocations(folder) if cell.kind == "allocations" else None
         server = Server(name, folder, self.plan, self.services, counter and counter.environment)
@@ -185,9 +185,10 @@ class Bench:
             server.stop()
             shutil.rmtree(folder)
 
-    def publish(self, in_flight):
+    def publish(self, in_flight, exchange):
         command = [self.publisher, "--url", self.services.amqp_url, "--in-flight", str(in_flight)]
         command += ["--duration", str(self.plan.seconds), "--warmup", str(WARMUP), "--body-bytes", str(USUAL_BYTES)]
+        command += ["--exchange", exchange] if exchange else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=self.plan.seconds + 60)
         return json.loads(done.stdout)
 

@@ -15,14 +15,20 @@ use clap::Parser;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hookgate::clock::{Clock, System};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::json;
 
 use histogram::Histogram;
 
 const PERSISTENT: u8 = 2;
+/// What binds the queue to a topic exchange, and what is published there.
+const BINDING: &str = "stripe.#";
+const ROUTING_KEY: &str = "stripe.payment_intent.succeeded";
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Publishes to a quorum queue as fast as the broker confirms.
@@ -35,6 +41,10 @@ struct Options {
     /// The quorum queue; declared, and deleted at the end
     #[arg(long, default_value = "bench.publisher")]
     queue: String,
+    /// A topic exchange to publish through, as a gateway does, bound to the queue by `stripe.#`; declared, and deleted at
+    /// the end. Without it messages go to the queue by its name, which spares the broker the routing
+    #[arg(long)]
+    exchange: Option<String>,
     /// Messages published and not confirmed yet
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     in_flight: u32,
@@ -74,9 +84,15 @@ async fn main() -> anyhow::Result<()> {
     }
     if !options.delete {
         declare(&channel, &options.queue).await?;
+        if let Some(exchange) = &options.exchange {
+            bind(&channel, exchange, &options.queue).await?;
+        }
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let outcome = publish(&channel, &options).await?;
         print(&options, &outcome);
+    }
+    if let Some(exchange) = &options.exchange {
+        channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default()).await?;
     }
     channel.queue_delete(options.queue.as_str().into(), QueueDeleteOptions::default()).await?;
     Ok(connection.close(200, "done".into()).await?)
@@ -88,6 +104,15 @@ async fn declare(channel: &Channel, queue: &str) -> anyhow::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
     channel.queue_declare(queue.into(), options, arguments).await.context("declaring the queue")?;
     Ok(())
+}
+
+async fn bind(channel: &Channel, exchange: &str, queue: &str) -> anyhow::Result<()> {
+    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let (kind, none) = (ExchangeKind::Topic, FieldTable::default());
+    channel.exchange_declare(exchange.into(), kind, options, none.clone()).await?;
+    let options = QueueBindOptions::default();
+    let bound = channel.queue_bind(queue.into(), exchange.into(), BINDING.into(), options, none).await;
+    bound.context("binding the queue")
 }
 
 async fn count(channel: &Channel, queue: &str) -> anyhow::Result<u32> {
@@ -105,10 +130,14 @@ async fn publish(channel: &Channel, options: &Options) -> anyhow::Result<Outcome
     let body = vec![b'x'; options.body_bytes];
     let mut outcome = Outcome { latency: Histogram::new(), seconds: 0.0, confirmed: 0 };
     let mut out = FuturesUnordered::new();
+    let route = match &options.exchange {
+        Some(exchange) => (exchange.as_str(), ROUTING_KEY),
+        None => ("", options.queue.as_str()),
+    };
     let mut number = 0_u64;
     loop {
         while out.len() < options.in_flight as usize && clock.monotonic() < end {
-            out.push(one(channel, &clock, &options.queue, &body, number));
+            out.push(one(channel, &clock, route, &body, number));
             number += 1;
         }
         let next = tokio::time::timeout(CONFIRM_TIMEOUT, out.next()).await;
@@ -127,7 +156,7 @@ async fn publish(channel: &Channel, options: &Options) -> anyhow::Result<Outcome
 async fn one(
     channel: &Channel,
     clock: &System,
-    queue: &str,
+    (exchange, key): (&str, &str),
     body: &[u8],
     number: u64,
 ) -> anyhow::Result<Duration> {
@@ -137,7 +166,7 @@ async fn one(
         .with_content_type("application/json".into())
         .with_message_id(format!("{number:064x}").into());
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let confirm = channel.basic_publish("".into(), queue.into(), options, body, properties).await?;
+    let confirm = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
     match confirm.await? {
         Confirmation::Ack(None) => Ok(sent),
         other => anyhow::bail!("not confirmed: {other:?}"),

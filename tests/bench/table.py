@@ -11,6 +11,8 @@ LABELS = {
     "confirm": "hookgate, Redis + RabbitMQ, `confirm`",
     "lapin-64": "bare lapin publisher, 64 in flight",
     "lapin-1000": "bare lapin publisher, 1,000 in flight",
+    "lapin-64-topic": "the same through a topic exchange, 64 in flight",
+    "lapin-1000-topic": "the same through a topic exchange, 1,000 in flight",
     "express": "Express, one process",
     "fastapi": "FastAPI, two workers",
 }
@@ -29,7 +31,9 @@ AIMS = [
     ("`journal` at 2,000/s: p99, ms", "journal.open-2000.p99_ms", "<=", 2.5),
     ("`journal`, a burst: 2xx/s, of bare", "journal.closed-64.rps / bare.closed-64.rps", ">=", 0.45),
     ("`journal`, a drain: events/s, of lapin with 1,000", "journal.drain.drained_per_second / lapin-1000.drain.rps", ">=", 0.85),
+    ("the same, of lapin through a topic exchange", "journal.drain.drained_per_second / lapin-1000-topic.drain.rps", ">=", 0.85),
     ("`confirm`, 64 connections: 2xx/s, of lapin with 64", "confirm.closed-64.rps / lapin-64.closed-64.rps", ">=", 0.65),
+    ("the same, of lapin through a topic exchange", "confirm.closed-64.rps / lapin-64-topic.closed-64.rps", ">=", 0.65),
     ("`confirm`, 64 connections: p99, ms", "confirm.closed-64.p99_ms", "<=", 10),
     ("embedded, 64 connections: 2xx/s, times Express", "embedded.closed-64.rps / express.closed-64.rps", ">=", 15),
     ("embedded, 64 connections: p99, of Express", "embedded.closed-64.p99_ms / express.closed-64.p99_ms", "<=", 0.1),

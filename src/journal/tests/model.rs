@@ -277,6 +277,11 @@ impl Bench {
         let found = live(&reader, ALL);
         let states: Vec<_> = found.iter().map(|record| (record.sequence, record.state)).collect();
         assert_eq!(states, self.model.live());
+        let wanted: Vec<_> =
+            found.iter().map(|record| (record.sequence, record.position, record.bytes)).collect();
+        for (read, record) in reader.read_all(&wanted).into_iter().zip(&found) {
+            assert_eq!(read.unwrap().unwrap(), self.model.kept[&record.sequence].event, "side by side");
+        }
         for record in found {
             let kept = &self.model.kept[&record.sequence];
             assert_eq!(reader.read(record.sequence, record.position).unwrap().unwrap(), kept.event);

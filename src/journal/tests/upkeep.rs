@@ -56,6 +56,30 @@ fn keeps_confirmed_records_until_retention_and_until_their_keys_are_durable() {
 }
 
 #[test]
+fn what_lies_side_by_side_is_read_at_once_and_each_is_judged_alone() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = open(&disk, &settings());
+    fill(&mut journal, 30);
+    let reader = journal.reader();
+    let page = reader.scan(Position::START, ScanBudget { records: 100, bytes: u64::MAX }).unwrap();
+    let mut wanted: Vec<_> =
+        page.live.iter().map(|record| (record.sequence, record.position, record.bytes)).collect();
+    // A record that is not there, a size that is wrong, and a segment that is gone.
+    wanted[5].1.offset += 8;
+    wanted[10].2 = 8;
+    wanted.push((Sequence(7), Position { segment: 99, offset: 64 }, 900));
+    let read = reader.read_all(&wanted);
+    assert_eq!(read.len(), wanted.len());
+    for ((sequence, position, _), read) in wanted.iter().zip(read) {
+        match (read, reader.read(*sequence, *position)) {
+            (Ok(read), Ok(alone)) => assert_eq!(read, alone),
+            (Err(read), Err(alone)) => assert_eq!(read.to_string(), alone.to_string()),
+            (read, alone) => panic!("{sequence}: {read:?} and alone {alone:?}"),
+        }
+    }
+}
+
+#[test]
 fn moves_pinning_records_forward_in_order_with_their_state_and_across_a_restart() {
     let disk = MemDisk::default();
     let (mut journal, _) = open(&disk, &settings());

@@ -198,7 +198,7 @@ impl Link<'_> {
     }
 
     fn publish(&mut self, request: Request) {
-        let Request { message, answer } = request;
+        let Request { mut message, answer } = request;
         if answer.is_closed() {
             return;
         }
@@ -210,11 +210,13 @@ impl Link<'_> {
         let since = self.board.clock().monotonic();
         let flight = Flight { id: message.id().to_string(), answer, since };
         let channel = Arc::clone(&self.channel);
-        let exchange = short(&self.settings.names().exchange);
+        let exchange = short(self.settings.names().exchange.as_str());
         let publishing = async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let (key, properties) = (short(message.routing_key()), properties(&message));
+            let (key, properties) = (short(message.routing_key()), properties(&mut message));
             let confirm = channel.basic_publish(exchange, key, options, message.body(), properties).await?;
+            // Its bytes have left: what waits for a confirm is small.
+            drop(message);
             confirm.await.map(Acked::from)
         };
         failpoint::reach(Point::SinkPublishBefore);
