@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
@@ -56,6 +56,19 @@ struct Process {
     group: u32,
 }
 
+/// The states of all threads of a process group, as `/proc` has them.
+fn threads(group: u32) -> impl Iterator<Item = char> {
+    let fields = |stat: PathBuf| -> Option<(char, u32)> {
+        let text = fs::read_to_string(stat).ok()?;
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        Some((fields.next()?.chars().next()?, fields.nth(1)?.parse().ok()?))
+    };
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let ours = processes.filter(move |path| fields(path.join("stat")).is_some_and(|(_, of)| of == group));
+    let tasks = ours.filter_map(|path| fs::read_dir(path.join("task")).ok()).flatten();
+    tasks.filter_map(move |task| Some(fields(task.ok()?.path().join("stat"))?.0))
+}
+
 /// Starts `$3…` as a group leader, tells its pid, waits for the end of the test process, then cleans up.
 const WATCH: &str = r#"
 dir=$1 remove=$2; shift 2
@@ -88,6 +101,16 @@ impl Process {
             .stderr(Stdio::null())
             .status()
             .unwrap();
+    }
+
+    /// Freezes the group: no thread of it runs any more when this returns, which takes a busy machine a while.
+    fn freeze(&self) {
+        self.signal("-STOP");
+        let end = Instant::now() + START;
+        while threads(self.group).any(|state| !matches!(state, 'T' | 'Z' | 'X')) {
+            assert!(Instant::now() < end, "process group {} does not stop", self.group);
+            sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends the watcher alone, so that the folder stays for another start.
@@ -227,7 +250,7 @@ impl RabbitMq {
 
     /// Freezes the node: its sockets stay open and nothing answers.
     pub fn pause(&self) {
-        self.server.as_ref().unwrap().signal("-STOP");
+        self.server.as_ref().unwrap().freeze();
     }
 
     /// Ends a pause.
@@ -449,7 +472,7 @@ impl Redis {
 
     /// Freezes it: its sockets stay open and nothing answers.
     pub fn pause(&self) {
-        self.server.as_ref().unwrap().signal("-STOP");
+        self.server.as_ref().unwrap().freeze();
     }
 
     /// Ends a pause.
