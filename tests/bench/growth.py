@@ -80,8 +80,7 @@ def arguments():
         epilog=f"Groups: {', '.join(names)}. Five rounds of five seconds take about a quarter of an hour and 14 GB of "
         "disk meanwhile; leave the machine alone.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of each cell (5)")
-    parser.add_argument("--seconds", type=float, default=5, help="measured in each cell (5), after 1 of warm-up")
+    measure.add_repetition(parser)
     parser.add_argument("--only", dest="groups", nargs="+", metavar="GROUP", choices=names, default=names)
     parser.add_argument(
         "--quick", action="store_true",
@@ -93,9 +92,7 @@ def arguments():
         help=f"on a machine with other work: what runs a program in its turn, as `flock FILE` does; taken for {TURN_SECONDS} s at a time",
     )
     parser.add_argument("--table", metavar="FILE", help="only makes table and plot again, of the cells in FILE")
-    plan = parser.parse_args()
-    if plan.quick:
-        plan.rounds, plan.seconds = 1, 1.0
+    plan = measure.parse(parser)
     plan.only = [EMBEDDED]
     plan.whole = plan.groups == names and not plan.quick
     return plan

@@ -60,6 +60,20 @@ CELLS = [
 QUICK = ("proof", "closed-64", "open-2000", "drain", "syscalls", "allocations")
 
 
+def add_repetition(parser):
+    """How often and how long each cell is measured."""
+    parser.add_argument("--rounds", type=int, default=5, help="of each cell (5)")
+    parser.add_argument("--seconds", type=float, default=5, help="measured in each cell (5), after 1 of warm-up")
+
+
+def parse(parser):
+    """The plan; a quick one is one round of a second."""
+    plan = parser.parse_args()
+    if plan.quick:
+        plan.rounds, plan.seconds = 1, 1.0
+    return plan
+
+
 def arguments():
     contestants = [*SERVERS, "lapin"]
     cells = [cell.name for cell in CELLS]
@@ -71,8 +85,7 @@ def arguments():
         epilog=f"Contestants: {', '.join(contestants)}. Cells: {', '.join(cells)}. Five rounds of five seconds take "
         "about an hour; leave the machine alone meanwhile.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of each cell (5)")
-    parser.add_argument("--seconds", type=float, default=5, help="measured in each cell (5), after 1 of warm-up")
+    add_repetition(parser)
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", choices=contestants, default=contestants)
     parser.add_argument("--cells", nargs="+", metavar="CELL", choices=cells, default=cells)
     parser.add_argument("--quick", action="store_true", help="one round of a second, fewer cells: whether all work")
@@ -82,9 +95,8 @@ def arguments():
     )
     parser.add_argument("--no-build", action="store_true", help="take what is built and installed")
     parser.add_argument("--table", metavar="FILE", help="only makes the tables again, of the cells in FILE")
-    plan = parser.parse_args()
+    plan = parse(parser)
     if plan.quick:
-        plan.rounds, plan.seconds = 1, 1.0
         plan.cells = [name for name in plan.cells if name in QUICK]
     plan.whole = plan.only == contestants and plan.cells == cells and not plan.quick
     return plan

@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::wait_until;
 
 /// How long a busy machine may take to stop all threads.
 const STOP: Duration = Duration::from_secs(60);
@@ -67,11 +68,8 @@ impl Process {
     /// Freezes the group: no thread of it runs any more when this returns, which takes a busy machine a while.
     pub(super) fn freeze(&self) {
         self.signal("-STOP");
-        let end = Instant::now() + STOP;
-        while threads(self.group).any(|state| !matches!(state, 'T' | 'Z' | 'X')) {
-            assert!(Instant::now() < end, "process group {} does not stop", self.group);
-            sleep(Duration::from_millis(1));
-        }
+        let stands = || threads(self.group).all(|state| matches!(state, 'T' | 'Z' | 'X'));
+        wait_until("all threads stand still", STOP, stands);
     }
 
     /// Ends the watcher alone, so that the folder stays for another start.
