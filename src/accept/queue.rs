@@ -26,10 +26,9 @@ const OFFERS_MAX: usize = 8192;
 const OFFER_BYTES_MAX: usize = 48 << 20;
 /// How often the thread looks after the files when nothing else wakes it.
 const IDLE: Duration = Duration::from_millis(250);
-/// A step that answered at least so many is followed by a short gathering, until half of those wait who have just been
-/// answered or wait already: then one half is served while the other is on its way to the disk. …
+/// A step that answered at least so many is followed by a short gathering, unless as many wait already, …
 const BUSY_FROM: usize = 8;
-/// … At most so long: it makes fewer, larger commits and costs less than one sync.
+/// … of this length: it makes fewer, larger commits and costs less than one sync.
 const GATHER: Duration = Duration::from_micros(100);
 
 pub(super) type Reply = answer::Reply<Result<Accepted, Reject>>;
@@ -64,8 +63,7 @@ impl Work {
 #[derive(Debug, Default)]
 struct Queue {
     work: Work,
-    /// While the thread sleeps: how many offers wake it. Whatever else comes does where that is one.
-    wakes_at: Option<usize>,
+    asleep: bool,
     unready: bool,
     stopping: bool,
     failed: bool,
@@ -82,16 +80,6 @@ impl Queue {
             _ if full && !work.offers.is_empty() => Some(Reject::Overloaded),
             _ => None,
         }
-    }
-
-    /// Whether the thread is to be woken for what has come, once.
-    fn wakes(&mut self) -> bool {
-        let offers = self.work.offers.len();
-        let wakes = self.wakes_at.is_some_and(|least| least <= 1 || offers >= least || self.stopping);
-        if wakes {
-            self.wakes_at = None;
-        }
-        wakes
     }
 }
 
@@ -134,7 +122,7 @@ impl Acceptor {
     fn put<T>(&self, add: impl FnOnce(&mut Queue) -> T) -> T {
         let mut queue = self.queue();
         let added = add(&mut queue);
-        let wake = queue.wakes();
+        let wake = mem::take(&mut queue.asleep);
         drop(queue);
         if wake {
             self.shared.wake.notify_one();
@@ -325,30 +313,20 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Sleeps until so many offers wait, or that long.
-    fn sleep<'a>(
-        &'a self,
-        mut queue: MutexGuard<'a, Queue>,
-        wakes_at: usize,
-        limit: Duration,
-    ) -> MutexGuard<'a, Queue> {
-        queue.wakes_at = Some(wakes_at);
-        let (mut queue, _) =
-            self.shared.wake.wait_timeout(queue, limit).unwrap_or_else(PoisonError::into_inner);
-        queue.wakes_at = None;
-        queue
-    }
-
     /// Waits for work; an empty one after [`IDLE`]; `None` once stopped and empty.
     fn next(&self, answered: usize) -> Option<Work> {
         let mut queue = self.queue();
-        let waiting = queue.work.offers.len();
-        let half = usize::midpoint(answered, waiting);
-        if answered >= BUSY_FROM && waiting < half && !queue.stopping {
-            queue = self.sleep(queue, half, GATHER);
+        if answered >= BUSY_FROM && queue.work.offers.len() < answered && !queue.stopping {
+            drop(queue);
+            std::thread::sleep(GATHER);
+            queue = self.queue();
         }
         if queue.work.is_empty() && !queue.stopping {
-            queue = self.sleep(queue, 1, IDLE);
+            queue.asleep = true;
+            let (woken, _) =
+                self.shared.wake.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.asleep = false;
         }
         if queue.stopping && queue.work.is_empty() { None } else { Some(mem::take(&mut queue.work)) }
     }
