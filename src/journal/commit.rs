@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Moved, Standing, State};
 use super::reader::Reader;
 use super::record::{self, Mark, Seal};
 use super::room::Next;
-use super::segment::{self, Position};
+use super::segment::{self, Pace, Position};
 use crate::clock::Timestamp;
 use crate::disk::Disk;
 use crate::event::{Event, Sequence};
@@ -122,6 +122,7 @@ pub(super) struct Current<F> {
 pub struct Journal<D: Disk> {
     // Before the lock: the helper's last work is done when the folder is given up.
     pub(super) helper: Helper<D>,
+    pub(super) pace: Arc<Pace>,
     pub(super) disk: D,
     pub(super) settings: Settings,
     pub(super) id: [u8; 16],
@@ -326,6 +327,7 @@ impl<D: Disk> Journal<D> {
         let mut commit = Commit { marks, bytes: self.batch.frames.len() as u64, ..Commit::default() };
         commit.appended.reserve(self.batch.staged.len());
         self.current.end = at + commit.bytes;
+        self.pace.written(self.current.end, self.current.capacity);
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         for Staged { sequence, at: offset, bytes, what } in self.batch.staged.drain(..) {
             let position = Position { segment: number, offset: at + offset };

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::error::{IoContext, JournalError};
-use super::segment;
+use super::segment::{self, Pace};
 use crate::disk::Disk;
 use crate::failpoint::{self, Point};
 use crate::tasks;
@@ -45,13 +45,14 @@ pub(super) enum Done<D: Disk> {
 struct Worker<D: Disk> {
     disk: D,
     dir: PathBuf,
+    pace: Arc<Pace>,
 }
 
 impl<D: Disk> Worker<D> {
     fn run(&self, job: Job<D>) -> Option<Done<D>> {
         match job {
             Job::Prepare { number, bytes } => {
-                let made = segment::prepare(&self.disk, &self.dir, number, bytes);
+                let made = segment::prepare(&self.disk, &self.dir, number, bytes, &self.pace);
                 Some(Done::Prepared(number, made.context("prepare", &segment::path(&self.dir, number))))
             }
             Job::Cut { file, number, len } => {
@@ -85,8 +86,9 @@ pub(super) enum Helper<D: Disk> {
 }
 
 impl<D: Disk> Helper<D> {
-    pub(super) fn start(disk: D, dir: PathBuf, upkeep: Upkeep) -> io::Result<Self> {
-        let worker = Worker { disk, dir };
+    /// Who fills segments goes by `pace`.
+    pub(super) fn start(disk: D, dir: PathBuf, upkeep: Upkeep, pace: Arc<Pace>) -> io::Result<Self> {
+        let worker = Worker { disk, dir, pace };
         if upkeep == Upkeep::Inline {
             let worker = Box::new(move |job| worker.run(job));
             return Ok(Self::Inline { worker, done: VecDeque::new() });

@@ -21,7 +21,7 @@ use super::helper::Helper;
 use super::ledger::{Ledger, Moved, Segment, State};
 use super::record::{self, Frame, Kind, MOVE, Seal, u64_at};
 use super::room::Next;
-use super::segment::{self, HEADER, Position};
+use super::segment::{self, HEADER, Pace, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::{self, Disk};
@@ -102,9 +102,11 @@ impl<D: Disk> Journal<D> {
         let number = numbers.last().map_or(1, |last| last + 1);
         let (file, capacity) = first_segment(&disk, &settings, number)?;
         ledger.durable_through = Sequence(next - 1);
+        let pace = Arc::<Pace>::default();
         let mut journal = Self {
-            helper: Helper::start(disk.clone(), dir.clone(), settings.upkeep)
+            helper: Helper::start(disk.clone(), dir.clone(), settings.upkeep, Arc::clone(&pace))
                 .context("start a thread for", &dir)?,
+            pace,
             disk,
             id,
             replica_id: hex::encode(id),
@@ -172,7 +174,7 @@ fn first_segment<D: Disk>(
 ) -> Result<(D::File, u64), JournalError> {
     let mut bytes = settings.segment_bytes;
     loop {
-        match segment::prepare(disk, &settings.dir, number, bytes) {
+        match segment::prepare(disk, &settings.dir, number, bytes, &Pace::alone()) {
             Err(error) if disk::is_full(&error) && bytes / 4 >= 16 << 10 => bytes = (bytes / 4) & !7,
             made => return Ok((made.context("prepare", &segment::path(&settings.dir, number))?, bytes)),
         }

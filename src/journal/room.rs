@@ -217,6 +217,7 @@ impl<D: Disk> Journal<D> {
         let path = segment::path(&self.settings.dir, self.current.number);
         self.disk.write_at(&self.current.file, &start, 0).context("write", &path)?;
         self.current.end = start.len() as u64;
+        self.pace.written(self.current.end, self.current.capacity);
         let Current { number, ref file, end, capacity, .. } = self.current;
         let mut segment = Segment::new(number, Arc::clone(file), base, capacity);
         segment.end = end;

@@ -20,6 +20,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::{IoContext, JournalError};
@@ -40,11 +41,13 @@ pub(super) const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"hookgate";
 const SUFFIX: &str = ".segment";
 const DIGITS: usize = 16;
-/// Zeroes are written in pieces of this size, and synced every four pieces, so that commits slip in between.
+/// Zeroes are written in pieces of this size, and synced every other piece, so that commits slip in between.
 const PIECE: usize = 1 << 18;
 const SYNC_EVERY: u64 = 2;
 /// Pause after each piece: a commit's sync waits for what the disk has in hand, so that must never be much.
 const BREATH: Duration = Duration::from_micros(500);
+/// A segment is to be ready when the one before it is full by three parts of four.
+const READY_AT: (u64, u64) = (3, 4);
 
 /// Where a record lies: the number of a segment and an offset in it. Positions order as their records do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,12 +142,47 @@ pub(super) fn numbers<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, Journal
     Ok(numbers)
 }
 
+/// How far the writer has come in its segment, for who fills the next one: it takes a breath after each piece only
+/// while it is ahead. A writer that finds no segment ready waits for one, and with it all who sent something.
+#[derive(Debug, Default)]
+pub(super) struct Pace(AtomicU64);
+
+impl Pace {
+    const WHOLE: u64 = 1 << 16;
+
+    /// Nobody writes meanwhile: without a breath.
+    pub(super) fn alone() -> Self {
+        Self(AtomicU64::new(Self::WHOLE))
+    }
+
+    /// The writer has come to `end` of `capacity` bytes.
+    pub(super) fn written(&self, end: u64, capacity: u64) {
+        self.0.store(Self::part(end, capacity), Ordering::Relaxed);
+    }
+
+    /// Whether `filled` of `bytes` is enough for now.
+    pub(super) fn is_ahead(&self, filled: u64, bytes: u64) -> bool {
+        let (ready, at) = READY_AT;
+        Self::part(filled, bytes) * ready >= self.0.load(Ordering::Relaxed) * at
+    }
+
+    fn part(of: u64, all: u64) -> u64 {
+        (of.min(all) * Self::WHOLE).checked_div(all).unwrap_or_default()
+    }
+}
+
 /// Makes a segment of `bytes` zeroes, durable with its name. A file that could not be filled is removed again.
-pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) -> io::Result<D::File> {
+pub(super) fn prepare<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    number: u64,
+    bytes: u64,
+    pace: &Pace,
+) -> io::Result<D::File> {
     let path = path(dir, number);
     let file = disk.create(&path)?;
     failpoint::reach(Point::JournalPrepareCreated);
-    match fill(disk, &file, bytes).and_then(|()| disk.sync_dir(dir)) {
+    match fill(disk, &file, bytes, pace).and_then(|()| disk.sync_dir(dir)) {
         Ok(()) => {
             failpoint::reach(Point::JournalPrepareAfter);
             Ok(file)
@@ -157,7 +195,7 @@ pub(super) fn prepare<D: Disk>(disk: &D, dir: &Path, number: u64, bytes: u64) ->
     }
 }
 
-fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
+fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64, pace: &Pace) -> io::Result<()> {
     let zeroes = Zeroes::new(PIECE);
     let mut at = 0;
     for piece in 1_u64.. {
@@ -170,7 +208,9 @@ fn fill<D: Disk>(disk: &D, file: &D::File, bytes: u64) -> io::Result<()> {
         if at == bytes {
             break;
         }
-        std::thread::sleep(BREATH);
+        if pace.is_ahead(at, bytes) {
+            std::thread::sleep(BREATH);
+        }
     }
     failpoint::reach(Point::JournalPrepareFilled);
     Ok(())
@@ -186,4 +226,22 @@ pub(super) fn write_again<D: Disk>(disk: &D, file: &D::File, range: Range<u64>) 
         disk.write_at(file, bytes, at)?;
     }
     disk.sync(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fills_takes_breath_only_while_ahead_of_who_writes() {
+        let pace = Pace::default();
+        assert!(pace.is_ahead(0, 1_000), "nothing is written yet");
+        pace.written(300, 1_000);
+        assert!(!pace.is_ahead(390, 1_000) && pace.is_ahead(410, 1_000));
+        pace.written(1 << 29, LONGEST);
+        assert!(!pace.is_ahead(1_300, 2_000) && pace.is_ahead(1_400, 2_000), "whatever their lengths");
+        pace.written(1_000, 1_000);
+        assert!(!pace.is_ahead(999, 1_000), "somebody waits");
+        assert!(!Pace::alone().is_ahead(999, 1_000));
+    }
 }

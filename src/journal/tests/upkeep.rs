@@ -148,6 +148,23 @@ fn only_unconfirmed_bytes_fill_the_quota() {
 }
 
 #[test]
+fn whoever_fills_the_next_segment_is_told_how_far_this_one_is() {
+    let (mut journal, _) = open(&MemDisk::default(), &settings());
+    let ahead = |journal: &Journal<MemDisk>| {
+        [SEGMENT / 4, SEGMENT / 2, SEGMENT * 3 / 4].map(|filled| journal.pace.is_ahead(filled, SEGMENT))
+    };
+    assert_eq!(ahead(&journal), [true; 3]);
+    while journal.current.end <= SEGMENT / 2 {
+        fill(&mut journal, 1);
+    }
+    assert_eq!(ahead(&journal), [false, false, true]);
+    while journal.current.number == 1 {
+        fill(&mut journal, 1);
+    }
+    assert_eq!(ahead(&journal), [true; 3], "another one begins");
+}
+
+#[test]
 fn refuses_a_second_writer_and_works_with_a_helper_thread_on_the_real_disk() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { dir: dir.path().join("journal"), upkeep: Upkeep::Thread, ..settings() };
