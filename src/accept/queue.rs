@@ -28,7 +28,8 @@ const OFFER_BYTES_MAX: usize = 48 << 20;
 const IDLE: Duration = Duration::from_millis(250);
 /// A step that answered at least so many is followed by a short gathering, unless as many wait already, …
 const BUSY_FROM: usize = 8;
-/// … of this length: it makes fewer, larger commits and costs less than one sync.
+/// … of at least this length (the system's timer adds some 50 µs): it makes fewer, larger commits and costs less than one
+/// sync.
 const GATHER: Duration = Duration::from_micros(100);
 
 pub(super) type Reply = answer::Reply<Result<Accepted, Reject>>;

@@ -5,7 +5,7 @@
 //! again before it counts, and an unsynced end is told apart. A segment that retention removes meanwhile is counted.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +182,12 @@ impl Archive {
     }
 
     fn moved_event(&self, moved: &Moved) -> Result<Option<Event>, JournalError> {
+        // The gateway may cut the zeroes behind the segment's end after it was measured, once.
+        self.read_moved(moved)
+            .or_else(|error| if error.is_cut() { self.read_moved(moved) } else { Err(error) })
+    }
+
+    fn read_moved(&self, moved: &Moved) -> Result<Option<Event>, JournalError> {
         let (disk, path) = (ReadOnly::default(), segment::path(&self.dir, moved.at.segment));
         let file = match disk.open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -243,7 +249,7 @@ impl Archive {
         let mut len = self.measure(&disk, &file, number)?;
         let seal = Seal::of(&self.id, number);
         match self.header(&disk, (&file, len), number, last) {
-            Err(error) if is_cut(&error) => {
+            Err(error) if error.is_cut() => {
                 len = disk.len(&file).context("measure", &path)?;
                 self.header(&disk, (&file, len), number, last)?;
             }
@@ -256,7 +262,7 @@ impl Archive {
                 Ok(Some(next)) => at = next,
                 Ok(None) => break,
                 // The gateway cuts the zeroes behind a segment that it has left.
-                Err(error) if is_cut(&error) => {
+                Err(error) if error.is_cut() => {
                     let now = disk.len(&file).context("measure", &path)?;
                     if now >= len {
                         return Err(error);
@@ -268,7 +274,7 @@ impl Archive {
             }
         }
         let written = match walk.written(at).context("read", &path) {
-            Err(error) if is_cut(&error) => {
+            Err(error) if error.is_cut() => {
                 len = disk.len(&file).context("measure", &path)?;
                 Walk::new(&disk, &file, seal, len).written(at).context("read", &path)?
             }
@@ -482,16 +488,13 @@ impl Archive {
 
 const LOST: &str = "a record in this range is lost to the gateway; one whose mark is in it is live again";
 
-/// True for a segment that is prepared and not yet begun, or gone by now.
+/// True for a segment that is prepared and not yet begun, or gone by now; not for one that is begun, left and cut meanwhile.
 fn is_unused(disk: &ReadOnly, path: &Path) -> Result<bool, JournalError> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         opened => opened.context("open", path)?,
     };
     let len = disk.len(&file).context("measure", path)?.min(LONGEST);
-    Walk::new(disk, &file, Seal::of(&[0; 16], 0), len).is_blank().context("read", path)
-}
-
-fn is_cut(error: &JournalError) -> bool {
-    matches!(error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
+    let blank = Walk::new(disk, &file, Seal::of(&[0; 16], 0), len).is_blank().context("read", path);
+    blank.or_else(|error| if error.is_cut() { Ok(false) } else { Err(error) })
 }

@@ -65,6 +65,13 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// True where a file ended before what was to be read of it: somebody has cut it since it was measured.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
+    }
+}
+
 /// Says what was tried on which file.
 pub(super) trait IoContext<T> {
     fn context(self, operation: &'static str, path: &Path) -> Result<T, JournalError>;

@@ -86,7 +86,7 @@ pub(super) enum Helper<D: Disk> {
 }
 
 impl<D: Disk> Helper<D> {
-    /// Who fills segments goes by `pace`.
+    /// Starts what does the work; `pace` tells it when it may pause while it fills a segment.
     pub(super) fn start(disk: D, dir: PathBuf, upkeep: Upkeep, pace: Arc<Pace>) -> io::Result<Self> {
         let worker = Worker { disk, dir, pace };
         if upkeep == Upkeep::Inline {

@@ -134,6 +134,7 @@ impl<D: Disk> Journal<D> {
             self.prepare_next();
         }
         if matches!(self.next, Next::Underway { .. }) {
+            self.pace.hurry();
             self.poll(WAIT);
         }
         if self.fits(bytes) { Room::Open } else { Room::Full(Shortage::Disk) }

@@ -46,8 +46,9 @@ const PIECE: usize = 1 << 18;
 const SYNC_EVERY: u64 = 2;
 /// Pause after each piece: a commit's sync waits for what the disk has in hand, so that must never be much.
 const BREATH: Duration = Duration::from_micros(500);
-/// A segment is to be ready when the one before it is full by three parts of four.
-const READY_AT: (u64, u64) = (3, 4);
+/// A segment is to be ready when two thirds of the one before it are full: at three quarters the writer may wait for it
+/// already (`fits`), and it tells its place only with each commit.
+const READY_AT: (u64, u64) = (2, 3);
 
 /// Where a record lies: the number of a segment and an offset in it. Positions order as their records do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,17 +143,22 @@ pub(super) fn numbers<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, Journal
     Ok(numbers)
 }
 
-/// How far the writer has come in its segment, for who fills the next one: it takes a breath after each piece only
-/// while it is ahead. A writer that finds no segment ready waits for one, and with it all who sent something.
+/// How far the writer has come in its segment. Who fills the next one reads it, and pauses after a piece only while it is
+/// ahead: a writer that finds no segment ready waits for one, and with it all who sent something.
 #[derive(Debug, Default)]
 pub(super) struct Pace(AtomicU64);
 
 impl Pace {
     const WHOLE: u64 = 1 << 16;
 
-    /// Nobody writes meanwhile: without a breath.
+    /// Nobody writes meanwhile: no pauses.
     pub(super) fn alone() -> Self {
         Self(AtomicU64::new(Self::WHOLE))
+    }
+
+    /// The writer waits for the segment: no pauses before its next commit.
+    pub(super) fn hurry(&self) {
+        self.0.store(Self::WHOLE, Ordering::Relaxed);
     }
 
     /// The writer has come to `end` of `capacity` bytes.
@@ -233,15 +239,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_fills_takes_breath_only_while_ahead_of_who_writes() {
+    fn who_fills_pauses_only_while_ahead_of_who_writes() {
         let pace = Pace::default();
         assert!(pace.is_ahead(0, 1_000), "nothing is written yet");
         pace.written(300, 1_000);
-        assert!(!pace.is_ahead(390, 1_000) && pace.is_ahead(410, 1_000));
+        assert!(!pace.is_ahead(440, 1_000) && pace.is_ahead(460, 1_000));
         pace.written(1 << 29, LONGEST);
-        assert!(!pace.is_ahead(1_300, 2_000) && pace.is_ahead(1_400, 2_000), "whatever their lengths");
-        pace.written(1_000, 1_000);
+        assert!(!pace.is_ahead(1_400, 2_000) && pace.is_ahead(1_600, 2_000), "whatever their lengths");
+        pace.hurry();
         assert!(!pace.is_ahead(999, 1_000), "somebody waits");
+        pace.written(0, 1_000);
+        assert!(pace.is_ahead(1, 1_000), "and no longer");
         assert!(!Pace::alone().is_ahead(999, 1_000));
     }
 }

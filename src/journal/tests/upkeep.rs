@@ -1,5 +1,6 @@
 //! Retention, compaction, removal, readers beside them, the lock, and the real disk with its helper thread.
 
+use super::super::room::Next;
 use super::super::{JournalError, Mark, Shortage, State};
 use super::*;
 use crate::disk::RealDisk;
@@ -151,7 +152,7 @@ fn only_unconfirmed_bytes_fill_the_quota() {
 fn whoever_fills_the_next_segment_is_told_how_far_this_one_is() {
     let (mut journal, _) = open(&MemDisk::default(), &settings());
     let ahead = |journal: &Journal<MemDisk>| {
-        [SEGMENT / 4, SEGMENT / 2, SEGMENT * 3 / 4].map(|filled| journal.pace.is_ahead(filled, SEGMENT))
+        [SEGMENT / 4, SEGMENT / 2, SEGMENT * 7 / 8].map(|filled| journal.pace.is_ahead(filled, SEGMENT))
     };
     assert_eq!(ahead(&journal), [true; 3]);
     while journal.current.end <= SEGMENT / 2 {
@@ -162,6 +163,10 @@ fn whoever_fills_the_next_segment_is_told_how_far_this_one_is() {
         fill(&mut journal, 1);
     }
     assert_eq!(ahead(&journal), [true; 3], "another one begins");
+    let large = SEGMENT * 4 / 5;
+    journal.next = Next::Underway { bytes: SEGMENT };
+    assert_eq!(journal.room(large), Room::Full(Shortage::Disk), "nobody prepares it here");
+    assert_eq!(ahead(&journal), [false; 3], "the writer waits, though its segment has space");
 }
 
 #[test]
