@@ -210,7 +210,7 @@ def head(about):
         f"{about['rounds']} round(s) of {about['seconds']:g} s after 1 s of warm-up in each cell, the contestants in turn; medians. "
         f"{about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB, {about['system']}, disk {about['disk']}; "
         f"the load generator, Redis and RabbitMQ on the same cores; load before it began {about['load_before']:.1f}. "
-        f"{versions}; bare with {about['bare_workers']} worker(s)."
+        f"{about['date']}, commit {about['commit']}, {versions}; bare with {about['bare_workers']} worker(s)."
     )
 
 
@@ -225,7 +225,8 @@ SECTIONS = [
         "All do the work",
         ["proof"],
         proofs,
-        "A third of these requests has a wrong signature, a third repeats an event. What is kept lies in the quorum queue, or, "
+        "Three requests in ten have a wrong signature and, drawn independently, three in ten repeat an event: somewhat more than half "
+        "of them are events of their own with a right one, another number in each draw. What is kept lies in the quorum queue, or, "
         "embedded, in the journal.",
     ),
     ("Aims", ["closed-64", "open-2000", "open-10000", "drain"], aims, None),
