@@ -1,33 +1,40 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
-//! `confirm` puts together what is there without a journal.
+//! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
+//! events go to.
 
 mod confirm;
+mod outlet;
+mod stores;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::{JoinHandle, available_parallelism};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{oneshot, watch};
 
+use self::outlet::Outlet;
+pub(super) use self::outlet::{NOBODY, rabbitmq_settings, redis_claims};
+use self::stores::Stores;
 use super::assemble::{self, Plan};
 use super::{fetching, verify};
-use crate::accept::{Acceptor, Core, Fault};
+use crate::accept::{Acceptor, Fault};
 use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
 use crate::clock::{Clock, System};
-use crate::config::{self, Ack, Backend, Loaded, SinkKind};
+use crate::config::{self, Ack, Loaded};
 use crate::confirm::Confirmer;
-use crate::dedup::{self, Index, RedisClaims, RedisSettings};
+use crate::dedup::RedisClaims;
 use crate::diagnose::{Explainer, Surroundings};
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
-use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
-use crate::journal::{self, Journal, Reader};
+use crate::ingress::{Gate, Ingress, IngressSettings, Table, TrustedProxies};
+use crate::journal::Reader;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::limit::Limit;
@@ -36,12 +43,9 @@ use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
-use crate::sink::rabbitmq::{self, RabbitMq};
-use crate::sink::stdout::Stdout;
+use crate::source::Source;
 use crate::tasks;
 
-/// Folder of the dedup index, within the journal's.
-const KEYS: &str = "keys";
 /// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
 const FILES_OF_OURS: u64 = 256;
 /// Connections that one worker holds at most, whatever the system allows.
@@ -83,62 +87,6 @@ struct Shared {
     metrics: Arc<Metrics>,
     lanes: Arc<Lanes>,
     acceptor: Acceptor,
-}
-
-/// Where events go.
-enum Outlet {
-    RabbitMq(Arc<RabbitMq>),
-    Stdout(Arc<Stdout>),
-    Inbox,
-}
-
-impl Outlet {
-    fn open(loaded: &Loaded, sources: Vec<String>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        match loaded.settings.sink.kind {
-            SinkKind::Rabbitmq => {
-                let settings = rabbitmq_settings(loaded, sources)?;
-                Ok(Self::RabbitMq(Arc::new(RabbitMq::start(settings, Arc::clone(clock)))))
-            }
-            SinkKind::Stdout => {
-                Ok(Self::Stdout(Arc::new(Stdout::start(std::io::stdout(), Arc::clone(clock))?)))
-            }
-            SinkKind::Inbox => Ok(Self::Inbox),
-        }
-    }
-
-    fn sink(&self) -> Option<Arc<dyn Sink>> {
-        match self {
-            Self::RabbitMq(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
-            Self::Stdout(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
-            Self::Inbox => None,
-        }
-    }
-}
-
-/// What `check --connect` and `serve` tell RabbitMQ.
-pub(super) fn rabbitmq_settings(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<rabbitmq::Settings> {
-    let sink = &loaded.settings.sink;
-    let url = loaded.secrets.sink_url.as_ref().context("sink.url is missing")?;
-    let url = std::str::from_utf8(url.expose()).context("sink.url is not text")?;
-    let mut settings = rabbitmq::Settings::new(url, &sink.exchange, sources)?;
-    settings.declare = sink.declare;
-    settings.confirm_timeout = sink.confirm_timeout.duration();
-    settings.max_in_flight = sink.max_in_flight.get() as usize;
-    Ok(settings)
-}
-
-/// As whom Redis is asked by a check: it claims nothing, so this stands for no replica.
-pub(super) const NOBODY: &str = "00000000000000000000000000000000";
-
-/// The claims in Redis, where they are configured.
-pub(super) fn redis_claims(loaded: &Loaded, replica: &str) -> anyhow::Result<Option<RedisClaims>> {
-    if loaded.settings.dedup.backend != Backend::Redis {
-        return Ok(None);
-    }
-    let url = loaded.secrets.dedup_url.as_ref().context("dedup.url is missing")?;
-    let url = std::str::from_utf8(url.expose()).context("dedup.url is not text")?;
-    let settings = RedisSettings::new(url, replica, loaded.settings.dedup.window.duration());
-    Ok(Some(RedisClaims::new(settings)?))
 }
 
 impl Gateway {
@@ -323,8 +271,14 @@ impl Shared {
     ) -> anyhow::Result<(Ingress, Admin)> {
         let settings = ingress_settings(&loaded.settings.ingress);
         let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
-        let explainer = self.explainer(loaded)?;
-        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings).explained_by(explainer));
+        let table = Table::new(
+            self.sources(loaded, plans),
+            TrustedProxies::new(
+                loaded.settings.ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
+            ),
+            self.explainer(loaded)?,
+        );
+        let gate = Arc::new(self.gate(table, keeper, &settings));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
@@ -343,17 +297,19 @@ impl Shared {
         Ok(Some(Explainer::start(known, Arc::clone(&self.metrics), Arc::clone(&self.clock))?))
     }
 
-    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, keeper: Keeper, settings: &IngressSettings) -> Gate {
-        let route = |plan: Plan| {
+    fn sources(&self, loaded: &Loaded, plans: Vec<Plan>) -> Vec<Arc<Source>> {
+        let source = |plan: Plan| {
             let configured = loaded.settings.sources.get(&plan.name)?;
-            let source =
-                assemble::source(plan, configured, loaded.settings.journal.ack, &self.metrics, &self.clock);
-            Some((source.path.clone(), Arc::new(source)))
+            let ack = loaded.settings.journal.ack;
+            Some(Arc::new(assemble::source(plan, configured, ack, &self.metrics, &self.clock)))
         };
-        let routes = plans.into_iter().filter_map(route).collect();
+        plans.into_iter().filter_map(source).collect()
+    }
+
+    fn gate(&self, table: Table, keeper: Keeper, settings: &IngressSettings) -> Gate {
         let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
-        Gate::new(routes, pipeline, strangers, settings)
+        Gate::new(Arc::new(ArcSwap::from_pointee(table)), pipeline, strangers, settings)
     }
 }
 
@@ -388,9 +344,6 @@ fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {
         head_timeout: ingress.head_timeout.duration(),
         body_timeout: ingress.body_timeout.duration(),
         keep_alive: ingress.keep_alive.duration(),
-        trusted_proxies: TrustedProxies::new(
-            ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
-        ),
     }
 }
 
@@ -406,90 +359,4 @@ fn connections_max(workers: usize) -> usize {
     }
     let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS) / workers.max(1) as u64;
     usize::try_from(files).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
-}
-
-/// Journal and index, recovered.
-struct Stores {
-    journal: Journal<RealDisk>,
-    index: Index<RealDisk>,
-}
-
-impl Stores {
-    fn open(loaded: &Loaded, shared: &Shared) -> anyhow::Result<Self> {
-        let settings = &loaded.settings;
-        let now = shared.clock.now();
-        let keys = dedup::Settings::new(settings.journal.dir.join(KEYS), settings.dedup.window.duration());
-        let mut index = Index::open(RealDisk, keys, now)?;
-        for damage in index.damage() {
-            tracing::error!(path = %damage.path.display(), reason = damage.reason,
-                "a dedup key file was damaged and is set aside; its keys come back from the journal");
-        }
-        let journal_settings = journal::Settings {
-            dir: settings.journal.dir.clone(),
-            segment_bytes: settings.journal.segment_bytes.bytes(),
-            bytes_max: settings.journal.bytes_max.bytes(),
-            retention: settings.journal.retention.duration(),
-            upkeep: journal::Upkeep::Thread,
-        };
-        let mut refilled = Ok(());
-        let opened = Journal::open(RealDisk, journal_settings, now, &mut |entry| {
-            if refilled.is_ok() {
-                refilled = index.refill(entry);
-            }
-        });
-        let (journal, recovery) = opened?;
-        refilled?;
-        let (known, next) = (index.durable_through(), recovery.next_sequence);
-        anyhow::ensure!(
-            known < next,
-            "journal.dir = {:?} lacks segments: its dedup keys reach event {known}, and the journal would go on with \
-             {next}; put the segments back, or move the folder {KEYS:?} away to forget what was seen",
-            settings.journal.dir
-        );
-        for damage in &recovery.damaged {
-            tracing::error!(
-                ?damage,
-                "the journal was damaged; the bytes are set aside and what is left is served"
-            );
-        }
-        if recovery.truncated_bytes > 0 {
-            tracing::warn!(
-                bytes = recovery.truncated_bytes,
-                "cut a torn tail that no sender was answered for"
-            );
-        }
-        shared.acceptor.recovered(recovery.newest_received_at);
-        recover_lanes(shared, &recovery);
-        Ok(Self { journal, index })
-    }
-
-    /// Starts the acceptance thread.
-    fn start(self, shared: &Shared) -> anyhow::Result<oneshot::Receiver<Option<Fault>>> {
-        let (done, ended) = oneshot::channel();
-        let Shared { clock, metrics, lanes, acceptor } = shared.clone();
-        let mut core = Core::new(self.journal, self.index, lanes);
-        acceptor.show(&mut core);
-        let commit = metrics.commit();
-        let thread: JoinHandle<()> = tasks::thread("accept", move || {
-            let fault = acceptor.run(core, &*clock, &commit).err();
-            drop(done.send(fault));
-        })?;
-        drop(thread);
-        Ok(ended)
-    }
-}
-
-fn recover_lanes(shared: &Shared, recovery: &journal::Recovery) {
-    for (source, live) in &recovery.live {
-        let stats = crate::metrics::LaneStats {
-            pending: live.pending.records,
-            held: live.held.records,
-            poisoned: live.poisoned.records,
-            ..Default::default()
-        };
-        shared.lanes.recover(source, stats, recovery.first_live);
-    }
-    for (source, through) in &recovery.watermarks {
-        shared.lanes.recover_watermark(source, *through);
-    }
 }

@@ -8,6 +8,8 @@ mod handshake;
 mod peer;
 mod respond;
 mod server;
+mod table;
 
 pub use peer::TrustedProxies;
-pub use server::{Gate, Ingress, IngressSettings, Routes};
+pub use server::{Gate, Ingress, IngressSettings};
+pub use table::{Live, Table};

@@ -1,6 +1,5 @@
 //! The public listener: routing by exact path, then body, pipeline, answer.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 
-use super::peer::TrustedProxies;
+use super::table::{Live, Table};
 use super::{body, respond};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -46,71 +45,37 @@ pub struct IngressSettings {
     pub body_timeout: Duration,
     /// How long an idle connection stays open.
     pub keep_alive: Duration,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
 }
-
-/// Sources by path.
-pub type Routes = HashMap<String, Arc<Source>>;
 
 /// What every request needs.
 pub struct Gate {
-    /// Sources by exact path.
-    pub routes: Routes,
-    /// Sources whose handshakes have a path of their own, by that path.
-    asked: Routes,
+    /// Sources by path, and what else a reload swaps.
+    pub live: Live,
     /// The stages.
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
     pub strangers: SourceMetrics,
     /// Longest time for a body.
     pub body_timeout: Duration,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
     /// How many refusals are logged.
     pub log: Budget,
-    /// What looks for the causes of refusals, where that is wanted.
-    pub explainer: Option<Explainer>,
 }
 
 impl Gate {
-    /// The gate in front of `routes`.
-    pub fn new(
-        routes: Routes,
-        pipeline: Pipeline,
-        strangers: SourceMetrics,
-        settings: &IngressSettings,
-    ) -> Self {
-        let paths = |source: &Arc<Source>| {
-            let scheme = source.verifier.scheme();
-            let of = |path: &str| (path.to_owned(), Arc::clone(source));
-            scheme.handshakes.paths().map(of).collect::<Vec<_>>()
-        };
-        let asked = routes.values().flat_map(paths).collect();
-        Self {
-            routes,
-            asked,
-            pipeline,
-            strangers,
-            body_timeout: settings.body_timeout,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            log: Budget::new(REFUSALS_LOGGED),
-            explainer: None,
-        }
-    }
-
-    /// The same, with what looks for the causes of refusals.
-    pub fn explained_by(self, explainer: Option<Explainer>) -> Self {
-        Self { explainer, ..self }
+    /// The gate in front of the sources of `live`.
+    pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
+        let body_timeout = settings.body_timeout;
+        Self { live, pipeline, strangers, body_timeout, log: Budget::new(REFUSALS_LOGGED) }
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
         let clock = Arc::clone(self.pipeline.clock());
         let started = clock.monotonic();
-        let Some(source) =
-            self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
+        // Whatever is reloaded meanwhile, a request ends with what it began with.
+        let table = self.live.load_full();
+        let Some(source) = table.source(request.path()).filter(|source| request.uri().path() == source.path)
         else {
-            if let Some(source) = self.asked.get(request.uri().path()) {
+            if let Some(source) = table.asked(request.uri().path()) {
                 return self.serve_path(request, source);
             }
             let refused = Reject::UnknownPath;
@@ -121,7 +86,7 @@ impl Gate {
         let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
             Ok(delivery) => {
-                kept = self.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+                kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
@@ -130,7 +95,8 @@ impl Gate {
             Ok(answer) => self.accept(request, source, &answer, counted),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
+                let turn =
+                    kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
                 let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
                 let response = self.refuse(request, Some(source), &refused, id);
                 if let Some((turn, body, received_at)) = turn {
@@ -187,12 +153,6 @@ impl Gate {
         head(request, Bytes::new(), self.pipeline.clock().now())
     }
 
-    /// The turn of a refused delivery to have its cause looked for.
-    fn turn(&self, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'_>> {
-        let explainer = self.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
-        explainer.turn(&source.name)
-    }
-
     fn accept(
         &self,
         request: &HttpRequest,
@@ -227,7 +187,8 @@ impl Gate {
     fn caller(&self, request: &HttpRequest) -> String {
         let lines: Vec<&[u8]> =
             request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        let caller = request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), &lines));
+        let table = self.live.load();
+        let caller = request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), &lines));
         caller.map(|caller| caller.to_string()).unwrap_or_default()
     }
 
@@ -252,6 +213,12 @@ impl Gate {
         }
         respond::refused(refused.reject, source)
     }
+}
+
+/// The turn of a refused delivery to have its cause looked for.
+fn turn<'t>(table: &'t Table, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'t>> {
+    let explainer = table.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
+    explainer.turn(&source.name)
 }
 
 /// The request with its body, as a delivery.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{Gateway, Outlet, Shared, Way, admin_parts, redis_claims};
+use super::outlet::{Outlet, redis_claims};
+use super::{Gateway, Shared, Way, admin_parts};
 use crate::accept::Acceptor;
 use crate::cli::assemble::Plan;
 use crate::cli::sample::random;
