@@ -1,13 +1,19 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
 //! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
-//! events go to.
+//! events go to: each once. `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
+//! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
 
+mod changes;
 mod confirm;
+mod files;
+mod fixed;
+mod live;
 mod outlet;
+mod prepared;
+mod reloader;
 mod stores;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,35 +21,35 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::live::Live;
 use self::outlet::Outlet;
 pub(super) use self::outlet::{NOBODY, rabbitmq_settings, redis_claims};
+use self::prepared::Prepared;
+pub(super) use self::reloader::Again;
+use self::reloader::{CALLS_MAX, Reloader};
 use self::stores::Stores;
-use super::assemble::{self, Plan};
-use super::{fetching, verify};
+use super::assemble::Plan;
 use crate::accept::{Acceptor, Fault};
-use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
+use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
 use crate::clock::{Clock, System};
 use crate::config::{self, Ack, Loaded};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
-use crate::diagnose::{Explainer, Surroundings};
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
-use crate::ingress::{Gate, Ingress, IngressSettings, Table, TrustedProxies};
+use crate::ingress::{Gate, Ingress, IngressSettings};
 use crate::journal::Reader;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
-use crate::limit::Limit;
+use crate::limit::Limits;
 use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
-use crate::source::Source;
 use crate::tasks;
 
 /// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
@@ -63,6 +69,7 @@ pub(super) struct Gateway {
     admin: Admin,
     outlet: Outlet,
     way: Way,
+    reloader: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What runs behind the listeners, by what a 2xx waits for.
@@ -86,46 +93,52 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     lanes: Arc<Lanes>,
+    /// At which pace events of sources go out.
+    limits: Limits,
     acceptor: Acceptor,
 }
 
 impl Gateway {
-    /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from
-    /// here on.
-    pub(super) fn start(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
-        match loaded.settings.journal.ack {
-            Ack::Journal => Self::with_journal(loaded, plans),
-            Ack::Confirm => Self::with_confirm(loaded, plans),
+    /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from here on,
+    /// and the configuration is loaded `again` when that is asked for.
+    pub(super) fn start(loaded: Arc<Loaded>, plans: Vec<Plan>, again: Option<Again>) -> anyhow::Result<Self> {
+        let prepared = Prepared::of(loaded, plans)?;
+        match prepared.loaded.settings.journal.ack {
+            Ack::Journal => Self::with_journal(prepared, again),
+            Ack::Confirm => Self::with_confirm(prepared, again),
         }
     }
 
-    fn with_journal(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+    fn with_journal(prepared: Prepared, again: Option<Again>) -> anyhow::Result<Self> {
+        let loaded = Arc::clone(&prepared.loaded);
         let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             clock: Arc::new(System::new()),
             lanes: Arc::new(Lanes::counted_in(metrics.account())),
+            limits: Limits::default(),
             metrics,
             acceptor: Acceptor::new(),
         };
-        let stores = Stores::open(loaded, &shared)?;
+        let stores = Stores::open(&loaded, &shared)?;
         let (reader, replica) = (stores.journal.reader(), stores.journal.replica_id().to_owned());
-        let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-        names.iter().for_each(|name| shared.lanes.open(&Arc::from(name.as_str())));
-        let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
+        let outlet = Outlet::open(&loaded, prepared.names(), &shared.clock)?;
+        let live = Live::begin(&shared, prepared)?;
         let (stop_relay, stopping) = watch::channel(false);
-        let claims = redis_claims(loaded, &replica)?;
+        let claims = redis_claims(&loaded, &replica)?;
         let operator = shared.operator(reader.clone(), claims.clone());
         let redis = claims.clone().filter(|_| outlet.sink().is_some());
-        let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
-        let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
+        let relay = outlet.sink().map(|sink| shared.relay(&loaded, reader.clone(), sink, claims));
+        let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader));
         let keeper = Keeper::Journal(shared.acceptor.clone());
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
-        let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &plans, health) };
+        let (parts, calls) = admin_parts(&live, health, again.is_some());
+        let parts = AdminParts { inbox, operator: Some(operator), ..parts };
         let ended = stores.start(&shared)?;
-        let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
+        let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
-        let running = Running { acceptor: shared.acceptor, relay, stop_relay, ended };
-        Ok(Self { ingress, admin, outlet, way: Way::Journal(running) })
+        let running = Running { acceptor: shared.acceptor.clone(), relay, stop_relay, ended };
+        let reloader = shared.reloading((live, outlet.clone()), again, calls);
+        Ok(Self { ingress, admin, outlet, way: Way::Journal(running), reloader })
     }
 
     /// Where deliveries come in.
@@ -148,12 +161,14 @@ impl Gateway {
 
     /// Ends after a fault: those who wait are told 503, which takes no more than a moment.
     pub(super) async fn abandon(self) {
+        self.reloader.iter().for_each(tokio::task::JoinHandle::abort);
         drop(tokio::time::timeout(LAST_ANSWERS, self.ingress.stop(true)).await);
     }
 
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
-        let Self { ingress, admin, outlet, way } = self;
+        let Self { ingress, admin, outlet, way, reloader } = self;
+        reloader.iter().for_each(tokio::task::JoinHandle::abort);
         failpoint::reach(Point::StopBegun);
         let running = match way {
             Way::Journal(mut running) => {
@@ -212,7 +227,7 @@ impl Shared {
             metrics: self.metrics.relay(sink.name()),
             sink,
             claims,
-            limits: self.limits(loaded),
+            limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
         };
         Relay::new(parts, settings)
@@ -223,7 +238,7 @@ impl Shared {
             lanes: Arc::clone(&self.lanes),
             reader,
             acceptor: self.acceptor.clone(),
-            limits: self.limits(loaded),
+            limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
         };
         Inbox::new(parts, loaded.settings.sink.max_attempts.get())
@@ -237,15 +252,6 @@ impl Shared {
             claims,
             clock: Arc::clone(&self.clock),
         })
-    }
-
-    /// Sources that are handed over at a limited rate.
-    fn limits(&self, loaded: &Loaded) -> HashMap<Arc<str>, Limit> {
-        let limited = |(name, source): (&String, &config::Source)| {
-            let limit = assemble::relay_limit(source, &self.clock)?;
-            Some((Arc::from(name.as_str()), limit))
-        };
-        loaded.settings.sources.iter().filter_map(limited).collect()
     }
 
     fn health(&self, keeper: Keeper, confirm: Option<ConfirmMetrics>, sink: Option<Arc<dyn Sink>>) -> Health {
@@ -265,20 +271,14 @@ impl Shared {
     fn listen(
         &self,
         loaded: &Loaded,
-        plans: Vec<Plan>,
+        live: &Live,
         keeper: Keeper,
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
         let settings = ingress_settings(&loaded.settings.ingress);
-        let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
-        let table = Table::new(
-            self.sources(loaded, plans),
-            TrustedProxies::new(
-                loaded.settings.ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
-            ),
-            self.explainer(loaded)?,
-        );
-        let gate = Arc::new(self.gate(table, keeper, &settings));
+        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
+        let strangers = self.metrics.source("", std::iter::empty());
+        let gate = Arc::new(Gate::new(Arc::clone(&live.table), pipeline, strangers, &settings));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
@@ -287,49 +287,32 @@ impl Shared {
         Ok((ingress, admin))
     }
 
-    /// What looks for the causes of refusals, where the configuration wants it.
-    fn explainer(&self, loaded: &Loaded) -> anyhow::Result<Option<Explainer>> {
-        if !loaded.settings.ingress.explain {
-            return Ok(None);
-        }
-        let catalog = assemble::catalog(loaded, &mut loaded.report());
-        let known = Surroundings { endpoints: verify::others(loaded, &catalog), catalog };
-        Ok(Some(Explainer::start(known, Arc::clone(&self.metrics), Arc::clone(&self.clock))?))
-    }
-
-    fn sources(&self, loaded: &Loaded, plans: Vec<Plan>) -> Vec<Arc<Source>> {
-        let source = |plan: Plan| {
-            let configured = loaded.settings.sources.get(&plan.name)?;
-            let ack = loaded.settings.journal.ack;
-            Some(Arc::new(assemble::source(plan, configured, ack, &self.metrics, &self.clock)))
-        };
-        plans.into_iter().filter_map(source).collect()
-    }
-
-    fn gate(&self, table: Table, keeper: Keeper, settings: &IngressSettings) -> Gate {
-        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
-        let strangers = self.metrics.source("", std::iter::empty());
-        Gate::new(Arc::new(ArcSwap::from_pointee(table)), pipeline, strangers, settings)
+    /// Takes calls for reloads from here on, where there is something to load `again`.
+    fn reloading(
+        &self,
+        (live, outlet): (Live, Outlet),
+        again: Option<Again>,
+        calls: mpsc::Receiver<ReloadOrder>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let metrics = self.metrics.reloads();
+        metrics.started(self.clock.now());
+        let clock = Arc::clone(&self.clock);
+        let reloader = Reloader { live, outlet, again: again?, calls, metrics, clock };
+        Some(tasks::task(reloader.run()))
     }
 }
 
-/// What the admin listener has in either mode.
-fn admin_parts(loaded: &Loaded, plans: &[Plan], health: Health) -> AdminParts {
-    let capture = |plan: &Plan| Some((plan.name.clone(), Arc::clone(plan.capture.as_ref()?)));
-    let arming =
-        Arming { captures: plans.iter().filter_map(capture).collect(), clock: Arc::clone(&health.clock) };
-    AdminParts {
-        guard: Guard::new(
-            loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
-            loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
-        ),
+/// What the admin listener has in either mode, and where calls for reloads come out.
+fn admin_parts(live: &Live, health: Health, reloads: bool) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
+    let (orders, calls) = mpsc::channel(CALLS_MAX);
+    let parts = AdminParts {
+        live: Arc::clone(&live.known),
         health,
         inbox: None,
         operator: None,
-        arming,
-        sources: plans.iter().map(|plan| plan.name.as_str().into()).collect(),
-        lease: loaded.settings.sink.lease.duration(),
-    }
+        reloads: reloads.then_some(orders),
+    };
+    (parts, calls)
 }
 
 fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {

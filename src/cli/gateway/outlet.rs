@@ -13,7 +13,8 @@ use crate::sink::Sink;
 use crate::sink::rabbitmq::{self, RabbitMq};
 use crate::sink::stdout::Stdout;
 
-/// Where events go.
+/// Where events go; cheap to clone.
+#[derive(Clone)]
 pub(super) enum Outlet {
     RabbitMq(Arc<RabbitMq>),
     Stdout(Arc<Stdout>),
@@ -36,6 +37,20 @@ impl Outlet {
                 Ok(Self::Stdout(Arc::new(Stdout::start(std::io::stdout(), Arc::clone(clock))?)))
             }
             SinkKind::Inbox => Ok(Self::Inbox),
+        }
+    }
+
+    /// Has room for the events of these sources, and of no others from here on.
+    ///
+    /// # Errors
+    /// Why there is none yet, for an operator: their events wait.
+    pub(super) async fn serve_sources(&self, sources: Vec<String>) -> Result<(), String> {
+        match self {
+            Self::RabbitMq(sink) => sink
+                .serve_sources(sources)
+                .await
+                .map_err(|why| format!("rabbitmq: the queues of other sources are not declared: {why}")),
+            Self::Stdout(_) | Self::Inbox => Ok(()),
         }
     }
 

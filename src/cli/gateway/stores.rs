@@ -77,7 +77,7 @@ impl Stores {
     /// Starts the acceptance thread.
     pub(super) fn start(self, shared: &Shared) -> anyhow::Result<oneshot::Receiver<Option<Fault>>> {
         let (done, ended) = oneshot::channel();
-        let Shared { clock, metrics, lanes, acceptor } = shared.clone();
+        let Shared { clock, metrics, lanes, acceptor, .. } = shared.clone();
         let mut core = Core::new(self.journal, self.index, lanes);
         acceptor.show(&mut core);
         let commit = metrics.commit();
