@@ -145,9 +145,7 @@ fn call(
     if selection.is_all() && !order.all {
         return Err("the selection is empty; to mean every event, send \"all\": true".to_owned());
     }
-    let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-    let kind = if parts.guard.wants_token() { "the admin token" } else { "no token" };
-    let who = format!("{kind} from {peer}");
+    let who = parts.caller(request);
     let after = order.after.as_deref().map(cursor).transpose()?;
     Ok(Call { action, selection, after, dry_run: order.dry_run, who })
 }

@@ -380,7 +380,7 @@ pub fn source(
         verifier: plan.verifier,
         capture: plan.capture,
         tolerance,
-        limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
+        limit: refused.map(|limit| Arc::new(Limit::new(rate(&limit), Arc::clone(clock)))),
         events: source.events.clone(),
         split: source.split,
         schemas: plan.schemas,

@@ -1,6 +1,5 @@
 //! The public listener: routing by exact path, then body, pipeline, answer.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -24,8 +23,8 @@ use super::body::Reading;
 use super::connection::{Door, Guarded, Limits, State};
 use super::flood::{Flood, Turn as Refusal};
 use super::memory::{Memory, Room};
-use super::peer::TrustedProxies;
 use super::respond;
+use super::table::{Live, Table};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
@@ -66,19 +65,12 @@ pub struct IngressSettings {
     pub bodies_in_flight_max: usize,
     /// Requests from one address, where they are limited.
     pub requests_per_address: Option<Rate>,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
 }
-
-/// Sources by path.
-pub type Routes = HashMap<String, Arc<Source>>;
 
 /// What every request needs.
 pub struct Gate {
-    /// Sources by exact path.
-    pub routes: Routes,
-    /// Sources whose handshakes have a path of their own, by that path.
-    asked: Routes,
+    /// Sources by path, and what else a reload swaps.
+    pub live: Live,
     /// The stages.
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
@@ -89,28 +81,13 @@ pub struct Gate {
     flood: Flood,
     /// How often an address may ask, where that is limited.
     per_address: Option<AddressLimit>,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
     /// How many refusals are logged.
     pub log: Budget,
-    /// What looks for the causes of refusals, where that is wanted.
-    pub explainer: Option<Explainer>,
 }
 
 impl Gate {
-    /// The gate in front of `routes`.
-    pub fn new(
-        routes: Routes,
-        pipeline: Pipeline,
-        strangers: SourceMetrics,
-        settings: &IngressSettings,
-    ) -> Self {
-        let paths = |source: &Arc<Source>| {
-            let scheme = source.verifier.scheme();
-            let of = |path: &str| (path.to_owned(), Arc::clone(source));
-            scheme.handshakes.paths().map(of).collect::<Vec<_>>()
-        };
-        let asked = routes.values().flat_map(paths).collect();
+    /// The gate in front of the sources of `live`.
+    pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
         let clock = || Arc::clone(pipeline.clock());
         let reading = Reading {
             timeout: settings.body_timeout,
@@ -120,22 +97,14 @@ impl Gate {
         };
         let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
         Self {
-            routes,
-            asked,
+            live,
             reading,
             flood: Flood::new(clock()),
             per_address: settings.requests_per_address.map(limit),
             pipeline,
             strangers,
-            trusted_proxies: settings.trusted_proxies.clone(),
             log: Budget::new(REFUSALS_LOGGED),
-            explainer: None,
         }
-    }
-
-    /// The same, with what looks for the causes of refusals.
-    pub fn explained_by(self, explainer: Option<Explainer>) -> Self {
-        Self { explainer, ..self }
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
@@ -156,10 +125,11 @@ impl Gate {
     async fn judge(&self, request: &HttpRequest, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
         let clock = Arc::clone(self.pipeline.clock());
         let started = clock.monotonic();
-        let Some(source) =
-            self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
+        // Whatever is reloaded meanwhile, a request ends with what it began with.
+        let table = self.live.load_full();
+        let Some(source) = table.source(request.path()).filter(|source| request.uri().path() == source.path)
         else {
-            if let Some(source) = self.asked.get(request.uri().path()) {
+            if let Some(source) = table.asked(request.uri().path()) {
                 return self.serve_path(request, source);
             }
             let refused = Reject::UnknownPath;
@@ -170,7 +140,7 @@ impl Gate {
         let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
             Ok((delivery, _room)) => {
-                kept = self.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+                kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
@@ -179,7 +149,8 @@ impl Gate {
             Ok(answer) => (self.accept(request, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
+                let turn =
+                    kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
                 let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
                 let response = self.refuse(request, Some(source), &refused, id);
                 let reject = refused.reject;
@@ -238,12 +209,6 @@ impl Gate {
         head(request, Bytes::new(), self.pipeline.clock().now())
     }
 
-    /// The turn of a refused delivery to have its cause looked for.
-    fn turn(&self, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'_>> {
-        let explainer = self.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
-        explainer.turn(&source.name)
-    }
-
     fn accept(
         &self,
         request: &HttpRequest,
@@ -278,7 +243,8 @@ impl Gate {
     fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
         let lines: Vec<&[u8]> =
             request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), &lines))
+        let table = self.live.load();
+        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), &lines))
     }
 
     /// The same for the log.
@@ -319,6 +285,12 @@ impl Gate {
     }
 }
 
+/// The turn of a refused delivery to have its cause looked for.
+fn turn<'t>(table: &'t Table, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'t>> {
+    let explainer = table.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
+    explainer.turn(&source.name)
+}
+
 /// The request with its body, as a delivery.
 fn head(request: &HttpRequest, body: Bytes, received_at: Timestamp) -> Delivery {
     let mut headers = Headers::with_capacity(request.headers().len());
@@ -348,10 +320,10 @@ impl Ingress {
         let server = actix_server::Server::build();
         let stop = server.graceful_shutdown_signal();
         let door = {
-            let (gate, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
-            let refused = move |refused: &Refused, peer| gate.refuse_connection(refused, peer);
-            let (limits, proxies) = (settings.connection.clone(), settings.trusted_proxies.clone());
-            Door::new(limits, proxies, clock, refused, stop.clone())
+            let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
+            let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
+            let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
+            Door::new(limits, live, clock, refused, stop.clone())
         };
         let gate = Data::from(gate);
         let connections = move || {

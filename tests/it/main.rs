@@ -53,6 +53,7 @@ mod providers;
 mod redis;
 mod reject;
 mod relay;
+mod reload;
 mod replicas;
 mod schema;
 mod secrets;
