@@ -10,6 +10,8 @@ use std::borrow::Cow;
 pub enum Reject {
     /// No source has this path.
     UnknownPath,
+    /// The caller's address is none that may send to this source.
+    AddressNotAllowed,
     /// The provider does not send with this method.
     MethodNotAllowed,
     /// The body has a Content-Encoding; signatures cover what was sent, so it is never decoded.
@@ -121,8 +123,9 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::UnknownPath,
+        Self::AddressNotAllowed,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
         Self::BodyTooLarge,
@@ -171,6 +174,7 @@ impl Reject {
     pub const fn row(self) -> Row {
         match self {
             Self::UnknownPath => refuse(404, "not_found", "unknown_path"),
+            Self::AddressNotAllowed => refuse(403, "address_not_allowed", "address_not_allowed"),
             Self::MethodNotAllowed => refuse(405, "method_not_allowed", "method_not_allowed"),
             Self::ContentEncoded => refuse(415, "content_encoding", "content_encoded"),
             Self::BodyTooLarge => refuse(413, "body_too_large", "body_too_large"),

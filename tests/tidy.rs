@@ -22,6 +22,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         0,
         &[
+            "addresses",
             "clock",
             "delivery",
             "disk",

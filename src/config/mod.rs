@@ -5,6 +5,7 @@
 //! `secrets` look at what only holds between values. Nothing outside this room sees raw text, and the
 //! value of a secret is in no report.
 
+mod addresses;
 mod check;
 mod layers;
 mod load;
@@ -17,6 +18,7 @@ mod source;
 mod tree;
 mod values;
 
+pub use addresses::{Caller, Callers};
 pub use layers::Origins;
 pub use load::{Input, Loaded, load, load_with, providers_dir};
 pub use path::KeyPath;

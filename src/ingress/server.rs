@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
 use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 
-use super::peer::TrustedProxies;
+use super::peer::{ProxyNotice, TrustedProxies};
 use super::{body, respond};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -30,6 +30,9 @@ use crate::telemetry::Budget;
 const SHUTDOWN_SECONDS: u64 = 5;
 /// Refusals logged in a second; the rest are counted in metrics and in the next line.
 const REFUSALS_LOGGED: u32 = 50;
+
+/// Where proxies write for whom they call.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the listener behaves.
 #[derive(Clone, Debug)]
@@ -67,6 +70,8 @@ pub struct Gate {
     pub body_timeout: Duration,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: TrustedProxies,
+    /// Whether a proxy in front is trusted by nobody.
+    untrusted_proxy: ProxyNotice,
     /// How many refusals are logged.
     pub log: Budget,
     /// What looks for the causes of refusals, where that is wanted.
@@ -94,6 +99,7 @@ impl Gate {
             strangers,
             body_timeout: settings.body_timeout,
             trusted_proxies: settings.trusted_proxies.clone(),
+            untrusted_proxy: ProxyNotice::default(),
             log: Budget::new(REFUSALS_LOGGED),
             explainer: None,
         }
@@ -147,7 +153,8 @@ impl Gate {
     fn serve_path(&self, request: &HttpRequest, source: &Source) -> HttpResponse {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
-        let found = source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let found = self.admit(request, source).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
             Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
             Err(refused) => {
@@ -163,6 +170,7 @@ impl Gate {
         payload: &mut Payload,
         source: &Source,
     ) -> Result<Delivery, Refused> {
+        self.admit(request, source)?;
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
@@ -207,7 +215,7 @@ impl Gate {
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
                 if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-                    let (source, caller) = (&*source.name, self.caller(request));
+                    let (source, caller) = (&*source.name, self.address(request));
                     tracing::info!(
                         source,
                         handshake = &*answered.name,
@@ -223,12 +231,41 @@ impl Gate {
         response
     }
 
+    /// Whether the caller's address may send to the source.
+    fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+        self.notice_proxy(request, source);
+        match &source.addresses {
+            Some(allowed) if !self.caller(request).is_some_and(|caller| allowed.contains(caller)) => {
+                Err(Reject::AddressNotAllowed.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells once of a proxy in front that is not trusted.
+    fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
+        let Some(socket) = request.peer_addr().filter(|_| self.trusted_proxies.is_empty()) else { return };
+        let socket = socket.ip();
+        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+            source.metrics.untrusted_proxy();
+            tracing::warn!(
+                address = %socket.to_canonical(),
+                "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
+                 write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
+                 the proxy's address in the log, in lists of addresses and in limits"
+            );
+        }
+    }
+
+    /// Who called.
+    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), lines))
+    }
+
     /// Who called, for the log.
-    fn caller(&self, request: &HttpRequest) -> String {
-        let lines: Vec<&[u8]> =
-            request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        let caller = request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), &lines));
-        caller.map(|caller| caller.to_string()).unwrap_or_default()
+    fn address(&self, request: &HttpRequest) -> String {
+        self.caller(request).map(|caller| caller.to_string()).unwrap_or_default()
     }
 
     /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
@@ -241,7 +278,7 @@ impl Gate {
     ) -> HttpResponse {
         let row = refused.reject.row();
         if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (source, caller) = (source.map_or("", |source| &*source.name), self.caller(request));
+            let (source, caller) = (source.map_or("", |source| &*source.name), self.address(request));
             let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
             if row.fault {
                 tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");

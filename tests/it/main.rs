@@ -20,6 +20,7 @@ mod senders;
 mod services;
 
 mod account;
+mod addresses;
 mod admin;
 mod answers;
 mod batches;
