@@ -23,6 +23,7 @@ const LAYERS: &[(u8, &[&str])] = &[
         0,
         &[
             "addresses",
+            "audit",
             "clock",
             "delivery",
             "disk",

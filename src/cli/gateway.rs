@@ -19,6 +19,7 @@ use super::assemble::{self, Plan};
 use super::{fetching, verify};
 use crate::accept::{Acceptor, Core, Fault};
 use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
+use crate::audit::Audit;
 use crate::clock::{Clock, System};
 use crate::config::{self, Ack, Backend, Loaded, SinkKind};
 use crate::confirm::Confirmer;
@@ -367,6 +368,7 @@ fn admin_parts(loaded: &Loaded, plans: &[Plan], health: Health) -> AdminParts {
             loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
             loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
         ),
+        audit: Audit::new(Arc::clone(&health.clock)),
         health,
         inbox: None,
         operator: None,

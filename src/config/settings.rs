@@ -275,7 +275,8 @@ pub enum SinkKind {
 pub struct Log {
     /// The form of a line. Default `"auto"`: text on a terminal, JSON elsewhere.
     pub format: LogFormat,
-    /// The least level that is told. Default `"info"`.
+    /// The least level that is told. Default `"info"`. The audit log (target `hookgate::audit`: refusals, and what operators
+    /// do) is told whatever stands here.
     pub level: Level,
 }
 

@@ -44,8 +44,9 @@ fn worded(mut response: HttpResponseBuilder, demanded: &EventAnswer) -> HttpResp
     if demanded.body.is_empty() { response.finish() } else { response.body(demanded.body.clone()) }
 }
 
-/// The problem document of a refusal (RFC 9457): its public code and nothing about the secret.
-pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
+/// The problem document of a refusal (RFC 9457): its public code, the id of the line in the log that tells more, and
+/// nothing about the secret.
+pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> HttpResponse {
     let row = reject.row();
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = HttpResponse::build(status);
@@ -58,5 +59,7 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
     }
     let title = status.canonical_reason().unwrap_or("Refused");
     let (code, status) = (row.code, row.status);
-    response.body(format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}"}}"#))
+    response.body(format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","request_id":"{id}"}}"#
+    ))
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::peer::{ProxyNotice, TrustedProxies};
 use super::{body, respond};
+use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
@@ -24,12 +25,9 @@ use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
 use crate::tasks;
-use crate::telemetry::Budget;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
-/// Refusals logged in a second; the rest are counted in metrics and in the next line.
-const REFUSALS_LOGGED: u32 = 50;
 
 /// Where proxies write for whom they call.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -72,14 +70,14 @@ pub struct Gate {
     pub trusted_proxies: TrustedProxies,
     /// Whether a proxy in front is trusted by nobody.
     untrusted_proxy: ProxyNotice,
-    /// How many refusals are logged.
-    pub log: Budget,
+    /// What writes the audit log.
+    pub audit: Audit,
     /// What looks for the causes of refusals, where that is wanted.
     pub explainer: Option<Explainer>,
 }
 
 impl Gate {
-    /// The gate in front of `routes`.
+    /// The gate in front of `routes`; to be called within a Tokio runtime, which outlives it.
     pub fn new(
         routes: Routes,
         pipeline: Pipeline,
@@ -92,6 +90,7 @@ impl Gate {
             scheme.handshakes.paths().map(of).collect::<Vec<_>>()
         };
         let asked = routes.values().flat_map(paths).collect();
+        let audit = Audit::new(Arc::clone(pipeline.clock()));
         Self {
             routes,
             asked,
@@ -100,7 +99,7 @@ impl Gate {
             body_timeout: settings.body_timeout,
             trusted_proxies: settings.trusted_proxies.clone(),
             untrusted_proxy: ProxyNotice::default(),
-            log: Budget::new(REFUSALS_LOGGED),
+            audit,
             explainer: None,
         }
     }
@@ -121,7 +120,7 @@ impl Gate {
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return self.refuse(request, None, &refused.into(), "");
+            return self.refuse(request, None, &refused.into(), &self.audit.id());
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
@@ -137,10 +136,10 @@ impl Gate {
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
                 let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
-                let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
-                let response = self.refuse(request, Some(source), &refused, id);
+                let id = self.audit.id();
+                let response = self.refuse(request, Some(source), &refused, &id);
                 if let Some((turn, body, received_at)) = turn {
-                    turn.take(head(request, body, received_at), refused);
+                    turn.take(id, head(request, body, received_at), refused);
                 }
                 response
             }
@@ -159,7 +158,7 @@ impl Gate {
             Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                self.refuse(request, Some(source), &refused, "")
+                self.refuse(request, Some(source), &refused, &self.audit.id())
             }
         }
     }
@@ -214,16 +213,7 @@ impl Gate {
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
-                if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-                    let (source, caller) = (&*source.name, self.address(request));
-                    tracing::info!(
-                        source,
-                        handshake = &*answered.name,
-                        caller,
-                        left_out,
-                        "answered a handshake"
-                    );
-                }
+                self.audit.handshake(&source.name, &answered.name, self.caller(request));
             }
         }
         let response = respond::accepted(answer, source);
@@ -263,12 +253,7 @@ impl Gate {
         request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), lines))
     }
 
-    /// Who called, for the log.
-    fn address(&self, request: &HttpRequest) -> String {
-        self.caller(request).map(|caller| caller.to_string()).unwrap_or_default()
-    }
-
-    /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
+    /// Answers with a refusal; `id` stands in the answer and in the log.
     fn refuse(
         &self,
         request: &HttpRequest,
@@ -276,18 +261,14 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let row = refused.reject.row();
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (source, caller) = (source.map_or("", |source| &*source.name), self.address(request));
-            let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
-            if row.fault {
-                tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
-            } else {
-                let request = (!id.is_empty()).then_some(id);
-                tracing::warn!(source, reason, detail, status, caller, left_out, request, "refused");
-            }
-        }
-        respond::refused(refused.reject, source)
+        let refusal = Refusal {
+            request: id,
+            source: source.map_or("", |source| &*source.name),
+            address: self.caller(request),
+            path: source.is_none().then(|| request.uri().path()),
+        };
+        self.audit.refused(refusal, refused);
+        respond::refused(refused.reject, source, id)
     }
 }
 

@@ -43,7 +43,7 @@ fn a_list_lets_its_addresses_in_and_nobody_else() {
     let by_reason = [("source", "far"), ("reason", "address_not_allowed")];
     assert_eq!(gateway.metric("hookgate_rejected_total", &by_reason), 1.0);
     let line = gateway.log().into_iter().find(|line| line["reason"] == "address_not_allowed").unwrap();
-    assert_eq!((&line["caller"], &line["source"]), (&"127.0.0.1".into(), &"far".into()), "{line}");
+    assert_eq!((&line["address"], &line["source"]), (&"127.0.0.1".into(), &"far".into()), "{line}");
 }
 
 #[test]

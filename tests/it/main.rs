@@ -23,6 +23,7 @@ mod account;
 mod addresses;
 mod admin;
 mod answers;
+mod audit;
 mod batches;
 mod bodies;
 mod captured;
