@@ -16,6 +16,8 @@ pub enum Reject {
     HeadTooSlow,
     /// No source has this path.
     UnknownPath,
+    /// The caller's address is none that may send to this source.
+    AddressNotAllowed,
     /// The provider does not send with this method.
     MethodNotAllowed,
     /// The body has a Content-Encoding; signatures cover what was sent, so it is never decoded.
@@ -133,11 +135,12 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::HeadMalformed,
         Self::HeadTooLarge,
         Self::HeadTooSlow,
         Self::UnknownPath,
+        Self::AddressNotAllowed,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
         Self::BodyTooLarge,
@@ -190,6 +193,7 @@ impl Reject {
             Self::HeadTooLarge => refuse(431, "head_too_large", "head_too_large"),
             Self::HeadTooSlow => refuse(408, "head_too_slow", "head_too_slow"),
             Self::UnknownPath => refuse(404, "not_found", "unknown_path"),
+            Self::AddressNotAllowed => refuse(403, "address_not_allowed", "address_not_allowed"),
             Self::MethodNotAllowed => refuse(405, "method_not_allowed", "method_not_allowed"),
             Self::ContentEncoded => refuse(415, "content_encoding", "content_encoded"),
             Self::BodyTooLarge => refuse(413, "body_too_large", "body_too_large"),

@@ -22,6 +22,8 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         0,
         &[
+            "addresses",
+            "audit",
             "clock",
             "delivery",
             "disk",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::file::{self, FileError, Kept};
+use crate::audit::TARGET;
 use crate::clock::{Clock, Timestamp};
 use crate::disk::RealDisk;
 use crate::provider::{Captured, HandshakeAnswer, Scheme};
@@ -84,12 +85,6 @@ impl Capture {
     pub fn arm(&self, window: Duration, clock: &dyn Clock) {
         let window = window.min(WINDOW_MAX);
         self.state().armed_until = Some(clock.monotonic() + window);
-        let source = &*self.source;
-        tracing::warn!(
-            source,
-            seconds = window.as_secs(),
-            "armed: the next handshake sets the source's secret"
-        );
     }
 
     fn armed(&self, clock: &dyn Clock) -> Result<MutexGuard<'_, State>, Refused> {
@@ -127,7 +122,7 @@ impl Capture {
         let rolled = kept.previous.is_some();
         *state = State { armed_until: None, kept: Some(kept) };
         let (source, fingerprint) = (&*self.source, fingerprint(text));
-        tracing::warn!(source, fingerprint, rolled, "captured the source's secret");
+        tracing::warn!(target: TARGET, audit = "capture", source, fingerprint, rolled, "captured the source's secret");
         Ok(())
     }
 

@@ -32,6 +32,7 @@ use self::stores::Stores;
 use super::assemble::Plan;
 use crate::accept::{Acceptor, Fault};
 use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
+use crate::audit::Audit;
 use crate::clock::{Clock, System};
 use crate::config::{Ack, Loaded};
 use crate::confirm::Confirmer;
@@ -301,6 +302,7 @@ fn admin_parts(live: &Live, health: Health, reloads: bool) -> (AdminParts, mpsc:
     let (orders, calls) = mpsc::channel(CALLS_MAX);
     let parts = AdminParts {
         live: Arc::clone(&live.known),
+        audit: Audit::new(Arc::clone(&health.clock)),
         health,
         inbox: None,
         operator: None,

@@ -34,6 +34,7 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         config::LogFormat::Json => LogFormat::Json,
     };
     telemetry::start(format, log.level.as_str(), &rabbitmq::LOG_DIRECTIVES);
+    telemetry::tell_panics();
     let proofs = plans.iter().flat_map(|plan| &plan.warnings);
     loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
     runtime.block_on(async {

@@ -162,6 +162,11 @@ impl Report {
         self.findings.insert(at, (rank, finding));
     }
 
+    /// The rank of findings in files that the configuration names: after its own.
+    pub(super) fn rank_beside(&self) -> usize {
+        self.origins.rank_beside()
+    }
+
     /// Where values came from.
     pub fn origins(&self) -> &Origins {
         &self.origins

@@ -319,7 +319,8 @@ impl Default for Reload {
 pub struct Log {
     /// The form of a line. Default `"auto"`: text on a terminal, JSON elsewhere.
     pub format: LogFormat,
-    /// The least level that is told. Default `"info"`.
+    /// The least level that is told. Default `"info"`. The audit log (target `hookgate::audit`: refusals, and what operators
+    /// do) is told whatever stands here.
     pub level: Level,
 }
 

@@ -11,7 +11,7 @@ use actix_http::{Extensions, HttpService};
 use actix_server::{GracefulShutdownSignal, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, web};
@@ -21,10 +21,12 @@ use socket2::SockRef;
 
 use super::body::Reading;
 use super::connection::{Door, Guarded, Limits, State};
-use super::flood::{Flood, Turn as Refusal};
+use super::flood::{self, Flood};
 use super::memory::{Memory, Room};
+use super::peer::ProxyNotice;
 use super::respond;
 use super::table::{Live, Table};
+use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
@@ -35,7 +37,6 @@ use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
 use crate::tasks;
-use crate::telemetry::Budget;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
@@ -45,8 +46,8 @@ const BACKLOG: i32 = 2048;
 const LINGER: Duration = Duration::from_secs(2);
 /// Addresses whose requests are counted apart.
 const ADDRESSES: usize = 64 * 1024;
-/// Refusals logged in a second; the rest are counted in metrics and in the next line.
-const REFUSALS_LOGGED: u32 = 50;
+/// Where proxies write for whom they call.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the listener behaves.
 #[derive(Clone, Debug)]
@@ -81,12 +82,14 @@ pub struct Gate {
     flood: Flood,
     /// How often an address may ask, where that is limited.
     per_address: Option<AddressLimit>,
-    /// How many refusals are logged.
-    pub log: Budget,
+    /// Whether a proxy in front is trusted by nobody.
+    untrusted_proxy: ProxyNotice,
+    /// What writes the audit log.
+    pub audit: Audit,
 }
 
 impl Gate {
-    /// The gate in front of the sources of `live`.
+    /// The gate in front of the sources of `live`; to be called within a Tokio runtime, which outlives it.
     pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
         let clock = || Arc::clone(pipeline.clock());
         let reading = Reading {
@@ -95,6 +98,7 @@ impl Gate {
             memory: Arc::new(Memory::new(settings.bodies_in_flight_max)),
             clock: clock(),
         };
+        let audit = Audit::new(clock());
         let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
         Self {
             live,
@@ -103,7 +107,8 @@ impl Gate {
             per_address: settings.requests_per_address.map(limit),
             pipeline,
             strangers,
-            log: Budget::new(REFUSALS_LOGGED),
+            untrusted_proxy: ProxyNotice::default(),
+            audit,
         }
     }
 
@@ -111,12 +116,12 @@ impl Gate {
         let (response, refused) = self.judge(request, payload).await;
         if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
             match self.flood.turn(caller) {
-                Refusal::Now => {}
-                Refusal::Later(wait, held) => {
+                flood::Turn::Now => {}
+                flood::Turn::Later(wait, held) => {
                     tokio::time::sleep(wait).await;
                     drop(held);
                 }
-                Refusal::Never => connection(request).into_iter().for_each(State::abort),
+                flood::Turn::Never => connection(request).into_iter().for_each(State::abort),
             }
         }
         response
@@ -134,7 +139,7 @@ impl Gate {
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return (self.refuse(request, None, &refused.into(), ""), Some(refused));
+            return (self.refuse(request, None, &refused.into(), &self.audit.id()), Some(refused));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
@@ -151,11 +156,11 @@ impl Gate {
                 counted.end(Ending::Refused(refused.reject));
                 let turn =
                     kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
-                let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
-                let response = self.refuse(request, Some(source), &refused, id);
+                let id = self.audit.id();
+                let response = self.refuse(request, Some(source), &refused, &id);
                 let reject = refused.reject;
                 if let Some((turn, body, received_at)) = turn {
-                    turn.take(head(request, body, received_at), refused);
+                    turn.take(id, head(request, body, received_at), refused);
                 }
                 (response, Some(reject))
             }
@@ -168,12 +173,13 @@ impl Gate {
     fn serve_path(&self, request: &HttpRequest, source: &Source) -> (HttpResponse, Option<Reject>) {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
-        let found = source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let found = self.admit(request, source).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
             Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                (self.refuse(request, Some(source), &refused, ""), Some(refused.reject))
+                (self.refuse(request, Some(source), &refused, &self.audit.id()), Some(refused.reject))
             }
         }
     }
@@ -184,9 +190,7 @@ impl Gate {
         payload: &mut Payload,
         source: &Source,
     ) -> Result<(Delivery, Option<Room>), Refused> {
-        if let (Some(limit), Some(caller)) = (&self.per_address, self.caller(request)) {
-            limit.take(caller).map_err(|_| Reject::AddressRateLimited)?;
-        }
+        self.admit(request, source)?;
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
@@ -222,16 +226,7 @@ impl Gate {
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
-                if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-                    let (source, caller) = (&*source.name, self.named(request));
-                    tracing::info!(
-                        source,
-                        handshake = &*answered.name,
-                        caller,
-                        left_out,
-                        "answered a handshake"
-                    );
-                }
+                self.audit.handshake(&source.name, &answered.name, self.caller(request));
             }
         }
         let response = respond::accepted(answer, source);
@@ -239,30 +234,58 @@ impl Gate {
         response
     }
 
-    /// Who called, as far as trusted proxies tell.
-    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let lines: Vec<&[u8]> =
-            request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        let table = self.live.load();
-        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), &lines))
-    }
-
-    /// The same for the log.
-    fn named(&self, request: &HttpRequest) -> String {
-        self.caller(request).map(|caller| caller.to_string()).unwrap_or_default()
-    }
-
-    /// Counts and logs what was refused before it was a request.
-    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) {
-        self.strangers.begin().end(Ending::Refused(refused.reject));
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (reason, detail) = (refused.reject.row().reason, &*refused.detail);
-            let status = refused.reject.row().status;
-            tracing::warn!(source = "", reason, detail, status, caller = %peer, left_out, "refused");
+    /// Whether the caller's address may send to the source, and has not sent too much.
+    fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+        self.notice_proxy(request, source);
+        if source.addresses.is_none() && self.per_address.is_none() {
+            return Ok(());
+        }
+        let caller = self.caller(request);
+        match &source.addresses {
+            Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
+                Err(Reject::AddressNotAllowed.into())
+            }
+            _ => match (&self.per_address, caller) {
+                (Some(limit), Some(caller)) => {
+                    limit.take(caller).map_err(|_| Reject::AddressRateLimited.into())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
+    /// Tells once of a proxy in front that is not trusted.
+    fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
+        let trusts_nobody = self.live.load().trusted_proxies.is_empty();
+        let Some(socket) = request.peer_addr().filter(|_| trusts_nobody) else { return };
+        let socket = socket.ip();
+        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+            source.metrics.untrusted_proxy();
+            tracing::warn!(
+                address = %socket.to_canonical(),
+                "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
+                 write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
+                 the proxy's address in the log, in lists of addresses and in limits"
+            );
+        }
+    }
+
+    /// Who called, as far as trusted proxies tell.
+    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let table = self.live.load();
+        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
+    }
+
+    /// Counts and logs what was refused before it was a request; yields its last answer, as on the wire.
+    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> Bytes {
+        self.strangers.begin().end(Ending::Refused(refused.reject));
+        let id = self.audit.id();
+        self.audit.refused(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
+        respond::raw(refused.reject, &id, &**self.pipeline.clock())
+    }
+
+    /// Answers with a refusal; `id` stands in the answer and in the log.
     fn refuse(
         &self,
         request: &HttpRequest,
@@ -270,18 +293,14 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let row = refused.reject.row();
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (source, caller) = (source.map_or("", |source| &*source.name), self.named(request));
-            let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
-            if row.fault {
-                tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
-            } else {
-                let request = (!id.is_empty()).then_some(id);
-                tracing::warn!(source, reason, detail, status, caller, left_out, request, "refused");
-            }
-        }
-        respond::refused(refused.reject, source)
+        let refusal = Refusal {
+            request: id,
+            source: source.map_or("", |source| &*source.name),
+            address: self.caller(request),
+            path: source.is_none().then(|| request.uri().path()),
+        };
+        self.audit.refused(refusal, refused);
+        respond::refused(refused.reject, source, id)
     }
 }
 

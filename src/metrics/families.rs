@@ -105,6 +105,7 @@ pub struct Metrics {
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
     reloads: ReloadMetrics,
+    untrusted_proxy: Int,
     dedup: Family<ByResult, Counter>,
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
@@ -148,6 +149,7 @@ impl Metrics {
             key_fetches: Family::default(),
             visits: Family::default(),
             reloads: ReloadMetrics::default(),
+            untrusted_proxy: Int::default(),
             dedup: Family::default(),
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
@@ -182,6 +184,8 @@ impl Metrics {
         registry.register("unsplit", help, self.unsplit.clone());
         let help = "This clock minus the signed time of the last delivery with a good signature";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, self.clock_offset.clone());
+        let help = "Whether nearly all requests come by a proxy that ingress.trusted_proxies does not name";
+        registry.register("untrusted_proxy", help, self.untrusted_proxy.clone());
         let help = "Fetches of keys, by what came of them";
         registry.register("key_fetches", help, self.key_fetches.clone());
         let help = "Visits that verified handshakes asked for, by what came of them";
@@ -258,6 +262,7 @@ impl Metrics {
             reasons: Reject::ALL.map(|reject| (reject, reason(reject))).into(),
             dedup: [dedup("new"), dedup("twin"), dedup("held"), dedup("duplicate")],
             secrets: secrets.map(used).collect(),
+            untrusted_proxy: self.untrusted_proxy.clone(),
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))

@@ -20,8 +20,10 @@ mod senders;
 mod services;
 
 mod account;
+mod addresses;
 mod admin;
 mod answers;
+mod audit;
 mod batches;
 mod bodies;
 mod captured;

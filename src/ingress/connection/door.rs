@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -50,7 +51,7 @@ impl Door {
         limits: Limits,
         live: Live,
         clock: Arc<dyn Clock>,
-        refused: impl Fn(&Refused, IpAddr) + Send + Sync + 'static,
+        refused: impl Fn(&Refused, IpAddr) -> Bytes + Send + Sync + 'static,
         stop: GracefulShutdownSignal,
     ) -> Self {
         let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));
