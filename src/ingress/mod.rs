@@ -8,6 +8,7 @@ mod handshake;
 mod peer;
 mod respond;
 mod server;
+pub mod tls;
 
 pub use peer::TrustedProxies;
 pub use server::{Gate, Ingress, IngressSettings, Routes};
