@@ -53,7 +53,7 @@ enum Command {
     Events(events::EventsArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
-    /// Arm a source whose sender brings the secret itself
+    /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
     Secret(secret::SecretArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),

@@ -5,7 +5,6 @@
 
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod chaos;
-#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
 mod handed;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
