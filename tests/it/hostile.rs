@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::*;
 
+mod battery;
+mod keys;
+mod logs;
+mod signatures;
+mod wire;
+
 fn setup() -> Setup {
     Setup::new().source("shop", "stripe", "").source(
         "plain",
