@@ -7,9 +7,15 @@ use std::time::{Duration, Instant};
 use crate::gateway::*;
 
 mod battery;
+mod chunks;
+mod framing;
 mod keys;
 mod logs;
+mod routing;
 mod signatures;
+mod size;
+mod slow;
+mod smuggling;
 mod wire;
 
 fn setup() -> Setup {
