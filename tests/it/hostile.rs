@@ -11,6 +11,7 @@ mod chunks;
 mod framing;
 mod keys;
 mod logs;
+mod pairs;
 mod routing;
 mod signatures;
 mod size;

@@ -103,15 +103,15 @@ pub struct Battery {
 }
 
 impl Battery {
-    /// A gateway with short deadlines and the sources `plain`, `shop` and `git`.
+    /// A gateway with short deadlines and the sources `plain`, `hidden`, `shop` and `git`.
     pub fn start() -> Self {
         Self::of(Setup::new().set("ingress", "head_timeout = \"2s\"\nbody_timeout = \"2s\""))
     }
 
     /// A gateway of one's own, with these sources too.
     pub fn of(setup: Setup) -> Self {
-        let gateway =
-            setup.source("plain", "generic", "").source("shop", "stripe", "").source("git", "github", "");
+        let named = [("plain", "generic"), ("hidden", "generic"), ("shop", "stripe"), ("git", "github")];
+        let gateway = named.iter().fold(setup, |setup, (name, provider)| setup.source(name, provider, ""));
         let mut battery = Self { gateway: gateway.start(), honest: AtomicUsize::new(0), resident: 0 };
         // What the first requests touch is no growth.
         for _ in 0..50 {
@@ -200,9 +200,11 @@ impl Battery {
         let foreign = |body: &[u8]| !body.starts_with(MARK.as_bytes()) && !accepted.contains(&body);
         let smuggled: Vec<_> = events.iter().filter(|event| foreign(&event.body)).collect();
         assert!(smuggled.is_empty(), "{} reached a worker: {}", smuggled.len(), shown(&smuggled[0].body));
-        for source in ["shop", "git"] {
+        for source in ["shop", "git", "hidden"] {
             assert!(self.gateway.claim(source, 10).is_empty(), "something reached a worker of {source}");
         }
+        let hidden = self.gateway.metric("hookgate_requests_total", &[("source", "hidden")]);
+        assert_eq!(hidden, 0.0, "requests that were none");
         self.log_is_clean();
         assert_eq!(self.gateway.terminate().0, Some(0), "its end");
     }
@@ -245,7 +247,15 @@ pub fn post(lines: &str, wire: &[u8], reading: &[u8]) -> Vec<u8> {
     [head.as_bytes(), wire].concat()
 }
 
-/// A whole honest request for `plain`, as a smuggler would hide it.
+/// A whole request for a source, signed.
+pub fn whole(source: &str, body: &str) -> Vec<u8> {
+    let signed = generic(source, body.as_bytes());
+    let (path, signature, length) = (&signed.path, signed.header("x-signature"), body.len());
+    format!("POST {path} HTTP/1.1\r\nhost: gateway\r\nx-signature: {signature}\r\ncontent-length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// A whole signed request as a smuggler would hide it, for a source that nobody else has requests for.
 pub fn smuggled(body: &str) -> Vec<u8> {
-    post(&format!("content-length: {}\r\n", body.len()), body.as_bytes(), body.as_bytes())
+    whole("hidden", body)
 }

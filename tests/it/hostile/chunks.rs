@@ -207,11 +207,16 @@ fn requests_within() -> Vec<Case> {
     ]
 }
 
+/// All of them, for a gateway behind a front.
+pub fn all() -> Vec<Case> {
+    let tables = [sizes(), ends(), trailers(), requests_within(), extensions(), cut_short(), legal()];
+    tables.into_iter().flatten().collect()
+}
+
 #[test]
 fn chunks_that_can_be_read_in_two_ways_are_refused_with_their_connection() {
     let battery = Battery::start();
-    battery.run(&[sizes(), ends(), trailers(), requests_within()].into_iter().flatten().collect::<Vec<_>>());
-    battery.run(&[extensions(), cut_short(), legal()].into_iter().flatten().collect::<Vec<_>>());
+    battery.run(&all());
     battery.end(&[b"abc", b"in capitals.", b"1 2", b"\r\n0\r\n\r"]);
 }
 

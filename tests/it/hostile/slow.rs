@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::battery::{Battery, GROWTH, post, signature, smuggled};
+use super::battery::{Battery, GROWTH, post, signature, whole};
 use super::wire::stranger;
 use crate::gateway::Setup;
 use crate::load::number;
@@ -202,7 +202,7 @@ fn whoever_is_slow_is_cut_and_nobody_waits_for_them() {
 fn a_slow_sender_that_goes_on_is_served() {
     let battery = Battery::of(Setup::new().set("ingress", "keep_alive = \"3s\""));
     let (fared, _) = endure(&battery, |crowd, to| {
-        crowd.join("half closed", half_close(to, smuggled("half closed")));
+        crowd.join("half closed", half_close(to, whole("plain", "half closed")));
         crowd.join("in pieces", async move {
             let mut stream = connect(to, None).await;
             let body = [b'p'; 40_000];

@@ -40,6 +40,8 @@ pub enum Wait {
     Closed,
     /// When there was an answer, and nothing more for a while.
     Answered,
+    /// When there was an answer.
+    First,
 }
 
 impl Wait {
@@ -102,6 +104,9 @@ impl Wire {
         while !closed && Instant::now() < end {
             let before = self.heard.len();
             closed = !self.listen();
+            if wait == Wait::First && !answers(&self.heard).0.is_empty() {
+                break;
+            }
             if self.heard.len() > before {
                 last = Instant::now();
             } else if last.elapsed() > SILENCE && wait.is_over(&answers(&self.heard).0) {
