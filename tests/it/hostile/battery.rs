@@ -152,17 +152,13 @@ impl Battery {
     /// Tries all cases, and panics with every one that ended otherwise than it must.
     pub fn run(&self, cases: &[Case]) {
         let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(fault) = self.attempt(case) {
-                            faults.lock().unwrap().push(fault);
-                        }
-                    }
-                });
-            }
-        });
+        let take = || cases.get(next.fetch_add(1, Ordering::Relaxed));
+        let work = || {
+            let found: Vec<String> =
+                std::iter::from_fn(take).filter_map(|case| self.attempt(case).err()).collect();
+            faults.lock().unwrap().extend(found);
+        };
+        std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
         let faults = faults.into_inner().unwrap();
         assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), cases.len(), faults.join("\n"));
     }

@@ -20,22 +20,16 @@ fn address(number: u32) -> String {
 /// Sends `count` requests, each answered with `status`, and tells how much the gateway grew.
 fn send(battery: &Battery, count: u32, status: u16, request: impl Fn(u32) -> Signed + Sync) -> u64 {
     let next = AtomicU32::new(0);
+    let work = |to: u32| {
+        let mut client = Client::new(battery.gateway.ingress());
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < to);
+        for number in std::iter::from_fn(take) {
+            assert_eq!(client.deliver(&request(number)).status, status, "request {number}");
+        }
+    };
     let round = |from: u32, to: u32| {
         next.store(from, Ordering::Relaxed);
-        std::thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(|| {
-                    let mut client = Client::new(battery.gateway.ingress());
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= to {
-                            break;
-                        }
-                        assert_eq!(client.deliver(&request(number)).status, status, "request {number}");
-                    }
-                });
-            }
-        });
+        std::thread::scope(|scope| (0..SENDERS).for_each(|_| drop(scope.spawn(|| work(to)))));
     };
     // What the first of them touch is there for all of them.
     round(0, count / 10);

@@ -1,8 +1,9 @@
 //! What strangers write is read by operators: no byte of it moves a cursor, ends a line or turns it round.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::battery::Battery;
+use super::battery::{Battery, shown};
 use super::wire::{Wait, Wire, stranger};
 use crate::gateway::*;
 
@@ -104,45 +105,47 @@ fn signed_requests() -> Vec<Signed> {
         .collect()
 }
 
+/// Sends it, whatever becomes of it but an acceptance.
+fn write(to: SocketAddr, bytes: &[u8]) {
+    let mut wire = Wire::open(stranger(), to).unwrap();
+    wire.say(bytes);
+    let heard = wire.hear(Wait::Answered, Duration::from_secs(5));
+    let statuses: Vec<u16> = heard.answers.iter().map(|answer| answer.status).collect();
+    assert!(statuses.iter().all(|status| (400..500).contains(status)), "{statuses:?}: {}", shown(bytes));
+    // Slower, and the log tells of more of them.
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn write_to_a_log(format: &str) {
+    let ingress = "trusted_proxies = [\"127.0.0.0/8\"]\nhead_timeout = \"2s\"";
+    let setup = Setup::new().set("log", &format!("format = \"{format}\"")).set("ingress", ingress);
+    let battery = Battery::of(setup);
+    let (requests, to) = (requests(), battery.gateway.ingress());
+    std::thread::scope(|scope| {
+        for part in requests.chunks(requests.len().div_ceil(6)) {
+            scope.spawn(move || part.iter().for_each(|bytes| write(to, bytes)));
+        }
+    });
+    for signed in signed_requests() {
+        let status = battery.gateway.deliver(&signed).status;
+        assert!(status == 200 || status == 400, "{status}");
+    }
+    let lines = battery.gateway.stderr().lines().count();
+    assert!(lines > 20, "{lines} lines tell nothing");
+    battery.log_is_clean();
+    if format == "json" {
+        assert_eq!(battery.gateway.log().len(), lines, "each line is an object");
+    }
+    let handed = battery.gateway.drain("git", 1);
+    assert!(handed.iter().all(|event| event.routing_key.is_ascii()));
+    battery.end(&[]);
+}
+
 #[test]
 fn nothing_that_is_sent_can_write_to_the_log_as_it_likes() {
-    for format in ["json", "text"] {
-        let ingress = "trusted_proxies = [\"127.0.0.0/8\"]\nhead_timeout = \"2s\"";
-        let battery =
-            Battery::of(Setup::new().set("log", &format!("format = \"{format}\"")).set("ingress", ingress));
-        let requests = requests();
-        let to = battery.gateway.ingress();
-        std::thread::scope(|scope| {
-            for part in requests.chunks(requests.len().div_ceil(6)) {
-                scope.spawn(move || {
-                    for bytes in part {
-                        let mut wire = Wire::open(stranger(), to).unwrap();
-                        wire.say(bytes);
-                        let heard = wire.hear(Wait::Answered, Duration::from_secs(5));
-                        let statuses: Vec<u16> = heard.answers.iter().map(|answer| answer.status).collect();
-                        assert!(
-                            statuses.iter().all(|status| (400..500).contains(status)),
-                            "{statuses:?}: {}",
-                            bytes.escape_ascii()
-                        );
-                        // A second apart, the log would tell of more of them.
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
-                });
-            }
-        });
-        for signed in signed_requests() {
-            let status = battery.gateway.deliver(&signed).status;
-            assert!(status == 200 || status == 400, "{status}");
+    std::thread::scope(|scope| {
+        for format in ["json", "text"] {
+            scope.spawn(move || write_to_a_log(format));
         }
-        assert!(battery.gateway.stderr().lines().count() > 20, "a log that tells of it");
-        battery.log_is_clean();
-        if format == "json" {
-            let lines = battery.gateway.stderr().lines().count();
-            assert_eq!(battery.gateway.log().len(), lines, "each line is an object");
-        }
-        let handed = battery.gateway.drain("git", 1);
-        assert!(handed.iter().all(|event| event.routing_key.is_ascii()));
-        battery.end(&[]);
-    }
+    });
 }
