@@ -1,18 +1,17 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
-//! `confirm` puts together what is there without a journal.
+//! `confirm` puts together what is there without a journal, `listener` says what the public listener may take.
 
 mod confirm;
+mod listener;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::{JoinHandle, available_parallelism};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{oneshot, watch};
 
 use super::assemble::{self, Plan};
@@ -26,7 +25,7 @@ use crate::dedup::{self, Index, RedisClaims, RedisSettings};
 use crate::diagnose::{Explainer, Surroundings};
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
-use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
+use crate::ingress::{Gate, Ingress, IngressSettings};
 use crate::journal::{self, Journal, Reader};
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
@@ -42,10 +41,6 @@ use crate::tasks;
 
 /// Folder of the dedup index, within the journal's.
 const KEYS: &str = "keys";
-/// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
-const FILES_OF_OURS: u64 = 256;
-/// Connections that one worker holds at most, whatever the system allows.
-const CONNECTIONS_MAX: usize = 25_000;
 /// How long a stop waits for the relay to end.
 const LAST_CONFIRM: Duration = Duration::from_secs(5);
 /// How long open requests get for their refusals once acceptance has ended by a fault.
@@ -321,7 +316,7 @@ impl Shared {
         keeper: Keeper,
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
-        let settings = ingress_settings(&loaded.settings.ingress);
+        let settings = listener::settings(&loaded.settings.ingress);
         let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
         let explainer = self.explainer(loaded)?;
         let gate = Arc::new(self.gate(loaded, plans, keeper, &settings).explained_by(explainer));
@@ -374,38 +369,6 @@ fn admin_parts(loaded: &Loaded, plans: &[Plan], health: Health) -> AdminParts {
         sources: plans.iter().map(|plan| plan.name.as_str().into()).collect(),
         lease: loaded.settings.sink.lease.duration(),
     }
-}
-
-fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {
-    let workers = match usize::from(ingress.workers) {
-        0 => available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
-    };
-    IngressSettings {
-        listen: ingress.listen,
-        workers,
-        connections_max: connections_max(workers),
-        head_timeout: ingress.head_timeout.duration(),
-        body_timeout: ingress.body_timeout.duration(),
-        keep_alive: ingress.keep_alive.duration(),
-        trusted_proxies: TrustedProxies::new(
-            ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
-        ),
-    }
-}
-
-/// Connections that each worker may hold, so that files of our own can always be opened; the process first gets
-/// as many descriptors as it may have.
-fn connections_max(workers: usize) -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit = raised;
-        }
-    }
-    let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS) / workers.max(1) as u64;
-    usize::try_from(files).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
 }
 
 /// Journal and index, recovered.
