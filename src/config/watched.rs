@@ -30,6 +30,8 @@ fn of_settings(settings: &Settings, input: &Input, paths: &mut Vec<PathBuf>) {
     let Settings { providers, schemas, fetch, admin, dedup, sink, sources, .. } = settings;
     let named = [&providers.dir, &schemas.dir, &fetch.ca_file];
     paths.extend(named.into_iter().flatten().cloned());
+    let clients = sources.values().filter_map(|source| source.client_certificates.as_ref());
+    paths.extend(clients.map(|wanted| wanted.ca_file.clone()));
     let single = [&admin.token, &admin.worker_token, &dedup.url, &sink.url];
     let references = single.into_iter().flatten().chain(sources.values().flat_map(|source| &source.secrets));
     paths.extend(references.filter_map(|reference: &SecretRef| reference.place.file(&input.env)));
