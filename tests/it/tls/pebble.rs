@@ -11,19 +11,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::party::Authority;
+use crate::gateway::until;
+use crate::services::process::Process;
 use crate::services::{free_port, installed};
-use process::Process;
-
-#[expect(dead_code, reason = "databases are stopped and frozen besides")]
-#[path = "../services/process.rs"]
-mod process;
 
 const PEBBLE: &str = "/usr/bin/pebble";
-
-/// Waits until `done`; panics with `what` when `limit` has passed.
-fn wait_until(what: &str, limit: Duration, done: impl FnMut() -> bool) {
-    crate::gateway::until(what, limit, done);
-}
 
 pub struct Pebble {
     dir: TempDir,
@@ -57,7 +49,7 @@ impl Pebble {
             .env("PEBBLE_WFE_NONCEREJECT", "0")
             .env("PEBBLE_AUTHZREUSE", "0");
         let server = Process::start(dir.path(), false, &mut command);
-        wait_until("pebble listens", Duration::from_secs(30), || {
+        until("pebble listens", Duration::from_secs(30), || {
             sleep(Duration::from_millis(20));
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
