@@ -1,14 +1,17 @@
 //! A source's own rate, counted after verification, so that nobody without the secret can use it up; and the
 //! pace at which its events go out, where more of them are kept than may go.
 //!
-//! One token bucket a source: its state is one number, whatever arrives.
+//! One token bucket a source: its state is one number, whatever arrives. A reload hands a bucket on as it is, where the
+//! rate has stayed the same. Addresses have theirs in a table that never grows.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use governor::clock::Clock as PaceClock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -43,6 +46,7 @@ const LATE_PARTS: u32 = PARTS / 2;
 pub struct Limit {
     bucket: RateLimiter<NotKeyed, InMemoryState, Pace, NoOpMiddleware<Nanos>>,
     pace: Pace,
+    rate: Rate,
     /// What one event costs in tokens of the bucket.
     cost: NonZeroU32,
 }
@@ -85,7 +89,12 @@ impl Limit {
         let cost = NonZeroU32::new(parts).unwrap_or(NonZeroU32::MIN);
         let quota = quota(rate, parts, late);
         let pace = Pace(clock);
-        Self { bucket: RateLimiter::direct_with_clock(quota, pace.clone()), pace, cost }
+        Self { bucket: RateLimiter::direct_with_clock(quota, pace.clone()), pace, rate, cost }
+    }
+
+    /// The rate that it holds.
+    pub fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Takes a token.
@@ -99,6 +108,30 @@ impl Limit {
             // The bucket holds at least one burst, which is at least one event.
             Err(_) => Err(Duration::MAX),
         }
+    }
+}
+
+/// The limits of sources, by name, as the last configuration has them; cheap to clone, and all clones are one.
+#[derive(Clone, Default)]
+pub struct Limits(Arc<ArcSwap<HashMap<Arc<str>, Arc<Limit>>>>);
+
+impl Limits {
+    /// Puts these in the place of those before.
+    pub fn set(&self, limits: impl IntoIterator<Item = (Arc<str>, Arc<Limit>)>) {
+        self.0.store(Arc::new(limits.into_iter().collect()));
+    }
+
+    /// The limit of a source, where it has one.
+    pub fn get(&self, source: &str) -> Option<Arc<Limit>> {
+        self.0.load().get(source).map(Arc::clone)
+    }
+
+    /// Takes a token of a source's; one without a limit has them all.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub fn take(&self, source: &str) -> Result<(), Duration> {
+        self.0.load().get(source).map_or(Ok(()), |limit| limit.take())
     }
 }
 
@@ -227,5 +260,22 @@ mod tests {
         assert_eq!((taken("2001:db8::1"), taken("2001:db8::2"), taken("2001:db8:0:1::1")), (3, 0, 3));
         clock.advance(Duration::from_secs(2));
         assert_eq!(taken("192.0.2.1"), 2);
+    }
+
+    #[test]
+    fn limits_are_replaced_as_a_whole_and_kept_buckets_stay_as_empty_as_they_are() {
+        let clock = Arc::new(Manual::at(Timestamp::from_seconds(1000)));
+        let rate = Rate { events: NonZeroU32::MIN, per: Duration::from_secs(60), burst: NonZeroU32::MIN };
+        let limits = Limits::default();
+        let shop: Arc<str> = "shop".into();
+        assert!(limits.take("shop").is_ok() && limits.get("shop").is_none());
+        limits.set([(Arc::clone(&shop), Arc::new(Limit::new(rate, clock.clone())))]);
+        assert!(limits.take("shop").is_ok());
+        let kept = limits.get("shop").unwrap();
+        assert_eq!(kept.rate(), rate);
+        limits.set([(shop, kept), ("other".into(), Arc::new(Limit::new(rate, clock)))]);
+        assert!(limits.take("shop").is_err() && limits.take("other").is_ok());
+        limits.set([]);
+        assert!(limits.take("shop").is_ok());
     }
 }

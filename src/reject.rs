@@ -16,6 +16,8 @@ pub enum Reject {
     HeadTooSlow,
     /// No source has this path.
     UnknownPath,
+    /// The caller's address is none that may send to this source.
+    AddressNotAllowed,
     /// The provider does not send with this method.
     MethodNotAllowed,
     /// The body has a Content-Encoding; signatures cover what was sent, so it is never decoded.
@@ -26,6 +28,10 @@ pub enum Reject {
     BodyTooSlow,
     /// The request asks to change the protocol, which would change where its body ends.
     UpgradeAsked,
+    /// The source wants a client certificate, and the connection has none.
+    ClientCertificateMissing,
+    /// It has one of another authority or subject.
+    ClientCertificateRefused,
     /// The connection ended, or its framing broke, before the body was complete.
     BodyIncomplete,
     /// The signature (or token, or credentials) is not where the scheme has it.
@@ -133,16 +139,19 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 50] = [
         Self::HeadMalformed,
         Self::HeadTooLarge,
         Self::HeadTooSlow,
         Self::UnknownPath,
+        Self::AddressNotAllowed,
         Self::MethodNotAllowed,
         Self::ContentEncoded,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::UpgradeAsked,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateRefused,
         Self::BodyIncomplete,
         Self::SignatureMissing,
         Self::SignatureMalformed,
@@ -190,11 +199,14 @@ impl Reject {
             Self::HeadTooLarge => refuse(431, "head_too_large", "head_too_large"),
             Self::HeadTooSlow => refuse(408, "head_too_slow", "head_too_slow"),
             Self::UnknownPath => refuse(404, "not_found", "unknown_path"),
+            Self::AddressNotAllowed => refuse(403, "address_not_allowed", "address_not_allowed"),
             Self::MethodNotAllowed => refuse(405, "method_not_allowed", "method_not_allowed"),
             Self::ContentEncoded => refuse(415, "content_encoding", "content_encoded"),
             Self::BodyTooLarge => refuse(413, "body_too_large", "body_too_large"),
             Self::BodyTooSlow => refuse(408, "body_too_slow", "body_too_slow"),
             Self::UpgradeAsked => refuse(400, "malformed", "upgrade_asked"),
+            Self::ClientCertificateMissing => refuse(403, "forbidden", "client_certificate_missing"),
+            Self::ClientCertificateRefused => refuse(403, "forbidden", "client_certificate_refused"),
             Self::BodyIncomplete => refuse(400, "malformed", "body_incomplete"),
             Self::SignatureMissing => refuse(401, "signature_missing", "signature_missing"),
             Self::SignatureMalformed => refuse(401, "signature_invalid", "signature_malformed"),

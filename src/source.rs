@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::accept::Policy;
+use crate::addresses::Addresses;
 use crate::batch::{self, Cut};
 use crate::capture::Capture;
 use crate::dedup::key::EventKey;
@@ -38,6 +39,8 @@ pub struct Source {
     pub name: Arc<str>,
     /// The path that its deliveries come to.
     pub path: String,
+    /// Who may send to it; `None` for everybody.
+    pub addresses: Option<Addresses>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
     /// Scheme and keys.
@@ -47,7 +50,7 @@ pub struct Source {
     /// The age window.
     pub tolerance: Tolerance,
     /// Its own rate, where deliveries beyond it are refused.
-    pub limit: Option<Limit>,
+    pub limit: Option<Arc<Limit>>,
     /// Event types that are wanted; empty for all.
     pub events: Vec<String>,
     /// Whether a delivery with several events is handed over in parts.

@@ -104,6 +104,11 @@ impl Origins {
         main.map_or((self.0.len(), Place::Defaults), |layer| (0, layer.at(0)))
     }
 
+    /// A number after those of all layers, for what files say that the configuration names.
+    pub(super) fn rank_beside(&self) -> usize {
+        self.0.len() + 1
+    }
+
     /// Whether some layer sets `key` or something in it.
     pub fn is_set(&self, key: &KeyPath) -> bool {
         self.0.iter().any(|layer| layer.find(key).is_some())
@@ -166,13 +171,13 @@ impl Gathered {
     /// Reads all layers. With `file` the main file must exist.
     pub(super) fn read(file: Option<&Path>, env: &Environment, flags: &[(String, String)]) -> Self {
         let mut gathered = Self::default();
-        let main = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let main = main_file(file);
         // Only a file that is certainly not there may be passed over; a dangling link is an error.
         let absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         if file.is_some() || !main.symlink_metadata().is_err_and(absent) {
             gathered.file(main);
         }
-        gathered.folder(&main.parent().unwrap_or(Path::new("")).join(SOURCES_DIR));
+        gathered.folder(&sources_dir(main));
         gathered.variables(env);
         for (key, value) in flags {
             gathered.bare(Place::Flag(key.clone()), key.split('.').map(str::to_owned).collect(), value);
@@ -257,7 +262,18 @@ impl Gathered {
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// The main file, where `file` is the one that was named.
+pub(super) fn main_file(file: Option<&Path>) -> &Path {
+    file.unwrap_or(Path::new(DEFAULT_FILE))
+}
+
+/// The folder of further files beside the main one.
+pub(super) fn sources_dir(main: &Path) -> PathBuf {
+    main.parent().unwrap_or(Path::new("")).join(SOURCES_DIR)
+}
+
+/// The text of a file of at most 1 MiB.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {

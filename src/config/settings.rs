@@ -37,6 +37,8 @@ pub struct Settings {
     pub sink: Sink,
     /// What the gateway says on stderr.
     pub log: Log,
+    /// When the configuration is loaded again.
+    pub reload: Reload,
     /// The endpoints, by name: 1 to 64 of `a-z`, `0-9`, `-`, `_`; not `invalid`, not `dead`.
     pub sources: BTreeMap<String, Source>,
 }
@@ -295,13 +297,30 @@ pub enum SinkKind {
     Stdout,
 }
 
+/// `[reload]`: when the configuration is loaded again. SIGHUP and `POST /v1/reload` do so in any case.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Reload {
+    /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
+    /// `fetch.ca_file`, and those of secrets. They are looked at every 2 s, and loaded when they have been the same
+    /// twice; where they hold errors, what was in force stays so. Default `true`.
+    pub watch: bool,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true }
+    }
+}
+
 /// `[log]`: what the gateway says on stderr.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Log {
     /// The form of a line. Default `"auto"`: text on a terminal, JSON elsewhere.
     pub format: LogFormat,
-    /// The least level that is told. Default `"info"`.
+    /// The least level that is told. Default `"info"`. The audit log (target `hookgate::audit`: refusals, and what operators
+    /// do) is told whatever stands here.
     pub level: Level,
 }
 

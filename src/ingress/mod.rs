@@ -11,7 +11,10 @@ mod memory;
 mod peer;
 mod respond;
 mod server;
+mod table;
+pub mod tls;
 
 pub use connection::{Door, Limits};
 pub use peer::TrustedProxies;
-pub use server::{Gate, Ingress, IngressSettings, Routes};
+pub use server::{Gate, Ingress, IngressSettings};
+pub use table::{Live, Table};

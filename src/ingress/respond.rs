@@ -46,8 +46,9 @@ fn worded(mut response: HttpResponseBuilder, demanded: &EventAnswer) -> HttpResp
     if demanded.body.is_empty() { response.finish() } else { response.body(demanded.body.clone()) }
 }
 
-/// The problem document of a refusal (RFC 9457): its public code and nothing about the secret.
-pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
+/// The problem document of a refusal (RFC 9457): its public code, the id of the line in the log that tells more, and
+/// nothing about the secret.
+pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> HttpResponse {
     let row = reject.row();
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = HttpResponse::build(status);
@@ -58,13 +59,15 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>) -> HttpResponse {
     if let (Reject::MethodNotAllowed, Some(source)) = (reject, source) {
         response.insert_header((ALLOW, source.verifier.scheme().allowed_methods().join(", ")));
     }
-    response.body(problem(reject))
+    response.body(problem(reject, id))
 }
 
-fn problem(reject: Reject) -> String {
+fn problem(reject: Reject, id: &str) -> String {
     let Row { status, code, .. } = reject.row();
     let title = title(status);
-    format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}"}}"#)
+    format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","request_id":"{id}"}}"#
+    )
 }
 
 fn title(status: u16) -> &'static str {
@@ -72,8 +75,8 @@ fn title(status: u16) -> &'static str {
 }
 
 /// The same on the wire, for what never became a request: the last answer of its connection.
-pub(super) fn raw(reject: Reject, clock: &dyn Clock) -> Bytes {
-    let (status, body) = (reject.row().status, problem(reject));
+pub(super) fn raw(reject: Reject, id: &str, clock: &dyn Clock) -> Bytes {
+    let (status, body) = (reject.row().status, problem(reject, id));
     let (title, length, date) = (title(status), body.len(), clock.now().to_http_date());
     let head = format!(
         "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\

@@ -1,6 +1,5 @@
 //! The public listener: routing by exact path, then body, pipeline, answer.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -12,7 +11,7 @@ use actix_http::{Extensions, HttpService};
 use actix_server::{GracefulShutdownSignal, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, web};
@@ -22,10 +21,12 @@ use socket2::SockRef;
 
 use super::body::Reading;
 use super::connection::{Door, Guarded, Limits, State};
-use super::flood::{Flood, Turn as Refusal};
+use super::flood::{self, Flood};
 use super::memory::{Memory, Room};
-use super::peer::TrustedProxies;
+use super::peer::ProxyNotice;
 use super::respond;
+use super::table::{Live, Table};
+use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
@@ -36,7 +37,6 @@ use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
 use crate::tasks;
-use crate::telemetry::Budget;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
@@ -46,8 +46,8 @@ const BACKLOG: i32 = 2048;
 const LINGER: Duration = Duration::from_secs(2);
 /// Addresses whose requests are counted apart.
 const ADDRESSES: usize = 64 * 1024;
-/// Refusals logged in a second; the rest are counted in metrics and in the next line.
-const REFUSALS_LOGGED: u32 = 50;
+/// Where proxies write for whom they call.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the listener behaves.
 #[derive(Clone, Debug)]
@@ -66,19 +66,12 @@ pub struct IngressSettings {
     pub bodies_in_flight_max: usize,
     /// Requests from one address, where they are limited.
     pub requests_per_address: Option<Rate>,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
 }
-
-/// Sources by path.
-pub type Routes = HashMap<String, Arc<Source>>;
 
 /// What every request needs.
 pub struct Gate {
-    /// Sources by exact path.
-    pub routes: Routes,
-    /// Sources whose handshakes have a path of their own, by that path.
-    asked: Routes,
+    /// Sources by path, and what else a reload swaps.
+    pub live: Live,
     /// The stages.
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
@@ -89,28 +82,15 @@ pub struct Gate {
     flood: Flood,
     /// How often an address may ask, where that is limited.
     per_address: Option<AddressLimit>,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
-    /// How many refusals are logged.
-    pub log: Budget,
-    /// What looks for the causes of refusals, where that is wanted.
-    pub explainer: Option<Explainer>,
+    /// Whether a proxy in front is trusted by nobody.
+    untrusted_proxy: ProxyNotice,
+    /// What writes the audit log.
+    pub audit: Audit,
 }
 
 impl Gate {
-    /// The gate in front of `routes`.
-    pub fn new(
-        routes: Routes,
-        pipeline: Pipeline,
-        strangers: SourceMetrics,
-        settings: &IngressSettings,
-    ) -> Self {
-        let paths = |source: &Arc<Source>| {
-            let scheme = source.verifier.scheme();
-            let of = |path: &str| (path.to_owned(), Arc::clone(source));
-            scheme.handshakes.paths().map(of).collect::<Vec<_>>()
-        };
-        let asked = routes.values().flat_map(paths).collect();
+    /// The gate in front of the sources of `live`; to be called within a Tokio runtime, which outlives it.
+    pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
         let clock = || Arc::clone(pipeline.clock());
         let reading = Reading {
             timeout: settings.body_timeout,
@@ -118,36 +98,30 @@ impl Gate {
             memory: Arc::new(Memory::new(settings.bodies_in_flight_max)),
             clock: clock(),
         };
+        let audit = Audit::new(clock());
         let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
         Self {
-            routes,
-            asked,
+            live,
             reading,
             flood: Flood::new(clock()),
             per_address: settings.requests_per_address.map(limit),
             pipeline,
             strangers,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            log: Budget::new(REFUSALS_LOGGED),
-            explainer: None,
+            untrusted_proxy: ProxyNotice::default(),
+            audit,
         }
-    }
-
-    /// The same, with what looks for the causes of refusals.
-    pub fn explained_by(self, explainer: Option<Explainer>) -> Self {
-        Self { explainer, ..self }
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
         let (response, refused) = self.judge(request, payload).await;
         if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
             match self.flood.turn(caller) {
-                Refusal::Now => {}
-                Refusal::Later(wait, held) => {
+                flood::Turn::Now => {}
+                flood::Turn::Later(wait, held) => {
                     tokio::time::sleep(wait).await;
                     drop(held);
                 }
-                Refusal::Never => connection(request).into_iter().for_each(State::abort),
+                flood::Turn::Never => connection(request).into_iter().for_each(State::abort),
             }
         }
         response
@@ -156,21 +130,22 @@ impl Gate {
     async fn judge(&self, request: &HttpRequest, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
         let clock = Arc::clone(self.pipeline.clock());
         let started = clock.monotonic();
-        let Some(source) =
-            self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
+        // Whatever is reloaded meanwhile, a request ends with what it began with.
+        let table = self.live.load_full();
+        let Some(source) = table.source(request.path()).filter(|source| request.uri().path() == source.path)
         else {
-            if let Some(source) = self.asked.get(request.uri().path()) {
+            if let Some(source) = table.asked(request.uri().path()) {
                 return self.serve_path(request, source);
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return (self.refuse(request, None, &refused.into(), ""), Some(refused));
+            return (self.refuse(request, None, &refused.into(), &self.audit.id()), Some(refused));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
             Ok((delivery, _room)) => {
-                kept = self.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+                kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
@@ -179,12 +154,13 @@ impl Gate {
             Ok(answer) => (self.accept(request, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
-                let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
-                let response = self.refuse(request, Some(source), &refused, id);
+                let turn =
+                    kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
+                let id = self.audit.id();
+                let response = self.refuse(request, Some(source), &refused, &id);
                 let reject = refused.reject;
                 if let Some((turn, body, received_at)) = turn {
-                    turn.take(head(request, body, received_at), refused);
+                    turn.take(id, head(request, body, received_at), refused);
                 }
                 (response, Some(reject))
             }
@@ -197,12 +173,13 @@ impl Gate {
     fn serve_path(&self, request: &HttpRequest, source: &Source) -> (HttpResponse, Option<Reject>) {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
-        let found = source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let found = self.admit(request, source).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
             Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                (self.refuse(request, Some(source), &refused, ""), Some(refused.reject))
+                (self.refuse(request, Some(source), &refused, &self.audit.id()), Some(refused.reject))
             }
         }
     }
@@ -213,9 +190,7 @@ impl Gate {
         payload: &mut Payload,
         source: &Source,
     ) -> Result<(Delivery, Option<Room>), Refused> {
-        if let (Some(limit), Some(caller)) = (&self.per_address, self.caller(request)) {
-            limit.take(caller).map_err(|_| Reject::AddressRateLimited)?;
-        }
+        self.admit(request, source)?;
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
@@ -238,12 +213,6 @@ impl Gate {
         head(request, Bytes::new(), self.pipeline.clock().now())
     }
 
-    /// The turn of a refused delivery to have its cause looked for.
-    fn turn(&self, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'_>> {
-        let explainer = self.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
-        explainer.turn(&source.name)
-    }
-
     fn accept(
         &self,
         request: &HttpRequest,
@@ -257,16 +226,7 @@ impl Gate {
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
-                if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-                    let (source, caller) = (&*source.name, self.named(request));
-                    tracing::info!(
-                        source,
-                        handshake = &*answered.name,
-                        caller,
-                        left_out,
-                        "answered a handshake"
-                    );
-                }
+                self.audit.handshake(&source.name, &answered.name, self.caller(request));
             }
         }
         let response = respond::accepted(answer, source);
@@ -274,29 +234,58 @@ impl Gate {
         response
     }
 
-    /// Who called, as far as trusted proxies tell.
-    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let lines: Vec<&[u8]> =
-            request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), &lines))
-    }
-
-    /// The same for the log.
-    fn named(&self, request: &HttpRequest) -> String {
-        self.caller(request).map(|caller| caller.to_string()).unwrap_or_default()
-    }
-
-    /// Counts and logs what was refused before it was a request.
-    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) {
-        self.strangers.begin().end(Ending::Refused(refused.reject));
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (reason, detail) = (refused.reject.row().reason, &*refused.detail);
-            let status = refused.reject.row().status;
-            tracing::warn!(source = "", reason, detail, status, caller = %peer, left_out, "refused");
+    /// Whether the caller's address may send to the source, and has not sent too much.
+    fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+        self.notice_proxy(request, source);
+        if source.addresses.is_none() && self.per_address.is_none() {
+            return Ok(());
+        }
+        let caller = self.caller(request);
+        match &source.addresses {
+            Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
+                Err(Reject::AddressNotAllowed.into())
+            }
+            _ => match (&self.per_address, caller) {
+                (Some(limit), Some(caller)) => {
+                    limit.take(caller).map_err(|_| Reject::AddressRateLimited.into())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
+    /// Tells once of a proxy in front that is not trusted.
+    fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
+        let trusts_nobody = self.live.load().trusted_proxies.is_empty();
+        let Some(socket) = request.peer_addr().filter(|_| trusts_nobody) else { return };
+        let socket = socket.ip();
+        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+            source.metrics.untrusted_proxy();
+            tracing::warn!(
+                address = %socket.to_canonical(),
+                "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
+                 write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
+                 the proxy's address in the log, in lists of addresses and in limits"
+            );
+        }
+    }
+
+    /// Who called, as far as trusted proxies tell.
+    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let table = self.live.load();
+        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
+    }
+
+    /// Counts and logs what was refused before it was a request; yields its last answer, as on the wire.
+    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> Bytes {
+        self.strangers.begin().end(Ending::Refused(refused.reject));
+        let id = self.audit.id();
+        self.audit.refused(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
+        respond::raw(refused.reject, &id, &**self.pipeline.clock())
+    }
+
+    /// Answers with a refusal; `id` stands in the answer and in the log.
     fn refuse(
         &self,
         request: &HttpRequest,
@@ -304,19 +293,21 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let row = refused.reject.row();
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (source, caller) = (source.map_or("", |source| &*source.name), self.named(request));
-            let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
-            if row.fault {
-                tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
-            } else {
-                let request = (!id.is_empty()).then_some(id);
-                tracing::warn!(source, reason, detail, status, caller, left_out, request, "refused");
-            }
-        }
-        respond::refused(refused.reject, source)
+        let refusal = Refusal {
+            request: id,
+            source: source.map_or("", |source| &*source.name),
+            address: self.caller(request),
+            path: source.is_none().then(|| request.uri().path()),
+        };
+        self.audit.refused(refusal, refused);
+        respond::refused(refused.reject, source, id)
     }
+}
+
+/// The turn of a refused delivery to have its cause looked for.
+fn turn<'t>(table: &'t Table, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'t>> {
+    let explainer = table.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
+    explainer.turn(&source.name)
 }
 
 /// The request with its body, as a delivery.
@@ -348,10 +339,10 @@ impl Ingress {
         let server = actix_server::Server::build();
         let stop = server.graceful_shutdown_signal();
         let door = {
-            let (gate, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
-            let refused = move |refused: &Refused, peer| gate.refuse_connection(refused, peer);
-            let (limits, proxies) = (settings.connection.clone(), settings.trusted_proxies.clone());
-            Door::new(limits, proxies, clock, refused, stop.clone())
+            let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
+            let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
+            let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
+            Door::new(limits, live, clock, refused, stop.clone())
         };
         let gate = Data::from(gate);
         let connections = move || {

@@ -15,7 +15,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::account::Account;
 use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+use super::reloads::ReloadMetrics;
 use super::scrape::Scrape;
+use super::tls::TlsFamilies;
 use super::way_in::{Handles, SourceMetrics};
 use super::way_out::{Published, RelayMetrics};
 use crate::reject::Reject;
@@ -47,8 +49,18 @@ struct SourceOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: &'static str,
+pub(super) struct ByOutcome {
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByReason {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByVersion {
+    pub(super) version: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -103,6 +115,9 @@ pub struct Metrics {
     clock_offset: Family<BySource, Float>,
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
+    reloads: ReloadMetrics,
+    untrusted_proxy: Int,
+    pub(super) tls: TlsFamilies,
     dedup: Family<ByResult, Counter>,
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
@@ -145,6 +160,9 @@ impl Metrics {
             clock_offset: Family::default(),
             key_fetches: Family::default(),
             visits: Family::default(),
+            reloads: ReloadMetrics::default(),
+            untrusted_proxy: Int::default(),
+            tls: TlsFamilies::default(),
             dedup: Family::default(),
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
@@ -179,10 +197,13 @@ impl Metrics {
         registry.register("unsplit", help, self.unsplit.clone());
         let help = "This clock minus the signed time of the last delivery with a good signature";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, self.clock_offset.clone());
+        let help = "Whether nearly all requests come by a proxy that ingress.trusted_proxies does not name";
+        registry.register("untrusted_proxy", help, self.untrusted_proxy.clone());
         let help = "Fetches of keys, by what came of them";
         registry.register("key_fetches", help, self.key_fetches.clone());
         let help = "Visits that verified handshakes asked for, by what came of them";
         registry.register("visits", help, self.visits.clone());
+        self.tls.register(registry);
         registry.register("dedup", "Verified deliveries, by what the dedup index knew", self.dedup.clone());
         registry.register("dedup_keys", "Event keys in the dedup index", self.dedup_keys.clone());
         let help = "Time of a journal commit: one write and one sync for all that wait";
@@ -211,6 +232,7 @@ impl Metrics {
         let help = "Time from a publish to its confirm";
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());
+        self.reloads.register(registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this binary", build);
     }
@@ -254,9 +276,20 @@ impl Metrics {
             reasons: Reject::ALL.map(|reject| (reject, reason(reject))).into(),
             dedup: [dedup("new"), dedup("twin"), dedup("held"), dedup("duplicate")],
             secrets: secrets.map(used).collect(),
+            untrusted_proxy: self.untrusted_proxy.clone(),
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))
+    }
+
+    /// No source has a secret of that label any more: its series ends, or daily rotation would make endless ones.
+    pub fn forget_secret(&self, source: &str, secret: &str) {
+        self.secrets.remove(&SourceSecret { source: source.to_owned(), secret: secret.to_owned() });
+    }
+
+    /// The counts of reloads.
+    pub fn reloads(&self) -> ReloadMetrics {
+        self.reloads.clone()
     }
 
     /// A refused delivery of `source` was looked at, and this cause found.
@@ -405,6 +438,7 @@ mod tests {
         metrics.set_oldest("shop", Duration::ZERO);
         metrics.key_fetches("shop").count(KeyFetch::Fetched);
         metrics.visits().count(Visit::Done);
+        metrics.tls().set_end("files", crate::clock::Timestamp::from_seconds(1));
         let text = metrics.encode();
         let kind = |line: &str| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;

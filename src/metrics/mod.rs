@@ -6,13 +6,15 @@
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
 //! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
-//!   visits.
+//!   visits. `reloads`: of the configuration. `tls`: handshakes and the certificate.
 
 mod account;
 mod confirm;
 mod families;
 mod fetches;
+mod reloads;
 mod scrape;
+mod tls;
 mod way_in;
 mod way_out;
 
@@ -20,5 +22,7 @@ pub use account::{Account, Row, Stand, Standing};
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+pub use reloads::{ReloadMetrics, Reloaded};
+pub use tls::{CertificateReload, HandshakeFailure, TlsMetrics};
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

@@ -5,7 +5,6 @@
 
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod chaos;
-#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
 mod handed;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
@@ -19,8 +18,10 @@ mod senders;
 mod services;
 
 mod account;
+mod addresses;
 mod admin;
 mod answers;
+mod audit;
 mod batches;
 mod bodies;
 mod captured;
@@ -52,6 +53,7 @@ mod providers;
 mod redis;
 mod reject;
 mod relay;
+mod reload;
 mod replicas;
 mod schema;
 mod secrets;

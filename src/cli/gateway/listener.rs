@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::assemble;
 use crate::config;
-use crate::ingress::{IngressSettings, Limits, TrustedProxies};
+use crate::ingress::{IngressSettings, Limits};
 
 /// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
 const FILES_OF_OURS: u64 = 256;
@@ -35,9 +35,6 @@ pub(super) fn settings(ingress: &config::Ingress) -> IngressSettings {
         body_bytes_per_second: ingress.body_rate_min.bytes(),
         bodies_in_flight_max: ingress.bodies_in_flight_max.as_usize(),
         requests_per_address: ingress.requests_per_address.as_ref().map(assemble::rate),
-        trusted_proxies: TrustedProxies::new(
-            ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
-        ),
     }
 }
 

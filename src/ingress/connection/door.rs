@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -15,7 +16,7 @@ use super::places::{Place, Places};
 use super::proxy;
 use super::transport::Transport;
 use crate::clock::Clock;
-use crate::ingress::TrustedProxies;
+use crate::ingress::Live;
 use crate::reject::Refused;
 
 /// What a connection may take.
@@ -39,23 +40,23 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Door {
     rules: Arc<Rules>,
-    trusted_proxies: TrustedProxies,
+    live: Live,
     places: Arc<Places>,
     stop: GracefulShutdownSignal,
 }
 
 impl Door {
-    /// A door that tells `refused` of each refusal of its own, and ends what has not begun once `stop` is notified.
+    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own, and ends what has not begun once `stop` is notified.
     pub fn new(
         limits: Limits,
-        trusted_proxies: TrustedProxies,
+        live: Live,
         clock: Arc<dyn Clock>,
-        refused: impl Fn(&Refused, IpAddr) + Send + Sync + 'static,
+        refused: impl Fn(&Refused, IpAddr) -> Bytes + Send + Sync + 'static,
         stop: GracefulShutdownSignal,
     ) -> Self {
         let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));
         let rules = Arc::new(Rules { limits, clock, refused: Box::new(refused) });
-        Self { rules, trusted_proxies, places, stop }
+        Self { rules, live, places, stop }
     }
 
     /// Waits for the first head; a connection costs no more than that until then.
@@ -80,7 +81,7 @@ impl Door {
     /// Who calls, and over what.
     async fn open(&self, mut tcp: TcpStream, place: &mut Place) -> io::Result<(Transport, SocketAddr)> {
         let mut peer = tcp.peer_addr()?;
-        let trusted = self.trusted_proxies.contains(peer.ip().to_canonical());
+        let trusted = self.live.load().trusted_proxies.contains(peer.ip().to_canonical());
         if self.rules.limits.proxy_protocol {
             if !trusted {
                 return Err(io::ErrorKind::PermissionDenied.into());
