@@ -38,7 +38,7 @@ fn say(from: IpAddr, to: SocketAddr, bytes: &[u8]) -> Heard {
 fn callers(gateway: &Gateway) -> Vec<String> {
     let log = gateway.log();
     let refused = log.iter().filter(|line| line["source"] == "plain" && line["status"] == 401);
-    refused.map(|line| line["caller"].as_str().unwrap_or_default().to_owned()).collect()
+    refused.map(|line| line["address"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn a_header_of_the_protocol_that_is_none_ends_its_connection() {
         ("UDP", framed(0x21, 0x12, &[1; 12])),
         ("a socket file", framed(0x21, 0x31, &[1; 216])),
         ("no family", framed(0x21, 0x00, &[])),
-        ("shorter than its addresses", framed(0x21, 0x11, &[1; 11])),
-        ("IPv6, shorter than its addresses", framed(0x21, 0x21, &[1; 35])),
+        ("shorter than its addresses", framed(0x21, 0x11, &[1; 9])),
+        ("IPv6, shorter than its addresses", framed(0x21, 0x21, &[1; 33])),
         ("an empty one", framed(0x21, 0x11, &[])),
         ("longer than anybody's", framed(0x21, 0x11, &[1; 40_000])),
         ("an empty line before", [b"\r\n".to_vec(), header([192, 0, 2, 1])].concat()),
