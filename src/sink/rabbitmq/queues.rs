@@ -123,10 +123,9 @@ mod tests {
         assert_eq!((outcome, sources), (Err("406 another kind".to_owned()), names(&["c"])));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever() {
+    #[tokio::test]
+    async fn nobody_waits_for_a_sink_that_has_ended() {
         let (told, heard) = queues(&[]);
-        assert!(told.want(Vec::new(), true).await.unwrap_err().contains("no answer"));
         drop(heard);
         assert_eq!(told.want(Vec::new(), true).await, Err("the sink ended".to_owned()));
     }
