@@ -7,8 +7,8 @@
 //! - [`delivery`]: what arrived, untrusted, exact bytes.
 //! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
 //! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
-//! - [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
-//!   deliveries and events. [`telemetry`]: the log. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
+//! - [`addresses`]: sets of IP addresses. [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
+//!   deliveries and events. [`telemetry`]: the log. [`audit`]: the part of it that tells every refusal and every action. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
 //!
 //! # The way in (pure stages, no I/O but where it is said)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
@@ -53,6 +53,8 @@
 //! `accept` is a flow of its own, since one thread must own the index and the journal together. That also makes a
 //! trait over claims needless: the index is asked in that thread, Redis by the relay or by `confirm`.
 
+pub mod addresses;
+pub mod audit;
 pub mod clock;
 pub mod delivery;
 pub mod disk;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::accept::Policy;
+use crate::addresses::Addresses;
 use crate::batch::{self, Cut};
 use crate::capture::Capture;
 use crate::dedup::key::EventKey;
@@ -38,6 +39,8 @@ pub struct Source {
     pub name: Arc<str>,
     /// The path that its deliveries come to.
     pub path: String,
+    /// Who may send to it; `None` for everybody.
+    pub addresses: Option<Addresses>,
     /// Longest body in bytes.
     pub body_bytes_max: usize,
     /// Scheme and keys.

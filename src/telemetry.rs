@@ -1,11 +1,19 @@
 //! The log, and what the system says about this process.
+//!
+//! A line is one line, whatever a stranger wrote into it (`lines`), and a panic tells where it was and not what it held.
 
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+
+use lines::{Escapes, Lines};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,21 +31,48 @@ pub enum LogFormat {
 /// would let anybody fill the log.
 const QUIET: [&str; 2] = ["actix_server=warn", "actix_http=off"];
 
+/// The audit log is told whatever the level.
+const ALWAYS: [&str; 1] = ["hookgate::audit=info"];
+
 /// Starts the log, on stderr; a second call changes nothing. `level` is a level such as `info`; `silent` are
 /// directives for libraries that would log what must not be logged, and they hold whatever the level.
 pub fn start(format: LogFormat, level: &str, silent: &[&str]) {
-    let directives = [&[level], &QUIET[..], silent].concat().join(",");
+    let directives = [&[level], &QUIET[..], &ALWAYS, silent].concat().join(",");
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("hookgate=info"));
     let terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Auto if !terminal => builder.json().flatten_event(true).try_init(),
-        LogFormat::Auto | LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
+    let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
+    let escapes = match (json, terminal) {
+        (true, _) => Escapes::Json,
+        (false, false) => Escapes::Text,
+        (false, true) => Escapes::Colours,
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines::new(escapes, io::stderr));
+    let started = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_ansi(terminal).with_target(false).try_init()
     };
     if started.is_err() {
         tracing::debug!("the log was started before");
     }
+}
+
+/// From here on a panic is a line of the log that tells where it was, and why only where the reason is part of the
+/// program: a reason that was put together may hold what a sender wrote, such as the text that an index cut.
+pub fn tell_panics() {
+    panic::set_hook(Box::new(tell_panic));
+}
+
+fn tell_panic(info: &PanicHookInfo<'_>) {
+    let at = info.location().map(ToString::to_string).unwrap_or_default();
+    let why = info.payload().downcast_ref::<&'static str>();
+    let why = why.copied().unwrap_or("not told: it may hold what a sender wrote");
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    // Code and lines of it, no values; there if RUST_BACKTRACE asks for it.
+    let trace = Backtrace::capture();
+    let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+    tracing::error!(at, why, thread, trace, "a part of the program panicked: please report this");
 }
 
 /// So many lines a second, and a count of what was left out.
@@ -67,6 +102,11 @@ impl Budget {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             None
         }
+    }
+
+    /// How many were left out that no line has told of; the next line will not.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.swap(0, Ordering::Relaxed)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::guard::Area;
-use super::server::{AdminParts, problem};
+use super::server::{AdminParts, Done, problem};
 use crate::capture::{WINDOW_DEFAULT, WINDOW_MAX};
 use crate::units::Span;
 
@@ -47,6 +47,9 @@ pub(super) async fn arm(
     };
     let fresh = capture.is_empty();
     capture.arm(window.duration(), &**clock);
+    let outcome = format!("armed for {window}");
+    let done = Done { selection: name, count: 1, outcome: &outcome, failed: false };
+    parts.did(&request, "arm", &done);
     let until = clock.now().plus(window.duration()).to_string();
     HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(
         json!({ "source": name, "armed_for": window.to_string(), "armed_until": until, "first": fresh }),

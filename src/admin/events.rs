@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::guard::Area;
-use super::server::{AdminParts, problem};
+use super::server::{AdminParts, Done, problem};
 use crate::accept::{Action, Fate};
 use crate::clock::Timestamp;
 use crate::disk::RealDisk;
@@ -103,14 +103,42 @@ pub(super) async fn act(
         let detail = "here are /v1/events/replay, /forget, /release, /requeue and /drop";
         return problem(StatusCode::NOT_FOUND, "not_found", detail);
     };
-    let call = match call(&parts, &request, (action, operator.now()), &body) {
+    let call = match call(action, operator.now(), &body) {
         Ok(call) => call,
         Err(detail) => return malformed(&detail),
     };
-    match operator.act(&call).await {
-        Ok(acted) => fresh(StatusCode::OK).json(answer(&acted, &call)),
+    let mut acted = Acted::default();
+    let result = operator.act(&call, &mut acted).await;
+    tell(&parts, &request, &call, (&acted, result.as_ref().err()));
+    match result {
+        Ok(()) => fresh(StatusCode::OK).json(answer(&acted, &call)),
         Err(error) => fault(&error),
     }
+}
+
+/// Writes down what was done, also by a call that then failed.
+fn tell(
+    parts: &AdminParts,
+    request: &HttpRequest,
+    call: &Call,
+    (acted, error): (&Acted, Option<&OperatorError>),
+) {
+    let mut words: Vec<String> =
+        acted.fates.iter().map(|(fate, count)| format!("{} {count}", name(call, *fate))).collect();
+    words.extend(call.dry_run.then(|| "dry run".to_owned()));
+    words.extend(error.map(ToString::to_string));
+    let done = Done {
+        selection: &call.selection.to_string(),
+        count: acted.selected,
+        outcome: &words.join(", "),
+        failed: error.is_some(),
+    };
+    parts.did(request, call.action.name(), &done);
+}
+
+/// What a fate is called after this call.
+fn name(call: &Call, fate: Fate) -> &'static str {
+    if fate == Fate::Done { call.action.done() } else { fate.name() }
 }
 
 /// What answers an operator's call, if the caller may make it and there is a journal.
@@ -125,12 +153,7 @@ fn operator<'p>(
     parts.operator.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_journal", detail)))
 }
 
-fn call(
-    parts: &AdminParts,
-    request: &HttpRequest,
-    (action, now): (Action, Timestamp),
-    body: &[u8],
-) -> Result<Call, String> {
+fn call(action: Action, now: Timestamp, body: &[u8]) -> Result<Call, String> {
     if body.len() > BODY_BYTES_MAX {
         return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
     }
@@ -145,9 +168,8 @@ fn call(
     if selection.is_all() && !order.all {
         return Err("the selection is empty; to mean every event, send \"all\": true".to_owned());
     }
-    let who = parts.caller(request);
     let after = order.after.as_deref().map(cursor).transpose()?;
-    Ok(Call { action, selection, after, dry_run: order.dry_run, who })
+    Ok(Call { action, selection, after, dry_run: order.dry_run })
 }
 
 fn query(now: Timestamp, query: &str) -> Result<(Selection, Option<Cursor>, usize), String> {
@@ -203,9 +225,8 @@ fn listed(seen: &Seen) -> Map<String, Value> {
 }
 
 fn answer(acted: &Acted, call: &Call) -> Value {
-    let name = |fate: Fate| if fate == Fate::Done { call.action.done() } else { fate.name() };
     let outcomes: Map<String, Value> =
-        acted.fates.iter().map(|(fate, count)| (name(*fate).to_owned(), (*count).into())).collect();
+        acted.fates.iter().map(|(fate, count)| (name(call, *fate).to_owned(), (*count).into())).collect();
     json!({
         "dry_run": call.dry_run,
         "selected": acted.selected,

@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// How far the page that a browser calls for is from us; other callers send none.
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -28,18 +29,21 @@ pub(super) enum Refusal {
     Foreign,
 }
 
+/// What a token is compared by, wiped when dropped.
+type Digest = Zeroizing<[u8; 32]>;
+
 /// What is checked before every call but the probes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Guard {
-    token: Option<[u8; 32]>,
-    worker_token: Option<[u8; 32]>,
+    token: Option<Digest>,
+    worker_token: Option<Digest>,
 }
 
 impl Guard {
     /// Demands `token`, or in the inbox `worker_token`; where neither opens a call, it has to name a loopback
     /// host.
     pub fn new(token: Option<&[u8]>, worker_token: Option<&[u8]>) -> Self {
-        let digest = |token: &[u8]| Sha256::digest(token).into();
+        let digest = |token: &[u8]| Zeroizing::new(Sha256::digest(token).into());
         Self { token: token.map(digest), worker_token: worker_token.map(digest) }
     }
 
@@ -65,7 +69,7 @@ impl Guard {
         }
         let given = header(request, &AUTHORIZATION).and_then(bearer).unwrap_or_default();
         let given: [u8; 32] = Sha256::digest(given.as_bytes()).into();
-        let opens = |token: &[u8; 32]| bool::from(given.ct_eq(token));
+        let opens = |token: &Digest| bool::from(given.ct_eq(&**token));
         if self.token.iter().chain(worker_token).any(opens) { Ok(()) } else { Err(Refusal::Token) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::reload::{self, ReloadOrder};
 use super::{arm, events, inbox};
+use crate::audit::{self, Audit};
 use crate::capture::Capture;
 use crate::disk::RealDisk;
 use crate::operate::Operator;
@@ -47,6 +48,8 @@ pub type Live = Arc<ArcSwap<Known>>;
 pub struct AdminParts {
     /// Who may call, and what else a reload swaps.
     pub live: Live,
+    /// What writes the audit log.
+    pub audit: Audit,
     /// Health and metrics.
     pub health: Health,
     /// The inbox, where it is the sink.
@@ -60,19 +63,53 @@ pub struct AdminParts {
 impl AdminParts {
     /// The answer to a call that is not allowed.
     pub(super) fn refusal(&self, request: &HttpRequest, area: Area) -> Option<HttpResponse> {
-        self.live.load().guard.check(request, area).err().map(|refusal| match refusal {
-            Refusal::Token => problem(
-                StatusCode::UNAUTHORIZED,
-                "token",
-                "send the token that opens this: Authorization: Bearer …",
-            ),
-            Refusal::Foreign => problem(
+        let (status, code, detail) = match self.live.load().guard.check(request, area).err()? {
+            Refusal::Token => {
+                (StatusCode::UNAUTHORIZED, "token", "send the token that opens this: Authorization: Bearer …")
+            }
+            Refusal::Foreign => (
                 StatusCode::FORBIDDEN,
                 "foreign",
                 "Host or Origin names another site; call the listener by a loopback name, or set admin.token",
             ),
-        })
+        };
+        let id = self.audit.id();
+        let refusal = audit::Refusal {
+            request: &id,
+            source: "",
+            address: address(request),
+            path: Some(request.uri().path()),
+        };
+        self.audit.call_refused(refusal, code, status.as_u16());
+        Some(problem_of(status, code, detail, Some(&id)))
     }
+
+    /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
+    pub(super) fn did(&self, request: &HttpRequest, action: &str, done: &Done<'_>) {
+        let operator = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
+        self.audit.action(audit::Action {
+            request: &self.audit.id(),
+            operator,
+            address: address(request),
+            action,
+            selection: done.selection,
+            count: done.count,
+            outcome: done.outcome,
+            failed: done.failed,
+        });
+    }
+}
+
+/// What an operator's action was about and came to.
+pub(super) struct Done<'a> {
+    pub(super) selection: &'a str,
+    pub(super) count: u64,
+    pub(super) outcome: &'a str,
+    pub(super) failed: bool,
+}
+
+fn address(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
 impl AdminParts {
@@ -183,8 +220,17 @@ fn plain(status: StatusCode, text: String) -> HttpResponse {
 
 /// A problem document (RFC 9457).
 pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
+    problem_of(status, code, detail, None)
+}
+
+/// The same, of a request that the log tells of under this id.
+fn problem_of(status: StatusCode, code: &str, detail: &str, id: Option<&str>) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or("Refused");
-    HttpResponse::build(status).content_type("application/problem+json").json(serde_json::json!({
+    let mut document = serde_json::json!({
         "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": detail,
-    }))
+    });
+    if let Some(id) = id {
+        document["request_id"] = id.into();
+    }
+    HttpResponse::build(status).content_type("application/problem+json").json(document)
 }

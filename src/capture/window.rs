@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::file::{self, FileError, Kept};
+use crate::audit::TARGET;
 use crate::clock::{Clock, Timestamp};
 use crate::disk::RealDisk;
+use crate::provider::secret::fingerprint;
 use crate::provider::{Captured, HandshakeAnswer, Scheme};
 use crate::reject::{Refused, Reject};
 use crate::tasks;
@@ -84,12 +84,6 @@ impl Capture {
     pub fn arm(&self, window: Duration, clock: &dyn Clock) {
         let window = window.min(WINDOW_MAX);
         self.state().armed_until = Some(clock.monotonic() + window);
-        let source = &*self.source;
-        tracing::warn!(
-            source,
-            seconds = window.as_secs(),
-            "armed: the next handshake sets the source's secret"
-        );
     }
 
     fn armed(&self, clock: &dyn Clock) -> Result<MutexGuard<'_, State>, Refused> {
@@ -126,8 +120,8 @@ impl Capture {
         self.keys.set(keys);
         let rolled = kept.previous.is_some();
         *state = State { armed_until: None, kept: Some(kept) };
-        let (source, fingerprint) = (&*self.source, fingerprint(text));
-        tracing::warn!(source, fingerprint, rolled, "captured the source's secret");
+        let (source, fingerprint) = (&*self.source, fingerprint(text.as_bytes()));
+        tracing::warn!(target: TARGET, audit = "capture", source, fingerprint, rolled, "captured the source's secret");
         Ok(())
     }
 
@@ -146,12 +140,6 @@ impl Capture {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Tells two secrets apart and neither.
-fn fingerprint(secret: &str) -> String {
-    let digest = Sha256::digest(secret);
-    hex::encode(digest.get(..4).unwrap_or_default())
 }
 
 /// The answer, once the secret is kept that it may bring to a source with this `capture`.

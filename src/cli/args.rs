@@ -53,7 +53,7 @@ enum Command {
     Events(events::EventsArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
-    /// Arm a source whose sender brings the secret itself
+    /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
     Secret(secret::SecretArgs),
     /// Have a running gateway load its configuration again; where it is wrong, nothing changes
     Reload(reload::ReloadArgs),

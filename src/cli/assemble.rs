@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{fetching, files, gateway, paths};
 use crate::accept::Policy;
+use crate::addresses::Addresses;
 use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::config::{self, Ack, KeyPath, Loaded, Report};
@@ -33,6 +34,8 @@ pub struct Plan {
     pub verifier: Verifier,
     /// The secret that its sender brings, where that is how it gets one.
     pub capture: Option<Arc<Capture>>,
+    /// Who may send to it; `None` for everybody.
+    pub addresses: Option<Addresses>,
     /// Schemas, where the stage is on.
     pub schemas: Option<Arc<Schemas>>,
     /// Longest body in bytes.
@@ -135,6 +138,7 @@ impl Planner<'_> {
                 None => verifier,
             },
             capture,
+            addresses: self.loaded.addresses.get(name).cloned(),
             schemas,
             body_bytes_max,
             warnings,
@@ -319,6 +323,11 @@ impl Planner<'_> {
             );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
+        let room = settings.ingress.bodies_in_flight_max;
+        if bytes > room {
+            let allowed = format!("at most ingress.bodies_in_flight_max = \"{room}\"");
+            self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
+        }
         bytes.as_usize()
     }
 
@@ -371,6 +380,7 @@ pub fn source(
         metrics: metrics.source(&plan.name, secrets.into_iter()),
         name: plan.name.into(),
         path: source.path.as_str().to_owned(),
+        addresses: plan.addresses,
         body_bytes_max: plan.body_bytes_max,
         verifier: plan.verifier,
         capture: plan.capture,
@@ -407,7 +417,8 @@ pub fn relay_limit(source: &config::Source, clock: &Arc<dyn Clock>) -> Option<Li
     Some(Limit::pace(rate(&limit), Arc::clone(clock)))
 }
 
-fn rate(limit: &config::Limit) -> Rate {
+/// A limit of the configuration.
+pub fn rate(limit: &config::Limit) -> Rate {
     Rate {
         events: limit.rate.count(),
         per: limit.rate.period(),

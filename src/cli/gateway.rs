@@ -1,13 +1,14 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
 //! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
-//! events go to: each once. `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
+//! events go to, `listener` says what the public listener may take: each once. `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
 //! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
 
 mod changes;
 mod confirm;
 mod files;
 mod fixed;
+mod listener;
 mod live;
 mod outlet;
 mod prepared;
@@ -15,13 +16,10 @@ mod reloader;
 mod stores;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::live::Live;
@@ -34,13 +32,14 @@ use self::stores::Stores;
 use super::assemble::Plan;
 use crate::accept::{Acceptor, Fault};
 use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
+use crate::audit::Audit;
 use crate::clock::{Clock, System};
-use crate::config::{self, Ack, Loaded};
+use crate::config::{Ack, Loaded};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
-use crate::ingress::{Gate, Ingress, IngressSettings};
+use crate::ingress::{Gate, Ingress};
 use crate::journal::Reader;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
@@ -52,10 +51,6 @@ use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMAR
 use crate::sink::Sink;
 use crate::tasks;
 
-/// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
-const FILES_OF_OURS: u64 = 256;
-/// Connections that one worker holds at most, whatever the system allows.
-const CONNECTIONS_MAX: usize = 25_000;
 /// How long a stop waits for the relay to end.
 const LAST_CONFIRM: Duration = Duration::from_secs(5);
 /// How long open requests get for their refusals once acceptance has ended by a fault.
@@ -275,7 +270,7 @@ impl Shared {
         keeper: Keeper,
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
-        let settings = ingress_settings(&loaded.settings.ingress);
+        let settings = listener::settings(&loaded.settings.ingress);
         let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
         let gate = Arc::new(Gate::new(Arc::clone(&live.table), pipeline, strangers, &settings));
@@ -307,39 +302,11 @@ fn admin_parts(live: &Live, health: Health, reloads: bool) -> (AdminParts, mpsc:
     let (orders, calls) = mpsc::channel(CALLS_MAX);
     let parts = AdminParts {
         live: Arc::clone(&live.known),
+        audit: Audit::new(Arc::clone(&health.clock)),
         health,
         inbox: None,
         operator: None,
         reloads: reloads.then_some(orders),
     };
     (parts, calls)
-}
-
-fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {
-    let workers = match usize::from(ingress.workers) {
-        0 => available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
-    };
-    IngressSettings {
-        listen: ingress.listen,
-        workers,
-        connections_max: connections_max(workers),
-        head_timeout: ingress.head_timeout.duration(),
-        body_timeout: ingress.body_timeout.duration(),
-        keep_alive: ingress.keep_alive.duration(),
-    }
-}
-
-/// Connections that each worker may hold, so that files of our own can always be opened; the process first gets
-/// as many descriptors as it may have.
-fn connections_max(workers: usize) -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit = raised;
-        }
-    }
-    let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS) / workers.max(1) as u64;
-    usize::try_from(files).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
 }

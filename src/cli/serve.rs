@@ -1,8 +1,10 @@
 //! `hookgate serve`: runs until SIGTERM or SIGINT, or until a fault that only a new start can cure.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +17,7 @@ use crate::telemetry::{self, LogFormat};
 
 /// Runs the gateway; the exit code comes back.
 pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
+    let kept = keep_memory();
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let again = {
         // From here on, a SIGHUP ends nothing.
@@ -34,6 +37,10 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         config::LogFormat::Json => LogFormat::Json,
     };
     telemetry::start(format, log.level.as_str(), &rabbitmq::LOG_DIRECTIVES);
+    telemetry::tell_panics();
+    if let Err(error) = kept {
+        tracing::warn!(%error, "others of this user may read this process's memory, or a core of it");
+    }
     let proofs = plans.iter().flat_map(|plan| &plan.warnings);
     loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
     runtime.block_on(async {
@@ -43,6 +50,13 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         drop(loaded);
         until_the_end(gateway).await
     })
+}
+
+/// Lets no core be dumped and no other process of this user read this one's memory, which holds secrets and bodies. Root
+/// still can, as with `gcore`. A sandbox may forbid a part of it.
+fn keep_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
 fn announce(loaded: &Loaded, gateway: &Gateway) {

@@ -104,6 +104,11 @@ impl Origins {
         main.map_or((self.0.len(), Place::Defaults), |layer| (0, layer.at(0)))
     }
 
+    /// A number after those of all layers, for what files say that the configuration names.
+    pub(super) fn rank_beside(&self) -> usize {
+        self.0.len() + 1
+    }
+
     /// Whether some layer sets `key` or something in it.
     pub fn is_set(&self, key: &KeyPath) -> bool {
         self.0.iter().any(|layer| layer.find(key).is_some())
@@ -267,7 +272,8 @@ pub(super) fn sources_dir(main: &Path) -> PathBuf {
     main.parent().unwrap_or(Path::new("")).join(SOURCES_DIR)
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// The text of a file of at most 1 MiB.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {

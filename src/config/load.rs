@@ -1,7 +1,9 @@
 //! Loading: the one way from a command line to checked settings. `serve` and `check` both come this way.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::addresses;
 use super::check::{self, Scope};
 use super::layers::{Gathered, Origins};
 use super::path::KeyPath;
@@ -11,6 +13,7 @@ use super::settings::Settings;
 use super::source::Source;
 use super::values::RoutePath;
 use super::{read, tree::Node};
+use crate::addresses::Addresses;
 use crate::provider::secret::Environment;
 
 /// What a configuration is loaded from. Without a debug form: flags may carry plain secrets.
@@ -33,6 +36,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The secrets that the settings refer to.
     pub secrets: Secrets,
+    /// Who may send, of each source that does not let everybody.
+    pub addresses: BTreeMap<String, Addresses>,
     /// Where each value came from; begins further reports.
     pub origins: Origins,
     /// What is allowed but odd, a line each.
@@ -78,7 +83,8 @@ pub fn load_with<T>(
     check::run(&settings, scope, &mut report);
     let mut warnings = check::without_effect(&settings, &origins);
     let secrets = secrets::resolve(&settings, &input, &mut report, &mut warnings);
-    let loaded = Loaded { settings, secrets, origins, warnings };
+    let addresses = addresses::resolve(&settings, &mut report);
+    let loaded = Loaded { settings, secrets, addresses, origins, warnings };
     let mut later = loaded.report();
     let made = further(&loaded, &mut later);
     if scope == Scope::Everything {

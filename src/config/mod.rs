@@ -5,6 +5,7 @@
 //! `secrets` look at what only holds between values. `watched` tells which files all of it came from. Nothing outside this room sees raw text, and the
 //! value of a secret is in no report.
 
+mod addresses;
 mod check;
 mod layers;
 mod load;
@@ -18,6 +19,7 @@ mod tree;
 mod values;
 mod watched;
 
+pub use addresses::{Caller, Callers};
 pub use layers::Origins;
 pub use load::{Input, Loaded, load, load_with, providers_dir};
 pub use path::KeyPath;

@@ -3,6 +3,7 @@
 //! Findings stand in the order of the layers and lines they came from. Whoever adds one names the key; the
 //! place is found here. No finding shows the text of a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -162,6 +163,11 @@ impl Report {
         self.findings.insert(at, (rank, finding));
     }
 
+    /// The rank of findings in files that the configuration names: after its own.
+    pub(super) fn rank_beside(&self) -> usize {
+        self.origins.rank_beside()
+    }
+
     /// Where values came from.
     pub fn origins(&self) -> &Origins {
         &self.origins
@@ -218,12 +224,19 @@ pub(super) fn shown(path: &KeyPath, node: &Node) -> String {
     }
 }
 
-/// `text` in quotes, on one line, cut where it is long.
+/// `text` in quotes, on one line, cut where it is long; what stands in front of a URL's host may be a password.
 pub(super) fn quoted(text: &str) -> String {
+    let text = &without_user(text);
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?} and more", text.split_at(end).0),
     }
+}
+
+/// A URL without what stands between its `//` and the last `@`.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    rest.rsplit_once('@').map_or(text.into(), |(_, host)| format!("{scheme}://***@{host}").into())
 }
 
 /// The known key that `wrong` most likely stands for.
@@ -250,6 +263,8 @@ mod tests {
     #[test]
     fn long_text_is_cut_and_stays_on_one_line() {
         assert_eq!(quoted("a\nb\u{1b}"), "\"a\\nb\\u{1b}\"");
+        assert_eq!(quoted("https://u:p@ss/w@h.example/a"), "\"https://***@h.example/a\"");
+        assert_eq!(quoted("https://h.example/a"), "\"https://h.example/a\"");
         let cut = quoted(&"é".repeat(500));
         assert_eq!(cut.chars().filter(|c| *c == 'é').count(), SHOWN_CHARS_MAX);
     }

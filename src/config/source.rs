@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
+use super::addresses::Callers;
 use super::settings::Ack;
 use super::values::{RoutePath, Setting, Success};
 use crate::provider::secret::SecretRef;
@@ -20,6 +21,9 @@ pub struct Source {
     pub provider: String,
     /// References to its secrets; several while one is exchanged for another. Default `[]`.
     pub secrets: Vec<SecretRef>,
+    /// Who may send to it, judged before a body is read: addresses and networks, as `["192.0.2.0/24", "203.0.113.7"]`, or
+    /// `{ file = "addresses.txt" }` with one a line. Default: everybody.
+    pub addresses: Option<Callers>,
     /// Whether it takes events that nothing proves, from a scheme that has no proof. Default `false`.
     pub unauthenticated: bool,
     /// One of the schemes that the provider's file lists. Default: the first.
@@ -62,6 +66,7 @@ impl Default for Source {
             path: RoutePath::default(),
             provider: String::new(),
             secrets: Vec::new(),
+            addresses: None,
             unauthenticated: false,
             scheme: None,
             settings: BTreeMap::new(),

@@ -4,6 +4,7 @@
 //! around the `config` crate, which merges and knows no lines.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use config::{Map, Value, ValueKind};
 use toml::Spanned;
@@ -18,7 +19,7 @@ pub(super) struct Node {
     pub(super) kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Kind {
     Text(String),
     Integer(i128),
@@ -28,6 +29,21 @@ pub(super) enum Kind {
     Table(BTreeMap<String, Entry>),
     /// Taken out after an error, so that its neighbours in a list keep their places.
     Gone,
+}
+
+impl fmt::Debug for Kind {
+    /// Without values: a text may be a plain secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text(_) => "Text(…)",
+            Self::Integer(_) => "Integer(…)",
+            Self::Float(_) => "Float(…)",
+            Self::Boolean(_) => "Boolean(…)",
+            Self::Array(_) => "Array(…)",
+            Self::Table(_) => "Table(…)",
+            Self::Gone => "Gone",
+        })
+    }
 }
 
 /// A value under a key, and the line of the key.

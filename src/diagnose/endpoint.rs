@@ -3,15 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::provider::Scheme;
-use crate::provider::secret::Secret;
-
-/// Bytes of a secret's SHA-256 digest that are shown, to compare two secrets by.
-const FINGERPRINT_BYTES: usize = 4;
+use crate::provider::secret::{self, Secret};
 
 /// A secret's text, wiped when dropped; shown by its label alone.
 pub struct KnownSecret {
@@ -38,9 +34,9 @@ impl KnownSecret {
         &self.label
     }
 
-    /// The first digits of its SHA-256 digest.
+    /// Its fingerprint, as [`secret::fingerprint`] has it.
     pub fn fingerprint(&self) -> String {
-        hex::encode(Sha256::digest(&*self.text).get(..FINGERPRINT_BYTES).unwrap_or_default())
+        secret::fingerprint(&self.text)
     }
 
     pub(super) fn text(&self) -> &[u8] {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::endpoint::Endpoint;
+use crate::audit::TARGET;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
@@ -62,8 +63,6 @@ pub struct Explainer {
     slots: Arc<HashMap<Arc<str>, Slot>>,
     queue: SyncSender<Refusal>,
     clock: Arc<dyn Clock>,
-    started: i64,
-    count: AtomicU64,
 }
 
 /// A source's turn: a delivery may be handed over.
@@ -71,8 +70,6 @@ pub struct Explainer {
 pub struct Turn<'e> {
     explainer: &'e Explainer,
     source: &'e Arc<str>,
-    /// The request's id in both log lines.
-    pub request: String,
 }
 
 impl Explainer {
@@ -87,8 +84,7 @@ impl Explainer {
         let slots: Arc<HashMap<Arc<str>, Slot>> = Arc::new(names.collect());
         let worker = Worker { known, metrics, clock: Arc::clone(&clock), slots: Arc::clone(&slots) };
         drop(tasks::thread("explain", move || worker.run(&refusals))?);
-        let started = clock.now().millis();
-        Ok(Self { slots, queue, clock, started, count: AtomicU64::new(0) })
+        Ok(Self { slots, queue, clock })
     }
 
     /// Whether a refusal has a cause that can be looked for, and a body that is held.
@@ -118,15 +114,14 @@ impl Explainer {
         if slot.next.load(Ordering::Relaxed) > now || slot.taken.swap(true, Ordering::AcqRel) {
             return None;
         }
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        Some(Turn { explainer: self, source, request: format!("{:x}-{count:x}", self.started) })
+        Some(Turn { explainer: self, source })
     }
 }
 
 impl Turn<'_> {
-    /// Hands the delivery over; beyond the queue's room it is dropped.
-    pub fn take(self, delivery: Delivery, refused: Refused) {
-        let refusal = Refusal { request: self.request, source: Arc::clone(self.source), delivery, refused };
+    /// Hands the delivery over, with the id of the request in both log lines; beyond the queue's room it is dropped.
+    pub fn take(self, request: String, delivery: Delivery, refused: Refused) {
+        let refusal = Refusal { request, source: Arc::clone(self.source), delivery, refused };
         if self.explainer.queue.try_send(refusal).is_err()
             && let Some(slot) = self.explainer.slots.get(self.source)
         {
@@ -175,7 +170,7 @@ impl Worker {
         let (request, source, cause) = (&*refusal.request, &*refusal.source, finding.cause.code());
         self.metrics.explained(source, cause);
         let (found, advice) = (&*finding.found, &*finding.advice);
-        tracing::warn!(request, source, cause, found, advice, "refused, explained");
+        tracing::warn!(target: TARGET, audit = "cause", request, source, cause, found, advice, "refused, explained");
     }
 }
 

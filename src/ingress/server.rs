@@ -1,34 +1,53 @@
 //! The public listener: routing by exact path, then body, pipeline, answer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::http::KeepAlive;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use actix_http::error::DispatchError;
+use actix_http::{Extensions, HttpService};
+use actix_server::{GracefulShutdownSignal, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::web::{Data, Payload};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use socket2::SockRef;
 
+use super::body::Reading;
+use super::connection::{Door, Guarded, Limits, State};
+use super::flood::{self, Flood};
+use super::memory::{Memory, Room};
+use super::peer::ProxyNotice;
+use super::respond;
 use super::table::{Live, Table};
-use super::{body, respond};
+use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
 use crate::failpoint::{self, Point};
+use crate::limit::{AddressLimit, Rate};
 use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
 use crate::tasks;
-use crate::telemetry::Budget;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
-/// Refusals logged in a second; the rest are counted in metrics and in the next line.
-const REFUSALS_LOGGED: u32 = 50;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 2048;
+/// How long what a sender still sends is thrown away after an answer that came before its body's end.
+const LINGER: Duration = Duration::from_secs(2);
+/// Addresses whose requests are counted apart.
+const ADDRESSES: usize = 64 * 1024;
+/// Where proxies write for whom they call.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the listener behaves.
 #[derive(Clone, Debug)]
@@ -37,14 +56,16 @@ pub struct IngressSettings {
     pub listen: SocketAddr,
     /// Threads that serve requests.
     pub workers: usize,
-    /// Connections that one thread serves at once; more wait to be accepted.
-    pub connections_max: usize,
-    /// Longest time for a request's head, once its connection is open.
-    pub head_timeout: Duration,
-    /// Longest time for a body.
+    /// What a connection may take.
+    pub connection: Limits,
+    /// Longest time for a body …
     pub body_timeout: Duration,
-    /// How long an idle connection stays open.
-    pub keep_alive: Duration,
+    /// … and a second more for each so many bytes.
+    pub body_bytes_per_second: u64,
+    /// Bytes of bodies that arrive in pieces, all together.
+    pub bodies_in_flight_max: usize,
+    /// Requests from one address, where they are limited.
+    pub requests_per_address: Option<Rate>,
 }
 
 /// What every request needs.
@@ -55,20 +76,58 @@ pub struct Gate {
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
     pub strangers: SourceMetrics,
-    /// Longest time for a body.
-    pub body_timeout: Duration,
-    /// How many refusals are logged.
-    pub log: Budget,
+    /// How bodies are read.
+    reading: Reading,
+    /// Who is refused too often.
+    flood: Flood,
+    /// How often an address may ask, where that is limited.
+    per_address: Option<AddressLimit>,
+    /// Whether a proxy in front is trusted by nobody.
+    untrusted_proxy: ProxyNotice,
+    /// What writes the audit log.
+    pub audit: Audit,
 }
 
 impl Gate {
-    /// The gate in front of the sources of `live`.
+    /// The gate in front of the sources of `live`; to be called within a Tokio runtime, which outlives it.
     pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
-        let body_timeout = settings.body_timeout;
-        Self { live, pipeline, strangers, body_timeout, log: Budget::new(REFUSALS_LOGGED) }
+        let clock = || Arc::clone(pipeline.clock());
+        let reading = Reading {
+            timeout: settings.body_timeout,
+            bytes_per_second: settings.body_bytes_per_second,
+            memory: Arc::new(Memory::new(settings.bodies_in_flight_max)),
+            clock: clock(),
+        };
+        let audit = Audit::new(clock());
+        let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
+        Self {
+            live,
+            reading,
+            flood: Flood::new(clock()),
+            per_address: settings.requests_per_address.map(limit),
+            pipeline,
+            strangers,
+            untrusted_proxy: ProxyNotice::default(),
+            audit,
+        }
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
+        let (response, refused) = self.judge(request, payload).await;
+        if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
+            match self.flood.turn(caller) {
+                flood::Turn::Now => {}
+                flood::Turn::Later(wait, held) => {
+                    tokio::time::sleep(wait).await;
+                    drop(held);
+                }
+                flood::Turn::Never => connection(request).into_iter().for_each(State::abort),
+            }
+        }
+        response
+    }
+
+    async fn judge(&self, request: &HttpRequest, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
         let clock = Arc::clone(self.pipeline.clock());
         let started = clock.monotonic();
         // Whatever is reloaded meanwhile, a request ends with what it began with.
@@ -80,45 +139,47 @@ impl Gate {
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return self.refuse(request, None, &refused.into(), "");
+            return (self.refuse(request, None, &refused.into(), &self.audit.id()), Some(refused));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
-            Ok(delivery) => {
+            Ok((delivery, _room)) => {
                 kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
         };
-        let response = match answer {
-            Ok(answer) => self.accept(request, source, &answer, counted),
+        let answered = match answer {
+            Ok(answer) => (self.accept(request, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
                 let turn =
                     kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
-                let id = turn.as_ref().map_or("", |(turn, ..)| &turn.request);
-                let response = self.refuse(request, Some(source), &refused, id);
+                let id = self.audit.id();
+                let response = self.refuse(request, Some(source), &refused, &id);
+                let reject = refused.reject;
                 if let Some((turn, body, received_at)) = turn {
-                    turn.take(head(request, body, received_at), refused);
+                    turn.take(id, head(request, body, received_at), refused);
                 }
-                response
+                (response, Some(reject))
             }
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
-        response
+        answered
     }
 
     /// A handshake at a path of its own: it needs no proof and has no body that is read.
-    fn serve_path(&self, request: &HttpRequest, source: &Source) -> HttpResponse {
+    fn serve_path(&self, request: &HttpRequest, source: &Source) -> (HttpResponse, Option<Reject>) {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
-        let found = source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
+        let found = self.admit(request, source).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
-            Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
+            Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                self.refuse(request, Some(source), &refused, "")
+                (self.refuse(request, Some(source), &refused, &self.audit.id()), Some(refused.reject))
             }
         }
     }
@@ -128,12 +189,10 @@ impl Gate {
         request: &HttpRequest,
         payload: &mut Payload,
         source: &Source,
-    ) -> Result<Delivery, Refused> {
+    ) -> Result<(Delivery, Option<Room>), Refused> {
+        self.admit(request, source)?;
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
-        }
-        if request.headers().contains_key(UPGRADE) {
-            return Err(Reject::UpgradeAsked.because("this endpoint speaks HTTP/1.1 and nothing else"));
         }
         // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
         let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
@@ -145,8 +204,9 @@ impl Gate {
         }
         let declared =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = body::read(payload, declared, source.body_bytes_max, self.body_timeout).await?;
-        Ok(head(request, body, self.pipeline.clock().now()))
+        let connection = connection(request);
+        let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
+        Ok((head(request, body, self.pipeline.clock().now()), room))
     }
 
     fn without_body(&self, request: &HttpRequest) -> Delivery {
@@ -166,16 +226,7 @@ impl Gate {
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
-                if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-                    let (source, caller) = (&*source.name, self.caller(request));
-                    tracing::info!(
-                        source,
-                        handshake = &*answered.name,
-                        caller,
-                        left_out,
-                        "answered a handshake"
-                    );
-                }
+                self.audit.handshake(&source.name, &answered.name, self.caller(request));
             }
         }
         let response = respond::accepted(answer, source);
@@ -183,16 +234,58 @@ impl Gate {
         response
     }
 
-    /// Who called, for the log.
-    fn caller(&self, request: &HttpRequest) -> String {
-        let lines: Vec<&[u8]> =
-            request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
-        let table = self.live.load();
-        let caller = request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), &lines));
-        caller.map(|caller| caller.to_string()).unwrap_or_default()
+    /// Whether the caller's address may send to the source, and has not sent too much.
+    fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+        self.notice_proxy(request, source);
+        if source.addresses.is_none() && self.per_address.is_none() {
+            return Ok(());
+        }
+        let caller = self.caller(request);
+        match &source.addresses {
+            Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
+                Err(Reject::AddressNotAllowed.into())
+            }
+            _ => match (&self.per_address, caller) {
+                (Some(limit), Some(caller)) => {
+                    limit.take(caller).map_err(|_| Reject::AddressRateLimited.into())
+                }
+                _ => Ok(()),
+            },
+        }
     }
 
-    /// Answers with a refusal; `id` is that of the line in the log that tells its cause, where one will.
+    /// Tells once of a proxy in front that is not trusted.
+    fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
+        let trusts_nobody = self.live.load().trusted_proxies.is_empty();
+        let Some(socket) = request.peer_addr().filter(|_| trusts_nobody) else { return };
+        let socket = socket.ip();
+        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+            source.metrics.untrusted_proxy();
+            tracing::warn!(
+                address = %socket.to_canonical(),
+                "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
+                 write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
+                 the proxy's address in the log, in lists of addresses and in limits"
+            );
+        }
+    }
+
+    /// Who called, as far as trusted proxies tell.
+    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
+        let table = self.live.load();
+        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
+    }
+
+    /// Counts and logs what was refused before it was a request; yields its last answer, as on the wire.
+    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> Bytes {
+        self.strangers.begin().end(Ending::Refused(refused.reject));
+        let id = self.audit.id();
+        self.audit.refused(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
+        respond::raw(refused.reject, &id, &**self.pipeline.clock())
+    }
+
+    /// Answers with a refusal; `id` stands in the answer and in the log.
     fn refuse(
         &self,
         request: &HttpRequest,
@@ -200,18 +293,14 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let row = refused.reject.row();
-        if let Some(left_out) = self.log.take(self.pipeline.clock().monotonic()) {
-            let (source, caller) = (source.map_or("", |source| &*source.name), self.caller(request));
-            let (reason, detail, status) = (row.reason, &*refused.detail, row.status);
-            if row.fault {
-                tracing::error!(source, reason, detail, status, caller, left_out, "answered with a fault");
-            } else {
-                let request = (!id.is_empty()).then_some(id);
-                tracing::warn!(source, reason, detail, status, caller, left_out, request, "refused");
-            }
-        }
-        respond::refused(refused.reject, source)
+        let refusal = Refusal {
+            request: id,
+            source: source.map_or("", |source| &*source.name),
+            address: self.caller(request),
+            path: source.is_none().then(|| request.uri().path()),
+        };
+        self.audit.refused(refusal, refused);
+        respond::refused(refused.reject, source, id)
     }
 }
 
@@ -244,18 +333,41 @@ impl Ingress {
     /// # Errors
     /// Where the address cannot be bound.
     pub fn start(settings: &IngressSettings, gate: Arc<Gate>) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.listen)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let server = actix_server::Server::build();
+        let stop = server.graceful_shutdown_signal();
+        let door = {
+            let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
+            let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
+            let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
+            Door::new(limits, live, clock, refused, stop.clone())
+        };
         let gate = Data::from(gate);
-        let server =
-            HttpServer::new(move || App::new().app_data(gate.clone()).default_service(web::to(serve)))
-                .workers(settings.workers)
-                .max_connections(settings.connections_max)
-                .keep_alive(KeepAlive::Timeout(settings.keep_alive))
-                .client_request_timeout(settings.head_timeout)
-                .shutdown_timeout(SHUTDOWN_SECONDS)
-                .disable_signals()
-                .bind(settings.listen)?;
-        let address = server.addrs().first().copied().unwrap_or(settings.listen);
-        let server = server.run();
+        let connections = move || {
+            let app = App::new().app_data(gate.clone()).default_service(web::to(serve));
+            let (door, stop) = (door.clone(), stop.clone());
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
+                .graceful_shutdown_signal(move || notified(stop.clone()))
+                .on_connect_ext(|io: &Guarded, data: &mut Extensions| drop(data.insert(io.state())))
+                .h1(map_config(app, |()| AppConfig::default()));
+            let admit = move |tcp| {
+                let door = door.clone();
+                async move { door.admit(tcp).await.map_err(DispatchError::Io) }
+            };
+            fn_service(admit).and_then(http)
+        };
+        let server = server
+            .workers(settings.workers)
+            .max_concurrent_connections(settings.connection.connections_max / settings.workers.max(1))
+            .shutdown_timeout(SHUTDOWN_SECONDS)
+            .disable_signals()
+            .listen("ingress", listener, connections)?
+            .run();
         let handle = server.handle();
         drop(tasks::task(server));
         Ok(Self { handle, address })
@@ -272,6 +384,25 @@ impl Ingress {
     }
 }
 
+/// The connection of a request, where it has a guard.
+fn connection(request: &HttpRequest) -> Option<&State> {
+    request.conn_data::<Rc<State>>().map(|state| &**state)
+}
+
+async fn notified(stop: GracefulShutdownSignal) {
+    stop.notified().await;
+}
+
 async fn serve(request: HttpRequest, mut payload: Payload, gate: Data<Gate>) -> HttpResponse {
-    gate.serve(&request, &mut payload).await
+    let mut response = gate.serve(&request, &mut payload).await;
+    if let Some(connection) = connection(&request) {
+        if connection.is_complete() {
+            // What was refused unread is there already, and out of the next request's way.
+            while payload.next().await.is_some_and(|chunk| chunk.is_ok()) {}
+        } else {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        connection.answer();
+    }
+    response
 }

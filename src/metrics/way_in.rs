@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::account::{Account, End, Row, Stand};
-use super::families::Float;
+use super::families::{Float, Int};
 use crate::reject::Reject;
 
 /// What an accepted delivery turned out to be.
@@ -71,6 +71,7 @@ pub(super) struct Handles {
     pub(super) secrets: Vec<(Arc<str>, Counter)>,
     pub(super) clock_offset: Float,
     pub(super) duration: Histogram,
+    pub(super) untrusted_proxy: Int,
 }
 
 impl Handles {
@@ -123,6 +124,11 @@ impl SourceMetrics {
     /// A signature held, and its time lies so many milliseconds behind this clock.
     pub fn signed(&self, behind_ms: i64) {
         self.0.clock_offset.set(behind_ms as f64 / 1000.0);
+    }
+
+    /// Nearly all requests, whatever their source, come by a proxy that nobody trusts.
+    pub fn untrusted_proxy(&self) {
+        self.0.untrusted_proxy.set(1);
     }
 
     /// How long the answer took.

@@ -2,7 +2,8 @@
 //!
 //! `selection` says which events are meant, `operator` finds them in pages and has the acceptance thread act on them,
 //! `outline` shows one as data.
-//! Every action is durable before its answer, counted by outcome, and logged. Knows nothing of HTTP.
+//! Every action is durable before its answer, and counted by outcome; who has it done writes the audit log. Knows nothing
+//! of HTTP.
 
 mod operator;
 mod outline;

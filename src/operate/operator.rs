@@ -94,8 +94,6 @@ pub struct Call {
     pub after: Option<Cursor>,
     /// Only count.
     pub dry_run: bool,
-    /// Who asks, for the log.
-    pub who: String,
 }
 
 /// What a call came to.
@@ -173,22 +171,12 @@ impl<D: Disk> Operator<D> {
         .await
     }
 
-    /// Acts on the events of a selection, at most ten thousand; all of it durable when this returns.
+    /// Acts on the events of a selection, at most ten thousand; all that `acted` then has is durable, also where this
+    /// ends with an error.
     ///
     /// # Errors
     /// Where the journal cannot be read, Redis not be told, or the gateway is stopping.
-    pub async fn act(&self, call: &Call) -> Result<Acted, OperatorError> {
-        let mut acted = Acted::default();
-        let result = self.run(call, &mut acted).await;
-        let Call { action, selection, dry_run, who, .. } = call;
-        let (selected, outcomes) = (acted.selected, format!("{:?}", acted.fates));
-        let error = result.as_ref().err().map(ToString::to_string);
-        tracing::info!(operator = %who, ?action, %selection, dry_run, selected, outcomes, error,
-            "an operator's action");
-        result.map(|()| acted)
-    }
-
-    async fn run(&self, call: &Call, acted: &mut Acted) -> Result<(), OperatorError> {
+    pub async fn act(&self, call: &Call, acted: &mut Acted) -> Result<(), OperatorError> {
         let selection = &call.selection;
         if let (Action::Forget, true, Some(key)) = (call.action, selection.is_key_alone(), selection.key) {
             return self.forget_key(call, key, acted).await;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::Timestamp;
@@ -42,6 +43,15 @@ impl Environment {
     /// Every variable whose name is text, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &OsStr)> {
         self.0.iter().filter_map(|(name, value)| Some((name.to_str()?, value.as_os_str())))
+    }
+}
+
+impl Drop for Environment {
+    /// This copy ends with the start; that of the system, which others of this user can read, does not.
+    fn drop(&mut self) {
+        for value in self.0.values_mut() {
+            std::mem::take(value).into_encoded_bytes().zeroize();
+        }
     }
 }
 
@@ -269,6 +279,15 @@ fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) -> bool {
     true
 }
 
+/// Bytes of a secret's SHA-256 digest that are shown.
+const FINGERPRINT_BYTES: usize = 4;
+
+/// What tells two secrets apart and neither of them: 8 digits of the SHA-256 digest of its text. So everybody has it
+/// who can guess the text, and a secret of 16 random bytes or more nobody guesses.
+pub fn fingerprint(secret: &[u8]) -> String {
+    hex::encode(Sha256::digest(secret).get(..FINGERPRINT_BYTES).unwrap_or_default())
+}
+
 /// A secret in memory, wiped when dropped.
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
@@ -288,6 +307,11 @@ impl Secret {
     /// The name it is shown and counted under.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Its [`fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.bytes)
     }
 
     /// The id by which deliveries name it.

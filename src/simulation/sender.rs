@@ -95,6 +95,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         schemas: None,
         on_invalid: OnInvalid::Route,
         policy,
+        addresses: None,
         statuses: Statuses { accepted: 200, duplicate: 200 },
         metrics: metrics.source(name, std::iter::once(Arc::from("live"))),
     }

@@ -10,6 +10,7 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroize as _;
 
 use crate::provider::{Algorithm, Digest, Encoding, Jws};
 
@@ -164,6 +165,14 @@ impl Output {
     /// What stands for a token of any length, so that comparing tells nothing of the secret's.
     pub(super) fn of_token(token: &[u8]) -> Self {
         Self::from_bytes(&Sha256::digest(token))
+    }
+
+    /// Overwrites it, where it stands for a token.
+    pub(super) fn wipe(&mut self) {
+        match self {
+            Self::Short { bytes, .. } => bytes.zeroize(),
+            Self::Long(long) => long.zeroize(),
+        }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {

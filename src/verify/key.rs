@@ -22,6 +22,9 @@ pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// How many times longer UTF-8 becomes by NFKD at most (U+FDFA: 3 bytes become 33).
+const NFKD_GROWTH_MAX: usize = 11;
+
 /// A secret that its scheme cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -99,6 +102,15 @@ impl PlainKey {
     /// A digest under way, and the bytes that stand for `{secret}` in it.
     pub(super) fn begin(&self) -> (Hash, &[u8]) {
         (Hash::new(self.digest), &self.bytes)
+    }
+}
+
+impl Drop for Material {
+    /// The rest is wiped where it is: MACs and plain keys by their own types, and a public key is no secret.
+    fn drop(&mut self) {
+        if let Self::Token(token) = self {
+            token.wipe();
+        }
     }
 }
 
@@ -222,9 +234,12 @@ pub(super) fn decode(form: KeyForm, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>,
         KeyForm::Utf8 => Some(secret.to_vec()),
         KeyForm::Hex => hex::decode(secret).ok(),
         KeyForm::Base64 => LENIENT.decode(secret).ok(),
-        KeyForm::Nfkd => {
-            std::str::from_utf8(secret).ok().map(|text| text.nfkd().collect::<String>().into_bytes())
-        }
+        // No character becomes longer than that, so no copy is left behind by growing.
+        KeyForm::Nfkd => std::str::from_utf8(secret).ok().map(|text| {
+            let mut whole = String::with_capacity(text.len() * NFKD_GROWTH_MAX);
+            whole.extend(text.nfkd());
+            whole.into_bytes()
+        }),
         KeyForm::Sha1 => Some(Sha1::digest(secret).to_vec()),
         KeyForm::Whpk | KeyForm::PublicKey => None,
         KeyForm::Whsec => LENIENT.decode(secret.strip_prefix(b"whsec_").unwrap_or(secret)).ok(),

@@ -56,10 +56,15 @@ impl Answer {
         self.json()["message_id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Status, all headers but the date, and body: for answers that must be the same.
+    /// Status, all headers but the date, and body without the id of the request: for answers that must be the same.
     pub fn without_date(&self) -> Self {
         let mut same = self.clone();
         same.headers.retain(|(name, _)| name != "date");
+        if same.header("content-type") == "application/problem+json" {
+            let mut document = same.json();
+            document.as_object_mut().map(|members| members.remove("request_id"));
+            same.body = document.to_string().into_bytes();
+        }
         same
     }
 }

@@ -5,7 +5,6 @@
 
 #[expect(dead_code, reason = "the crash harness uses the rest")]
 mod chaos;
-#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod gateway;
 mod handed;
 #[expect(dead_code, reason = "the crash harness uses the rest")]
@@ -15,13 +14,14 @@ mod load;
 mod machine;
 mod origin;
 mod scrape;
-#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;
 mod services;
 
 mod account;
+mod addresses;
 mod admin;
 mod answers;
+mod audit;
 mod batches;
 mod bodies;
 mod captured;

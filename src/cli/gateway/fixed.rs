@@ -77,16 +77,30 @@ impl Fixed {
             public_url: _,
             trusted_proxies: _,
             body_bytes_max: _,
+            head_bytes_max,
             head_timeout,
             body_timeout,
+            body_rate_min,
+            bodies_in_flight_max,
             keep_alive,
+            connections_max,
+            connections_per_address,
+            requests_per_address,
+            proxy_protocol,
             workers,
             explain: _,
         } = ingress;
         self.add("ingress.listen", listen);
+        self.add("ingress.head_bytes_max", head_bytes_max);
         self.add("ingress.head_timeout", head_timeout);
         self.add("ingress.body_timeout", body_timeout);
+        self.add("ingress.body_rate_min", body_rate_min);
+        self.add("ingress.bodies_in_flight_max", bodies_in_flight_max);
         self.add("ingress.keep_alive", keep_alive);
+        self.add("ingress.connections_max", connections_max);
+        self.add("ingress.connections_per_address", connections_per_address);
+        self.add("ingress.requests_per_address", requests_per_address);
+        self.add("ingress.proxy_protocol", proxy_protocol);
         self.add("ingress.workers", workers);
         let Admin { listen, token: _, worker_token: _ } = admin;
         self.add("admin.listen", listen);
