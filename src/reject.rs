@@ -8,6 +8,12 @@ use std::borrow::Cow;
 /// Why a delivery was not accepted. A fault is ours and never a 4xx; everything else is the sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reject {
+    /// What came is no request, or one that two readers could read differently.
+    HeadMalformed,
+    /// The request's head is longer than any sender's.
+    HeadTooLarge,
+    /// The request's head did not arrive in time.
+    HeadTooSlow,
     /// No source has this path.
     UnknownPath,
     /// The caller's address is none that may send to this source.
@@ -74,6 +80,8 @@ pub enum Reject {
     SchemaInvalid,
     /// More than the source's own rate, and the source refuses such.
     RateLimited,
+    /// More requests than an address may send.
+    AddressRateLimited,
     /// Fault: the quota of unconfirmed records is used up, or the disk is full.
     JournalFull,
     /// Fault: a write or sync of the journal failed.
@@ -117,13 +125,20 @@ const fn refuse(status: u16, code: &'static str, reason: &'static str) -> Row {
     Row { status, code, reason, retry_after: None, fault: false }
 }
 
+const fn later(code: &'static str, reason: &'static str, retry_after: u16) -> Row {
+    Row { status: 429, code, reason, retry_after: Some(retry_after), fault: false }
+}
+
 const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Row {
     Row { status: 503, code, reason, retry_after: Some(retry_after), fault: true }
 }
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 48] = [
+        Self::HeadMalformed,
+        Self::HeadTooLarge,
+        Self::HeadTooSlow,
         Self::UnknownPath,
         Self::AddressNotAllowed,
         Self::MethodNotAllowed,
@@ -157,6 +172,7 @@ impl Reject {
         Self::ChallengeRefused,
         Self::SchemaInvalid,
         Self::RateLimited,
+        Self::AddressRateLimited,
         Self::JournalFull,
         Self::JournalFailed,
         Self::Overloaded,
@@ -173,6 +189,9 @@ impl Reject {
     /// The one place where a refusal gets its status, code, reason, Retry-After and level.
     pub const fn row(self) -> Row {
         match self {
+            Self::HeadMalformed => refuse(400, "malformed", "head_malformed"),
+            Self::HeadTooLarge => refuse(431, "head_too_large", "head_too_large"),
+            Self::HeadTooSlow => refuse(408, "head_too_slow", "head_too_slow"),
             Self::UnknownPath => refuse(404, "not_found", "unknown_path"),
             Self::AddressNotAllowed => refuse(403, "address_not_allowed", "address_not_allowed"),
             Self::MethodNotAllowed => refuse(405, "method_not_allowed", "method_not_allowed"),
@@ -205,20 +224,9 @@ impl Reject {
             Self::KeyUnavailable => fault("unavailable", "key_unavailable", 5),
             Self::ChallengeRefused => refuse(400, "malformed", "challenge_refused"),
             Self::SchemaInvalid => refuse(422, "schema_invalid", "schema_invalid"),
-            Self::RateLimited => Row {
-                status: 429,
-                code: "rate_limited",
-                reason: "rate_limited",
-                retry_after: Some(1),
-                fault: false,
-            },
-            Self::TooManyTwins => Row {
-                status: 429,
-                code: "too_many_twins",
-                reason: "too_many_twins",
-                retry_after: Some(300),
-                fault: false,
-            },
+            Self::RateLimited => later("rate_limited", "rate_limited", 1),
+            Self::AddressRateLimited => later("rate_limited", "address_rate_limited", 1),
+            Self::TooManyTwins => later("too_many_twins", "too_many_twins", 300),
             Self::SinkAway => fault("unavailable", "sink_away", 5),
             Self::Unconfirmed => fault("unavailable", "unconfirmed", 5),
             Self::ClaimRunning => fault("unavailable", "claim_running", 5),
@@ -230,6 +238,15 @@ impl Reject {
             Self::CaptureFailed => fault("unavailable", "capture_failed", 5),
             Self::Stopping => fault("unavailable", "stopping", 5),
         }
+    }
+
+    /// Whether nothing of the request had been proved: only the answers to such may be held back.
+    pub const fn is_of_a_stranger(self) -> bool {
+        let proved = matches!(
+            self,
+            Self::Stale | Self::Premature | Self::SchemaInvalid | Self::RateLimited | Self::TooManyTwins
+        );
+        !proved && !self.row().fault
     }
 
     /// The refusal with a sentence for the log: never with a secret or any of the body in it.

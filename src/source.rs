@@ -50,7 +50,7 @@ pub struct Source {
     /// The age window.
     pub tolerance: Tolerance,
     /// Its own rate, where deliveries beyond it are refused.
-    pub limit: Option<Limit>,
+    pub limit: Option<Arc<Limit>>,
     /// Event types that are wanted; empty for all.
     pub events: Vec<String>,
     /// Whether a delivery with several events is handed over in parts.

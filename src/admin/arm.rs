@@ -1,8 +1,5 @@
 //! Arming over HTTP, for operators: `POST /v1/sources/{name}/arm` lets the next handshake bring the source's secret.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,20 +8,11 @@ use serde_json::json;
 
 use super::guard::Area;
 use super::server::{AdminParts, Done, problem};
-use crate::capture::{Capture, WINDOW_DEFAULT, WINDOW_MAX};
-use crate::clock::Clock;
+use crate::capture::{WINDOW_DEFAULT, WINDOW_MAX};
 use crate::units::Span;
 
 /// Longest body of a call.
 const BODY_BYTES_MAX: usize = 1024;
-
-/// The sources that can be armed.
-pub struct Arming {
-    /// By the source's name.
-    pub captures: BTreeMap<String, Arc<Capture>>,
-    /// The clock of the windows.
-    pub clock: Arc<dyn Clock>,
-}
 
 /// The body of a call; there may be none.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +31,8 @@ pub(super) async fn arm(
     if let Some(refused) = parts.refusal(&request, Area::Operation) {
         return refused;
     }
-    let Arming { captures, clock } = &parts.arming;
+    let (known, clock) = (parts.live.load_full(), &parts.health.clock);
+    let captures = &known.captures;
     let Some((name, capture)) = captures.get_key_value(name.as_str()) else {
         let known: Vec<&str> = captures.keys().map(String::as_str).collect();
         let detail = format!(

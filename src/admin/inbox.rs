@@ -66,7 +66,7 @@ pub(super) struct ExtendBody {
 /// What a call needs: the inbox, and whether the source is one.
 struct Called<'p> {
     inbox: &'p Inbox<RealDisk>,
-    source: &'p Arc<str>,
+    source: Arc<str>,
 }
 
 fn called<'p>(
@@ -82,8 +82,12 @@ fn called<'p>(
         .inbox
         .as_ref()
         .ok_or_else(|| missing("no_inbox", "sink.kind is not \"inbox\": workers take events from RabbitMQ (`hookgate consume --from rabbitmq`), or read stdout"))?;
-    let known = parts.sources.iter().find(|known| ***known == *source);
-    let source = known.ok_or_else(|| missing("unknown_source", "no source of that name is configured"))?;
+    // Events of one that is configured no more are handed out to the last.
+    let source = parts
+        .health
+        .lanes
+        .find(source)
+        .ok_or_else(|| missing("unknown_source", "no source of that name is configured"))?;
     Ok(Called { inbox, source })
 }
 
@@ -106,7 +110,7 @@ pub(super) async fn claim(
         lease: length(&parts, lease),
         wait: wait.map_or(Duration::ZERO, |wait| wait.duration()).min(WAIT_MAX),
     };
-    match called.inbox.claim(called.source, wanted).await {
+    match called.inbox.claim(&called.source, wanted).await {
         Ok(leased) => handed_over(&parts, leased, wanted.lease),
         Err(error) => fault(&error),
     }
@@ -114,7 +118,7 @@ pub(super) async fn claim(
 
 /// How long a lease runs.
 fn length(parts: &AdminParts, asked: Option<Span>) -> Duration {
-    asked.map_or(parts.lease, |span| span.duration()).clamp(LEASE_MIN, LEASE_MAX)
+    asked.map_or_else(|| parts.live.load().lease, |span| span.duration()).clamp(LEASE_MIN, LEASE_MAX)
 }
 
 fn handed_over(parts: &Data<AdminParts>, leased: Vec<Leased>, lease: Duration) -> HttpResponse {
@@ -178,7 +182,7 @@ pub(super) async fn ack(
     };
     let Ok(Json(AckBody { tokens: texts })) = body else { return malformed() };
     let Some(tokens) = parsed(&texts) else { return malformed() };
-    match called.inbox.ack(called.source, &tokens).await {
+    match called.inbox.ack(&called.source, &tokens).await {
         Ok(counted) => tally("acked", &texts, &counted),
         Err(error) => fault(&error),
     }
@@ -197,7 +201,7 @@ pub(super) async fn nack(
     let Ok(Json(NackBody { tokens: texts, delay })) = body else { return malformed() };
     let Some(tokens) = parsed(&texts) else { return malformed() };
     let counted =
-        called.inbox.nack(called.source, &tokens, delay.map_or(Duration::ZERO, |span| span.duration()));
+        called.inbox.nack(&called.source, &tokens, delay.map_or(Duration::ZERO, |span| span.duration()));
     tally("nacked", &texts, &counted)
 }
 
@@ -213,7 +217,7 @@ pub(super) async fn extend(
     };
     let Ok(Json(ExtendBody { tokens: texts, lease })) = body else { return malformed() };
     let Some(tokens) = parsed(&texts) else { return malformed() };
-    tally("extended", &texts, &called.inbox.extend(called.source, &tokens, length(&parts, lease)))
+    tally("extended", &texts, &called.inbox.extend(&called.source, &tokens, length(&parts, lease)))
 }
 
 fn parsed(texts: &[String]) -> Option<Vec<Token>> {

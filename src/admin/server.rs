@@ -1,5 +1,6 @@
 //! The admin listener: routes and wiring.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,12 +11,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Data, JsonConfig, get, post};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
-use super::arm::{self, Arming};
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
-use super::{events, inbox};
+use super::reload::{self, ReloadOrder};
+use super::{arm, events, inbox};
 use crate::audit::{self, Audit};
+use crate::capture::Capture;
 use crate::disk::RealDisk;
 use crate::operate::Operator;
 use crate::relay::Inbox;
@@ -26,10 +30,24 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Seconds that open calls get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 1;
 
-/// What the calls need.
-pub struct AdminParts {
+/// What a reload swaps for the calls: all of it, as one configuration has it.
+#[derive(Default)]
+pub struct Known {
     /// Who may call.
     pub guard: Guard,
+    /// Sources that can be armed, by name.
+    pub captures: BTreeMap<String, Arc<Capture>>,
+    /// A lease, where the worker names none.
+    pub lease: Duration,
+}
+
+/// What is in force of it; cheap to clone, and all clones are one.
+pub type Live = Arc<ArcSwap<Known>>;
+
+/// What the calls need.
+pub struct AdminParts {
+    /// Who may call, and what else a reload swaps.
+    pub live: Live,
     /// What writes the audit log.
     pub audit: Audit,
     /// Health and metrics.
@@ -38,18 +56,14 @@ pub struct AdminParts {
     pub inbox: Option<Inbox<RealDisk>>,
     /// Events listed, shown and acted on, where there is a journal.
     pub operator: Option<Operator<RealDisk>>,
-    /// Sources that can be armed.
-    pub arming: Arming,
-    /// Names of the sources.
-    pub sources: Vec<Arc<str>>,
-    /// A lease, where the worker names none.
-    pub lease: Duration,
+    /// Where calls for a reload go, where there is a configuration to load again.
+    pub reloads: Option<mpsc::Sender<ReloadOrder>>,
 }
 
 impl AdminParts {
     /// The answer to a call that is not allowed.
     pub(super) fn refusal(&self, request: &HttpRequest, area: Area) -> Option<HttpResponse> {
-        let (status, code, detail) = match self.guard.check(request, area).err()? {
+        let (status, code, detail) = match self.live.load().guard.check(request, area).err()? {
             Refusal::Token => {
                 (StatusCode::UNAUTHORIZED, "token", "send the token that opens this: Authorization: Bearer …")
             }
@@ -70,9 +84,16 @@ impl AdminParts {
         Some(problem_of(status, code, detail, Some(&id)))
     }
 
+    /// Who calls, for the log.
+    pub(super) fn caller(&self, request: &HttpRequest) -> String {
+        let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let kind = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
+        format!("{kind} from {peer}")
+    }
+
     /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
     pub(super) fn did(&self, request: &HttpRequest, action: &str, done: &Done<'_>) {
-        let operator = if self.guard.wants_token() { "the admin token" } else { "no token" };
+        let operator = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
         self.audit.action(audit::Action {
             request: &self.audit.id(),
             operator,
@@ -127,6 +148,7 @@ impl Admin {
                 .route("/v1/events/{sequence}", get().to(events::show))
                 .route("/v1/events/{sequence}/body", get().to(events::body))
                 .route("/v1/events/{action}", post().to(events::act))
+                .route("/v1/reload", post().to(reload::reload))
                 .route("/v1/sources/{name}/arm", post().to(arm::arm))
                 .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
                 .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
@@ -183,7 +205,7 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend";
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

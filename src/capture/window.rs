@@ -67,6 +67,13 @@ impl Capture {
         self.labels.iter().map(Arc::clone)
     }
 
+    /// Whether `other` would keep the same secret in the same place under the same names. Of two such, one has to go
+    /// on: each would write over what the other has taken.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let scheme = |capture: &Self| format!("{:?}", capture.scheme);
+        self.path == other.path && self.labels == other.labels && scheme(self) == scheme(other)
+    }
+
     /// Whether there is no secret yet.
     pub fn is_empty(&self) -> bool {
         self.state().kept.is_none()

@@ -323,6 +323,11 @@ impl Planner<'_> {
             );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
+        let room = settings.ingress.bodies_in_flight_max;
+        if bytes > room {
+            let allowed = format!("at most ingress.bodies_in_flight_max = \"{room}\"");
+            self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
+        }
         bytes.as_usize()
     }
 
@@ -380,7 +385,7 @@ pub fn source(
         verifier: plan.verifier,
         capture: plan.capture,
         tolerance,
-        limit: refused.map(|limit| Limit::new(rate(&limit), Arc::clone(clock))),
+        limit: refused.map(|limit| Arc::new(Limit::new(rate(&limit), Arc::clone(clock)))),
         events: source.events.clone(),
         split: source.split,
         schemas: plan.schemas,
@@ -412,7 +417,8 @@ pub fn relay_limit(source: &config::Source, clock: &Arc<dyn Clock>) -> Option<Li
     Some(Limit::pace(rate(&limit), Arc::clone(clock)))
 }
 
-fn rate(limit: &config::Limit) -> Rate {
+/// A limit of the configuration.
+pub fn rate(limit: &config::Limit) -> Rate {
     Rate {
         events: limit.rate.count(),
         per: limit.rate.period(),

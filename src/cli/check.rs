@@ -62,7 +62,8 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     Ok(if found["ok"] == true { exit::OK } else { exit::UNAVAILABLE })
 }
 
-fn errors_json(report: &Report) -> Value {
+/// Everything wrong, as data.
+pub(super) fn errors_json(report: &Report) -> Value {
     let error = |finding: &Finding| {
         json!({
             "place": finding.place.to_string(),

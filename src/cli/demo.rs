@@ -7,6 +7,7 @@ mod table;
 
 use std::io::{self, IsTerminal, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -48,7 +49,7 @@ pub(super) fn run(args: DemoArgs) -> anyhow::Result<u8> {
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let mut gateway = Gateway::start(&stage.loaded, stage.plans()?)?;
+        let mut gateway = Gateway::start(Arc::clone(&stage.loaded), stage.plans()?, None)?;
         let addresses = Addresses { ingress: gateway.ingress(), admin: gateway.admin() };
         eprintln!(
             "A gateway at http://{}, its journal in {}.\n",

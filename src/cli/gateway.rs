@@ -1,52 +1,56 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
-//! `confirm` puts together what is there without a journal.
+//! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
+//! events go to, `listener` says what the public listener may take: each once. `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
+//! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
 
+mod changes;
 mod confirm;
+mod files;
+mod fixed;
+mod listener;
+mod live;
+mod outlet;
+mod prepared;
+mod reloader;
+mod stores;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::{JoinHandle, available_parallelism};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::assemble::{self, Plan};
-use super::{fetching, verify};
-use crate::accept::{Acceptor, Core, Fault};
-use crate::admin::{Admin, AdminParts, Arming, Guard, Health};
+use self::live::Live;
+use self::outlet::Outlet;
+pub(super) use self::outlet::{NOBODY, rabbitmq_settings, redis_claims};
+use self::prepared::Prepared;
+pub(super) use self::reloader::Again;
+use self::reloader::{CALLS_MAX, Reloader};
+use self::stores::Stores;
+use super::assemble::Plan;
+use crate::accept::{Acceptor, Fault};
+use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
 use crate::audit::Audit;
 use crate::clock::{Clock, System};
-use crate::config::{self, Ack, Backend, Loaded, SinkKind};
+use crate::config::{Ack, Loaded};
 use crate::confirm::Confirmer;
-use crate::dedup::{self, Index, RedisClaims, RedisSettings};
-use crate::diagnose::{Explainer, Surroundings};
+use crate::dedup::RedisClaims;
 use crate::disk::RealDisk;
 use crate::failpoint::{self, Point};
-use crate::ingress::{Gate, Ingress, IngressSettings, TrustedProxies};
-use crate::journal::{self, Journal, Reader};
+use crate::ingress::{Gate, Ingress};
+use crate::journal::Reader;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
-use crate::limit::Limit;
+use crate::limit::Limits;
 use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
-use crate::sink::rabbitmq::{self, RabbitMq};
-use crate::sink::stdout::Stdout;
 use crate::tasks;
 
-/// Folder of the dedup index, within the journal's.
-const KEYS: &str = "keys";
-/// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
-const FILES_OF_OURS: u64 = 256;
-/// Connections that one worker holds at most, whatever the system allows.
-const CONNECTIONS_MAX: usize = 25_000;
 /// How long a stop waits for the relay to end.
 const LAST_CONFIRM: Duration = Duration::from_secs(5);
 /// How long open requests get for their refusals once acceptance has ended by a fault.
@@ -60,6 +64,7 @@ pub(super) struct Gateway {
     admin: Admin,
     outlet: Outlet,
     way: Way,
+    reloader: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What runs behind the listeners, by what a 2xx waits for.
@@ -83,102 +88,52 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     lanes: Arc<Lanes>,
+    /// At which pace events of sources go out.
+    limits: Limits,
     acceptor: Acceptor,
 }
 
-/// Where events go.
-enum Outlet {
-    RabbitMq(Arc<RabbitMq>),
-    Stdout(Arc<Stdout>),
-    Inbox,
-}
-
-impl Outlet {
-    fn open(loaded: &Loaded, sources: Vec<String>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        match loaded.settings.sink.kind {
-            SinkKind::Rabbitmq => {
-                let settings = rabbitmq_settings(loaded, sources)?;
-                Ok(Self::RabbitMq(Arc::new(RabbitMq::start(settings, Arc::clone(clock)))))
-            }
-            SinkKind::Stdout => {
-                Ok(Self::Stdout(Arc::new(Stdout::start(std::io::stdout(), Arc::clone(clock))?)))
-            }
-            SinkKind::Inbox => Ok(Self::Inbox),
-        }
-    }
-
-    fn sink(&self) -> Option<Arc<dyn Sink>> {
-        match self {
-            Self::RabbitMq(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
-            Self::Stdout(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
-            Self::Inbox => None,
-        }
-    }
-}
-
-/// What `check --connect` and `serve` tell RabbitMQ.
-pub(super) fn rabbitmq_settings(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<rabbitmq::Settings> {
-    let sink = &loaded.settings.sink;
-    let url = loaded.secrets.sink_url.as_ref().context("sink.url is missing")?;
-    let url = std::str::from_utf8(url.expose()).context("sink.url is not text")?;
-    let mut settings = rabbitmq::Settings::new(url, &sink.exchange, sources)?;
-    settings.declare = sink.declare;
-    settings.confirm_timeout = sink.confirm_timeout.duration();
-    settings.max_in_flight = sink.max_in_flight.get() as usize;
-    Ok(settings)
-}
-
-/// As whom Redis is asked by a check: it claims nothing, so this stands for no replica.
-pub(super) const NOBODY: &str = "00000000000000000000000000000000";
-
-/// The claims in Redis, where they are configured.
-pub(super) fn redis_claims(loaded: &Loaded, replica: &str) -> anyhow::Result<Option<RedisClaims>> {
-    if loaded.settings.dedup.backend != Backend::Redis {
-        return Ok(None);
-    }
-    let url = loaded.secrets.dedup_url.as_ref().context("dedup.url is missing")?;
-    let url = std::str::from_utf8(url.expose()).context("dedup.url is not text")?;
-    let settings = RedisSettings::new(url, replica, loaded.settings.dedup.window.duration());
-    Ok(Some(RedisClaims::new(settings)?))
-}
-
 impl Gateway {
-    /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from
-    /// here on.
-    pub(super) fn start(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
-        match loaded.settings.journal.ack {
-            Ack::Journal => Self::with_journal(loaded, plans),
-            Ack::Confirm => Self::with_confirm(loaded, plans),
+    /// Opens the stores and starts everything; to be called within a Tokio runtime. Requests are served from here on,
+    /// and the configuration is loaded `again` when that is asked for.
+    pub(super) fn start(loaded: Arc<Loaded>, plans: Vec<Plan>, again: Option<Again>) -> anyhow::Result<Self> {
+        let prepared = Prepared::of(loaded, plans)?;
+        match prepared.loaded.settings.journal.ack {
+            Ack::Journal => Self::with_journal(prepared, again),
+            Ack::Confirm => Self::with_confirm(prepared, again),
         }
     }
 
-    fn with_journal(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+    fn with_journal(prepared: Prepared, again: Option<Again>) -> anyhow::Result<Self> {
+        let loaded = Arc::clone(&prepared.loaded);
         let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             clock: Arc::new(System::new()),
             lanes: Arc::new(Lanes::counted_in(metrics.account())),
+            limits: Limits::default(),
             metrics,
             acceptor: Acceptor::new(),
         };
-        let stores = Stores::open(loaded, &shared)?;
+        let stores = Stores::open(&loaded, &shared)?;
         let (reader, replica) = (stores.journal.reader(), stores.journal.replica_id().to_owned());
-        let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-        names.iter().for_each(|name| shared.lanes.open(&Arc::from(name.as_str())));
-        let outlet = Outlet::open(loaded, names.clone(), &shared.clock)?;
+        let outlet = Outlet::open(&loaded, prepared.names(), &shared.clock)?;
+        let live = Live::begin(&shared, prepared)?;
         let (stop_relay, stopping) = watch::channel(false);
-        let claims = redis_claims(loaded, &replica)?;
+        let claims = redis_claims(&loaded, &replica)?;
         let operator = shared.operator(reader.clone(), claims.clone());
         let redis = claims.clone().filter(|_| outlet.sink().is_some());
-        let relay = outlet.sink().map(|sink| shared.relay(loaded, reader.clone(), sink, claims));
-        let inbox = outlet.sink().is_none().then(|| shared.inbox(loaded, reader));
+        let relay = outlet.sink().map(|sink| shared.relay(&loaded, reader.clone(), sink, claims));
+        let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader));
         let keeper = Keeper::Journal(shared.acceptor.clone());
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
-        let parts = AdminParts { inbox, operator: Some(operator), ..admin_parts(loaded, &plans, health) };
+        let (parts, calls) = admin_parts(&live, health, again.is_some());
+        let parts = AdminParts { inbox, operator: Some(operator), ..parts };
         let ended = stores.start(&shared)?;
-        let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
+        let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
-        let running = Running { acceptor: shared.acceptor, relay, stop_relay, ended };
-        Ok(Self { ingress, admin, outlet, way: Way::Journal(running) })
+        let running = Running { acceptor: shared.acceptor.clone(), relay, stop_relay, ended };
+        let reloader = shared.reloading((live, outlet.clone()), again, calls);
+        Ok(Self { ingress, admin, outlet, way: Way::Journal(running), reloader })
     }
 
     /// Where deliveries come in.
@@ -201,12 +156,14 @@ impl Gateway {
 
     /// Ends after a fault: those who wait are told 503, which takes no more than a moment.
     pub(super) async fn abandon(self) {
+        self.reloader.iter().for_each(tokio::task::JoinHandle::abort);
         drop(tokio::time::timeout(LAST_ANSWERS, self.ingress.stop(true)).await);
     }
 
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
-        let Self { ingress, admin, outlet, way } = self;
+        let Self { ingress, admin, outlet, way, reloader } = self;
+        reloader.iter().for_each(tokio::task::JoinHandle::abort);
         failpoint::reach(Point::StopBegun);
         let running = match way {
             Way::Journal(mut running) => {
@@ -265,7 +222,7 @@ impl Shared {
             metrics: self.metrics.relay(sink.name()),
             sink,
             claims,
-            limits: self.limits(loaded),
+            limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
         };
         Relay::new(parts, settings)
@@ -276,7 +233,7 @@ impl Shared {
             lanes: Arc::clone(&self.lanes),
             reader,
             acceptor: self.acceptor.clone(),
-            limits: self.limits(loaded),
+            limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
         };
         Inbox::new(parts, loaded.settings.sink.max_attempts.get())
@@ -290,15 +247,6 @@ impl Shared {
             claims,
             clock: Arc::clone(&self.clock),
         })
-    }
-
-    /// Sources that are handed over at a limited rate.
-    fn limits(&self, loaded: &Loaded) -> HashMap<Arc<str>, Limit> {
-        let limited = |(name, source): (&String, &config::Source)| {
-            let limit = assemble::relay_limit(source, &self.clock)?;
-            Some((Arc::from(name.as_str()), limit))
-        };
-        loaded.settings.sources.iter().filter_map(limited).collect()
     }
 
     fn health(&self, keeper: Keeper, confirm: Option<ConfirmMetrics>, sink: Option<Arc<dyn Sink>>) -> Health {
@@ -318,14 +266,14 @@ impl Shared {
     fn listen(
         &self,
         loaded: &Loaded,
-        plans: Vec<Plan>,
+        live: &Live,
         keeper: Keeper,
         parts: AdminParts,
     ) -> anyhow::Result<(Ingress, Admin)> {
-        let settings = ingress_settings(&loaded.settings.ingress);
-        let plans = fetching::begin(loaded, plans, &self.clock, &self.metrics)?;
-        let explainer = self.explainer(loaded)?;
-        let gate = Arc::new(self.gate(loaded, plans, keeper, &settings).explained_by(explainer));
+        let settings = listener::settings(&loaded.settings.ingress);
+        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
+        let strangers = self.metrics.source("", std::iter::empty());
+        let gate = Arc::new(Gate::new(Arc::clone(&live.table), pipeline, strangers, &settings));
         let ingress = Ingress::start(&settings, gate)
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
@@ -334,164 +282,31 @@ impl Shared {
         Ok((ingress, admin))
     }
 
-    /// What looks for the causes of refusals, where the configuration wants it.
-    fn explainer(&self, loaded: &Loaded) -> anyhow::Result<Option<Explainer>> {
-        if !loaded.settings.ingress.explain {
-            return Ok(None);
-        }
-        let catalog = assemble::catalog(loaded, &mut loaded.report());
-        let known = Surroundings { endpoints: verify::others(loaded, &catalog), catalog };
-        Ok(Some(Explainer::start(known, Arc::clone(&self.metrics), Arc::clone(&self.clock))?))
-    }
-
-    fn gate(&self, loaded: &Loaded, plans: Vec<Plan>, keeper: Keeper, settings: &IngressSettings) -> Gate {
-        let route = |plan: Plan| {
-            let configured = loaded.settings.sources.get(&plan.name)?;
-            let source =
-                assemble::source(plan, configured, loaded.settings.journal.ack, &self.metrics, &self.clock);
-            Some((source.path.clone(), Arc::new(source)))
-        };
-        let routes = plans.into_iter().filter_map(route).collect();
-        let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
-        let strangers = self.metrics.source("", std::iter::empty());
-        Gate::new(routes, pipeline, strangers, settings)
+    /// Takes calls for reloads from here on, where there is something to load `again`.
+    fn reloading(
+        &self,
+        (live, outlet): (Live, Outlet),
+        again: Option<Again>,
+        calls: mpsc::Receiver<ReloadOrder>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let metrics = self.metrics.reloads();
+        metrics.started(self.clock.now());
+        let clock = Arc::clone(&self.clock);
+        let reloader = Reloader { live, outlet, again: again?, calls, metrics, clock };
+        Some(tasks::task(reloader.run()))
     }
 }
 
-/// What the admin listener has in either mode.
-fn admin_parts(loaded: &Loaded, plans: &[Plan], health: Health) -> AdminParts {
-    let capture = |plan: &Plan| Some((plan.name.clone(), Arc::clone(plan.capture.as_ref()?)));
-    let arming =
-        Arming { captures: plans.iter().filter_map(capture).collect(), clock: Arc::clone(&health.clock) };
-    AdminParts {
-        guard: Guard::new(
-            loaded.secrets.admin_token.as_ref().map(|token| token.expose()),
-            loaded.secrets.worker_token.as_ref().map(|token| token.expose()),
-        ),
+/// What the admin listener has in either mode, and where calls for reloads come out.
+fn admin_parts(live: &Live, health: Health, reloads: bool) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
+    let (orders, calls) = mpsc::channel(CALLS_MAX);
+    let parts = AdminParts {
+        live: Arc::clone(&live.known),
         audit: Audit::new(Arc::clone(&health.clock)),
         health,
         inbox: None,
         operator: None,
-        arming,
-        sources: plans.iter().map(|plan| plan.name.as_str().into()).collect(),
-        lease: loaded.settings.sink.lease.duration(),
-    }
-}
-
-fn ingress_settings(ingress: &config::Ingress) -> IngressSettings {
-    let workers = match usize::from(ingress.workers) {
-        0 => available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
+        reloads: reloads.then_some(orders),
     };
-    IngressSettings {
-        listen: ingress.listen,
-        workers,
-        connections_max: connections_max(workers),
-        head_timeout: ingress.head_timeout.duration(),
-        body_timeout: ingress.body_timeout.duration(),
-        keep_alive: ingress.keep_alive.duration(),
-        trusted_proxies: TrustedProxies::new(
-            ingress.trusted_proxies.iter().map(|network| network.net()).collect(),
-        ),
-    }
-}
-
-/// Connections that each worker may hold, so that files of our own can always be opened; the process first gets
-/// as many descriptors as it may have.
-fn connections_max(workers: usize) -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit = raised;
-        }
-    }
-    let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS) / workers.max(1) as u64;
-    usize::try_from(files).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
-}
-
-/// Journal and index, recovered.
-struct Stores {
-    journal: Journal<RealDisk>,
-    index: Index<RealDisk>,
-}
-
-impl Stores {
-    fn open(loaded: &Loaded, shared: &Shared) -> anyhow::Result<Self> {
-        let settings = &loaded.settings;
-        let now = shared.clock.now();
-        let keys = dedup::Settings::new(settings.journal.dir.join(KEYS), settings.dedup.window.duration());
-        let mut index = Index::open(RealDisk, keys, now)?;
-        for damage in index.damage() {
-            tracing::error!(path = %damage.path.display(), reason = damage.reason,
-                "a dedup key file was damaged and is set aside; its keys come back from the journal");
-        }
-        let journal_settings = journal::Settings {
-            dir: settings.journal.dir.clone(),
-            segment_bytes: settings.journal.segment_bytes.bytes(),
-            bytes_max: settings.journal.bytes_max.bytes(),
-            retention: settings.journal.retention.duration(),
-            upkeep: journal::Upkeep::Thread,
-        };
-        let mut refilled = Ok(());
-        let opened = Journal::open(RealDisk, journal_settings, now, &mut |entry| {
-            if refilled.is_ok() {
-                refilled = index.refill(entry);
-            }
-        });
-        let (journal, recovery) = opened?;
-        refilled?;
-        let (known, next) = (index.durable_through(), recovery.next_sequence);
-        anyhow::ensure!(
-            known < next,
-            "journal.dir = {:?} lacks segments: its dedup keys reach event {known}, and the journal would go on with \
-             {next}; put the segments back, or move the folder {KEYS:?} away to forget what was seen",
-            settings.journal.dir
-        );
-        for damage in &recovery.damaged {
-            tracing::error!(
-                ?damage,
-                "the journal was damaged; the bytes are set aside and what is left is served"
-            );
-        }
-        if recovery.truncated_bytes > 0 {
-            tracing::warn!(
-                bytes = recovery.truncated_bytes,
-                "cut a torn tail that no sender was answered for"
-            );
-        }
-        shared.acceptor.recovered(recovery.newest_received_at);
-        recover_lanes(shared, &recovery);
-        Ok(Self { journal, index })
-    }
-
-    /// Starts the acceptance thread.
-    fn start(self, shared: &Shared) -> anyhow::Result<oneshot::Receiver<Option<Fault>>> {
-        let (done, ended) = oneshot::channel();
-        let Shared { clock, metrics, lanes, acceptor } = shared.clone();
-        let mut core = Core::new(self.journal, self.index, lanes);
-        acceptor.show(&mut core);
-        let commit = metrics.commit();
-        let thread: JoinHandle<()> = tasks::thread("accept", move || {
-            let fault = acceptor.run(core, &*clock, &commit).err();
-            drop(done.send(fault));
-        })?;
-        drop(thread);
-        Ok(ended)
-    }
-}
-
-fn recover_lanes(shared: &Shared, recovery: &journal::Recovery) {
-    for (source, live) in &recovery.live {
-        let stats = crate::metrics::LaneStats {
-            pending: live.pending.records,
-            held: live.held.records,
-            poisoned: live.poisoned.records,
-            ..Default::default()
-        };
-        shared.lanes.recover(source, stats, recovery.first_live);
-    }
-    for (source, through) in &recovery.watermarks {
-        shared.lanes.recover_watermark(source, *through);
-    }
+    (parts, calls)
 }

@@ -1,6 +1,7 @@
 //! `hookgate serve`: runs until SIGTERM or SIGINT, or until a fault that only a new start can cure.
 
 use std::io;
+use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -8,7 +9,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ConfigArgs;
-use super::gateway::Gateway;
+use super::gateway::{Again, Gateway};
 use crate::config::{self, Ack, Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq;
@@ -17,10 +18,18 @@ use crate::telemetry::{self, LogFormat};
 /// Runs the gateway; the exit code comes back.
 pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     let kept = keep_memory();
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let again = {
+        // From here on, a SIGHUP ends nothing.
+        let _within = runtime.enter();
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        Again::new(args.clone().input(), hangups)
+    };
     let (loaded, plans) = match args.assemble() {
         Ok(assembled) => assembled,
         Err(code) => return Ok(code),
     };
+    let loaded = Arc::new(loaded);
     let log = &loaded.settings.log;
     let format = match log.format {
         config::LogFormat::Auto => LogFormat::Auto,
@@ -34,10 +43,11 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     }
     let proofs = plans.iter().flat_map(|plan| &plan.warnings);
     loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let gateway = Gateway::start(&loaded, plans)?;
+        let gateway = Gateway::start(Arc::clone(&loaded), plans, Some(again))?;
         announce(&loaded, &gateway);
+        // What is in force from here on is the gateway's.
+        drop(loaded);
         until_the_end(gateway).await
     })
 }

@@ -21,7 +21,10 @@ const SEGMENT_MAX: ByteSize = ByteSize::mib(1024);
 const SEGMENTS_MIN: u64 = 4;
 /// Nobody waits longer for a key.
 const FETCH_MAX: Duration = Duration::from_secs(30);
-const WORKERS_MAX: u16 = 1024;
+const WORKERS_MAX: u16 = 512;
+/// Heads that hold what senders send, and that the HTTP library takes.
+const HEAD_MIN: ByteSize = ByteSize::kib(1);
+const HEAD_MAX: ByteSize = ByteSize::kib(96);
 
 /// Keys that say something of a journal or of the relay behind it.
 const WITH_A_JOURNAL: [&str; 5] =
@@ -94,6 +97,12 @@ fn numbers(settings: &Settings, report: &mut Report) {
             format!("a whole number from 0 to {WORKERS_MAX}"),
         );
     }
+    let head = settings.ingress.head_bytes_max;
+    if !(HEAD_MIN..=HEAD_MAX).contains(&head) {
+        let allowed = format!("from \"{HEAD_MIN}\" to \"{HEAD_MAX}\"");
+        report.error("ingress.head_bytes_max", quoted(&head.to_string()), allowed);
+    }
+    body_limit("ingress.body_rate_min".into(), settings.ingress.body_rate_min, report);
     body_limit("ingress.body_bytes_max".into(), settings.ingress.body_bytes_max, report);
     let dirs = [
         ("journal.dir", Some(&settings.journal.dir)),
@@ -146,6 +155,11 @@ fn listeners(settings: &Settings, report: &mut Report) {
     if overlap(ingress, admin.listen) {
         let allowed = format!("another address than ingress.listen, {ingress}");
         report.error("admin.listen", quoted(&admin.listen.to_string()), allowed);
+    }
+    if settings.ingress.proxy_protocol && settings.ingress.trusted_proxies.is_empty() {
+        let allowed =
+            "the networks of the proxies, because with ingress.proxy_protocol nobody else may connect";
+        report.missing("ingress.trusted_proxies", allowed);
     }
     if !admin.listen.ip().to_canonical().is_loopback() && admin.token.is_none() {
         let allowed = "a reference to a token, because admin.listen is not a loopback address";

@@ -171,13 +171,13 @@ impl Gathered {
     /// Reads all layers. With `file` the main file must exist.
     pub(super) fn read(file: Option<&Path>, env: &Environment, flags: &[(String, String)]) -> Self {
         let mut gathered = Self::default();
-        let main = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let main = main_file(file);
         // Only a file that is certainly not there may be passed over; a dangling link is an error.
         let absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         if file.is_some() || !main.symlink_metadata().is_err_and(absent) {
             gathered.file(main);
         }
-        gathered.folder(&main.parent().unwrap_or(Path::new("")).join(SOURCES_DIR));
+        gathered.folder(&sources_dir(main));
         gathered.variables(env);
         for (key, value) in flags {
             gathered.bare(Place::Flag(key.clone()), key.split('.').map(str::to_owned).collect(), value);
@@ -260,6 +260,16 @@ impl Gathered {
         let tree = keys.into_iter().rev().fold(tree::scalar(text), nest);
         self.add(place, tree);
     }
+}
+
+/// The main file, where `file` is the one that was named.
+pub(super) fn main_file(file: Option<&Path>) -> &Path {
+    file.unwrap_or(Path::new(DEFAULT_FILE))
+}
+
+/// The folder of further files beside the main one.
+pub(super) fn sources_dir(main: &Path) -> PathBuf {
+    main.parent().unwrap_or(Path::new("")).join(SOURCES_DIR)
 }
 
 /// The text of a file of at most 1 MiB.

@@ -115,7 +115,7 @@ pub fn providers_dir(input: &Input) -> Result<Option<PathBuf>, Report> {
 }
 
 /// The settings with what depends on a source's name.
-fn complete(merged: Node, report: &mut Report) -> Settings {
+pub(super) fn complete(merged: Node, report: &mut Report) -> Settings {
     let mut settings = read::settings(merged, report);
     let unset = |(_, source): &(&String, &mut Source)| source.path.is_unset();
     for (name, source) in settings.sources.iter_mut().filter(unset) {

@@ -2,7 +2,7 @@
 //!
 //! Way of a value: `layers` reads files, environment and flags, and merges them; `tree` keeps the line of
 //! each value; `read` turns the merged tree into `Settings`, going on after each error; `check` and
-//! `secrets` look at what only holds between values. Nothing outside this room sees raw text, and the
+//! `secrets` look at what only holds between values. `watched` tells which files all of it came from. Nothing outside this room sees raw text, and the
 //! value of a secret is in no report.
 
 mod addresses;
@@ -17,6 +17,7 @@ mod settings;
 mod source;
 mod tree;
 mod values;
+mod watched;
 
 pub use addresses::{Caller, Callers};
 pub use layers::Origins;
@@ -25,8 +26,9 @@ pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::Secrets;
 pub use settings::{
-    Ack, Admin, Backend, Dedup, Ingress, Journal, Level, Log, LogFormat, Providers, Schemas, Settings, Sink,
-    SinkKind,
+    Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Providers, Reload, Schemas,
+    Settings, Sink, SinkKind,
 };
 pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
 pub use values::{Network, PublicUrl, RoutePath, Setting, Success};
+pub use watched::watched;

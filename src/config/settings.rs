@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::source::Source;
+use super::source::{Limit, Source};
 use super::values::{Network, PublicUrl, address};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Span};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub sink: Sink,
     /// What the gateway says on stderr.
     pub log: Log,
+    /// When the configuration is loaded again.
+    pub reload: Reload,
     /// The endpoints, by name: 1 to 64 of `a-z`, `0-9`, `-`, `_`; not `invalid`, not `dead`.
     pub sources: BTreeMap<String, Source>,
 }
@@ -54,13 +56,32 @@ pub struct Ingress {
     pub trusted_proxies: Vec<Network>,
     /// The longest body, in bytes. Default `"1MiB"`; a provider's file or a source may say otherwise.
     pub body_bytes_max: ByteSize,
+    /// The longest head of a request, in bytes, at most `"96KiB"`. Default `"32KiB"`.
+    pub head_bytes_max: ByteSize,
     /// How long the head of a request may take. Default `"10s"`.
     pub head_timeout: Span,
-    /// How long the body of a request may take. Default `"10s"`.
+    /// How long the body of a request may take; a second more for every `body_rate_min` bytes of it. Default `"10s"`.
     pub body_timeout: Span,
+    /// The bytes a second that a body must come in with once `body_timeout` has passed. Default `"64KiB"`.
+    pub body_rate_min: ByteSize,
+    /// The bytes that all bodies on their way in may take; beyond, the one that has been arriving longest is answered
+    /// 503. Those that come in one piece are not counted. At least the longest body. Default `"64MiB"`.
+    pub bodies_in_flight_max: ByteSize,
     /// How long an idle connection is kept open. Default `"75s"`.
     pub keep_alive: Span,
-    /// Threads that serve requests, at most 1024. Default 0: as many as there are cores.
+    /// The most connections; more wait to be accepted. Default 0: 25,000 for each of `workers`, fewer where the process
+    /// may open fewer files.
+    pub connections_max: u32,
+    /// The most connections from one address, those of `trusted_proxies` aside; more are closed at once. Default 0: any
+    /// number.
+    pub connections_per_address: u32,
+    /// The requests from one address (of IPv6, from a /64), such as `{ rate = "50/s", burst = 100 }`; more are answered
+    /// 429. Default: any number.
+    pub requests_per_address: Option<Limit>,
+    /// Whether every connection comes from one of `trusted_proxies` and begins with a header of the PROXY protocol,
+    /// version 2, that tells who calls. Default `false`.
+    pub proxy_protocol: bool,
+    /// Threads that serve requests, at most 512. Default 0: as many as there are cores.
     pub workers: u16,
     /// Whether the causes of refusals are looked for, beside the requests. Default true.
     pub explain: bool,
@@ -73,8 +94,15 @@ impl Default for Ingress {
             public_url: None,
             trusted_proxies: Vec::new(),
             body_bytes_max: ByteSize::mib(1),
+            head_bytes_max: ByteSize::kib(32),
             head_timeout: Span::seconds(10),
             body_timeout: Span::seconds(10),
+            body_rate_min: ByteSize::kib(64),
+            bodies_in_flight_max: ByteSize::mib(64),
+            connections_max: 0,
+            connections_per_address: 0,
+            requests_per_address: None,
+            proxy_protocol: false,
             keep_alive: Span::seconds(75),
             workers: 0,
             explain: true,
@@ -267,6 +295,22 @@ pub enum SinkKind {
     Inbox,
     /// A line of JSON per event.
     Stdout,
+}
+
+/// `[reload]`: when the configuration is loaded again. SIGHUP and `POST /v1/reload` do so in any case.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Reload {
+    /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
+    /// `fetch.ca_file`, and those of secrets. They are looked at every 2 s, and loaded when they have been the same
+    /// twice; where they hold errors, what was in force stays so. Default `true`.
+    pub watch: bool,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true }
+    }
 }
 
 /// `[log]`: what the gateway says on stderr.

@@ -1,13 +1,19 @@
 //! The HTTP edge: from a socket to a [`crate::delivery::Delivery`], and from an answer to a response.
 //!
-//! It decides nothing about a delivery but what can be told without the secret: path, method, encoding, size,
-//! time. The only room beside `admin` that knows actix.
+//! It decides nothing about a delivery but what can be told without the secret: framing, path, method, encoding,
+//! size, time, address. The only room beside `admin` that knows actix.
 
 mod body;
+mod connection;
+mod flood;
 mod handshake;
+mod memory;
 mod peer;
 mod respond;
 mod server;
+mod table;
 
+pub use connection::{Door, Limits};
 pub use peer::TrustedProxies;
-pub use server::{Gate, Ingress, IngressSettings, Routes};
+pub use server::{Gate, Ingress, IngressSettings};
+pub use table::{Live, Table};

@@ -17,6 +17,11 @@ impl TrustedProxies {
         Self(Addresses::new(networks))
     }
 
+    /// Whether `address` is one of a trusted proxy.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(address)
+    }
+
     /// Whether nobody is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

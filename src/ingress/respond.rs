@@ -3,12 +3,14 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
 
 use super::handshake;
+use crate::clock::Clock;
 use crate::metrics::Outcome;
 use crate::pipeline::Answer;
 use crate::provider::EventAnswer;
-use crate::reject::Reject;
+use crate::reject::{Reject, Row};
 use crate::source::Source;
 
 /// The 2xx of a delivery that was kept, filtered, or a handshake.
@@ -57,9 +59,28 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> Http
     if let (Reject::MethodNotAllowed, Some(source)) = (reject, source) {
         response.insert_header((ALLOW, source.verifier.scheme().allowed_methods().join(", ")));
     }
-    let title = status.canonical_reason().unwrap_or("Refused");
-    let (code, status) = (row.code, row.status);
-    response.body(format!(
+    response.body(problem(reject, id))
+}
+
+fn problem(reject: Reject, id: &str) -> String {
+    let Row { status, code, .. } = reject.row();
+    let title = title(status);
+    format!(
         r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","request_id":"{id}"}}"#
-    ))
+    )
+}
+
+fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Refused")
+}
+
+/// The same on the wire, for what never became a request: the last answer of its connection.
+pub(super) fn raw(reject: Reject, id: &str, clock: &dyn Clock) -> Bytes {
+    let (status, body) = (reject.row().status, problem(reject, id));
+    let (title, length, date) = (title(status), body.len(), clock.now().to_http_date());
+    let head = format!(
+        "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+         connection: close\r\ndate: {date}\r\n\r\n"
+    );
+    Bytes::from(head + &body)
 }

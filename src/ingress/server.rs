@@ -1,25 +1,37 @@
 //! The public listener: routing by exact path, then body, pipeline, answer.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::http::KeepAlive;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
+use actix_http::error::DispatchError;
+use actix_http::{Extensions, HttpService};
+use actix_server::{GracefulShutdownSignal, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::web::{Data, Payload};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use socket2::SockRef;
 
-use super::peer::{ProxyNotice, TrustedProxies};
-use super::{body, respond};
-use crate::audit::{Audit, Refusal};
+use super::body::Reading;
+use super::connection::{Door, Guarded, Limits, State};
+use super::flood::{Flood, Turn as Refusal};
+use super::memory::{Memory, Room};
+use super::peer::ProxyNotice;
+use super::respond;
+use super::table::{Live, Table};
+use crate::audit::{self, Audit};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
 use crate::failpoint::{self, Point};
+use crate::limit::{AddressLimit, Rate};
 use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
@@ -28,7 +40,12 @@ use crate::tasks;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
-
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 2048;
+/// How long what a sender still sends is thrown away after an answer that came before its body's end.
+const LINGER: Duration = Duration::from_secs(2);
+/// Addresses whose requests are counted apart.
+const ADDRESSES: usize = 64 * 1024;
 /// Where proxies write for whom they call.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -39,126 +56,129 @@ pub struct IngressSettings {
     pub listen: SocketAddr,
     /// Threads that serve requests.
     pub workers: usize,
-    /// Connections that one thread serves at once; more wait to be accepted.
-    pub connections_max: usize,
-    /// Longest time for a request's head, once its connection is open.
-    pub head_timeout: Duration,
-    /// Longest time for a body.
+    /// What a connection may take.
+    pub connection: Limits,
+    /// Longest time for a body …
     pub body_timeout: Duration,
-    /// How long an idle connection stays open.
-    pub keep_alive: Duration,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
+    /// … and a second more for each so many bytes.
+    pub body_bytes_per_second: u64,
+    /// Bytes of bodies that arrive in pieces, all together.
+    pub bodies_in_flight_max: usize,
+    /// Requests from one address, where they are limited.
+    pub requests_per_address: Option<Rate>,
 }
-
-/// Sources by path.
-pub type Routes = HashMap<String, Arc<Source>>;
 
 /// What every request needs.
 pub struct Gate {
-    /// Sources by exact path.
-    pub routes: Routes,
-    /// Sources whose handshakes have a path of their own, by that path.
-    asked: Routes,
+    /// Sources by path, and what else a reload swaps.
+    pub live: Live,
     /// The stages.
     pub pipeline: Pipeline,
     /// Counts of requests that belong to no source.
     pub strangers: SourceMetrics,
-    /// Longest time for a body.
-    pub body_timeout: Duration,
-    /// Whose `X-Forwarded-For` counts.
-    pub trusted_proxies: TrustedProxies,
+    /// How bodies are read.
+    reading: Reading,
+    /// Who is refused too often.
+    flood: Flood,
+    /// How often an address may ask, where that is limited.
+    per_address: Option<AddressLimit>,
     /// Whether a proxy in front is trusted by nobody.
     untrusted_proxy: ProxyNotice,
     /// What writes the audit log.
     pub audit: Audit,
-    /// What looks for the causes of refusals, where that is wanted.
-    pub explainer: Option<Explainer>,
 }
 
 impl Gate {
-    /// The gate in front of `routes`; to be called within a Tokio runtime, which outlives it.
-    pub fn new(
-        routes: Routes,
-        pipeline: Pipeline,
-        strangers: SourceMetrics,
-        settings: &IngressSettings,
-    ) -> Self {
-        let paths = |source: &Arc<Source>| {
-            let scheme = source.verifier.scheme();
-            let of = |path: &str| (path.to_owned(), Arc::clone(source));
-            scheme.handshakes.paths().map(of).collect::<Vec<_>>()
+    /// The gate in front of the sources of `live`; to be called within a Tokio runtime, which outlives it.
+    pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
+        let clock = || Arc::clone(pipeline.clock());
+        let reading = Reading {
+            timeout: settings.body_timeout,
+            bytes_per_second: settings.body_bytes_per_second,
+            memory: Arc::new(Memory::new(settings.bodies_in_flight_max)),
+            clock: clock(),
         };
-        let asked = routes.values().flat_map(paths).collect();
-        let audit = Audit::new(Arc::clone(pipeline.clock()));
+        let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
         Self {
-            routes,
-            asked,
+            live,
+            reading,
+            flood: Flood::new(clock()),
+            per_address: settings.requests_per_address.map(limit),
+            untrusted_proxy: ProxyNotice::default(),
+            audit: Audit::new(clock()),
             pipeline,
             strangers,
-            body_timeout: settings.body_timeout,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            untrusted_proxy: ProxyNotice::default(),
-            audit,
-            explainer: None,
         }
     }
 
-    /// The same, with what looks for the causes of refusals.
-    pub fn explained_by(self, explainer: Option<Explainer>) -> Self {
-        Self { explainer, ..self }
+    async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
+        let (response, refused) = self.judge(request, payload).await;
+        if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
+            match self.flood.turn(caller) {
+                Refusal::Now => {}
+                Refusal::Later(wait, held) => {
+                    tokio::time::sleep(wait).await;
+                    drop(held);
+                }
+                Refusal::Never => connection(request).into_iter().for_each(State::abort),
+            }
+        }
+        response
     }
 
-    async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
+    async fn judge(&self, request: &HttpRequest, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
         let clock = Arc::clone(self.pipeline.clock());
         let started = clock.monotonic();
-        let Some(source) =
-            self.routes.get(request.path()).filter(|source| request.uri().path() == source.path)
+        // Whatever is reloaded meanwhile, a request ends with what it began with.
+        let table = self.live.load_full();
+        let Some(source) = table.source(request.path()).filter(|source| request.uri().path() == source.path)
         else {
-            if let Some(source) = self.asked.get(request.uri().path()) {
+            if let Some(source) = table.asked(request.uri().path()) {
                 return self.serve_path(request, source);
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return self.refuse(request, None, &refused.into(), &self.audit.id());
+            return (self.refuse(request, None, &refused.into(), &self.audit.id()), Some(refused));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
         let answer = match self.delivery(request, payload, source).await {
-            Ok(delivery) => {
-                kept = self.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+            Ok((delivery, _room)) => {
+                kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
         };
-        let response = match answer {
-            Ok(answer) => self.accept(request, source, &answer, counted),
+        let answered = match answer {
+            Ok(answer) => (self.accept(request, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                let turn = kept.and_then(|(body, at)| Some((self.turn(source, &refused, &body)?, body, at)));
+                let turn =
+                    kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
                 let id = self.audit.id();
                 let response = self.refuse(request, Some(source), &refused, &id);
+                let reject = refused.reject;
                 if let Some((turn, body, received_at)) = turn {
                     turn.take(id, head(request, body, received_at), refused);
                 }
-                response
+                (response, Some(reject))
             }
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
-        response
+        answered
     }
 
     /// A handshake at a path of its own: it needs no proof and has no body that is read.
-    fn serve_path(&self, request: &HttpRequest, source: &Source) -> HttpResponse {
+    fn serve_path(&self, request: &HttpRequest, source: &Source) -> (HttpResponse, Option<Reject>) {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
         let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
         let found = self.admit(request, source).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
-            Ok(answer) => self.accept(request, source, &Answer::Handshake(answer), counted),
+            Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                self.refuse(request, Some(source), &refused, &self.audit.id())
+                (self.refuse(request, Some(source), &refused, &self.audit.id()), Some(refused.reject))
             }
         }
     }
@@ -168,13 +188,13 @@ impl Gate {
         request: &HttpRequest,
         payload: &mut Payload,
         source: &Source,
-    ) -> Result<Delivery, Refused> {
+    ) -> Result<(Delivery, Option<Room>), Refused> {
         self.admit(request, source)?;
+        if let (Some(limit), Some(caller)) = (&self.per_address, self.caller(request)) {
+            limit.take(caller).map_err(|_| Reject::AddressRateLimited)?;
+        }
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
-        }
-        if request.headers().contains_key(UPGRADE) {
-            return Err(Reject::UpgradeAsked.because("this endpoint speaks HTTP/1.1 and nothing else"));
         }
         // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
         let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
@@ -186,18 +206,13 @@ impl Gate {
         }
         let declared =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = body::read(payload, declared, source.body_bytes_max, self.body_timeout).await?;
-        Ok(head(request, body, self.pipeline.clock().now()))
+        let connection = connection(request);
+        let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
+        Ok((head(request, body, self.pipeline.clock().now()), room))
     }
 
     fn without_body(&self, request: &HttpRequest) -> Delivery {
         head(request, Bytes::new(), self.pipeline.clock().now())
-    }
-
-    /// The turn of a refused delivery to have its cause looked for.
-    fn turn(&self, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'_>> {
-        let explainer = self.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
-        explainer.turn(&source.name)
     }
 
     fn accept(
@@ -234,12 +249,13 @@ impl Gate {
 
     /// Tells once of a proxy in front that is not trusted.
     fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
-        let Some(socket) = request.peer_addr().filter(|_| self.trusted_proxies.is_empty()) else { return };
-        let socket = socket.ip();
-        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+        let Some(socket) = request.peer_addr() else { return };
+        let forwarded = request.headers().contains_key(FORWARDED_FOR);
+        if self.live.load().trusted_proxies.is_empty() && self.untrusted_proxy.is_due(socket.ip(), forwarded)
+        {
             source.metrics.untrusted_proxy();
             tracing::warn!(
-                address = %socket.to_canonical(),
+                address = %socket.ip().to_canonical(),
                 "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
                  write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
                  the proxy's address in the log, in lists of addresses and in limits"
@@ -247,10 +263,20 @@ impl Gate {
         }
     }
 
-    /// Who called.
+    /// Who called, as far as trusted proxies tell.
     fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
         let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
-        request.peer_addr().map(|socket| self.trusted_proxies.caller(socket.ip(), lines))
+        let table = self.live.load();
+        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
+    }
+
+    /// Counts and logs what was refused before it was a request; its id comes back.
+    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> String {
+        self.strangers.begin().end(Ending::Refused(refused.reject));
+        let id = self.audit.id();
+        let refusal = audit::Refusal { request: &id, source: "", address: Some(peer), path: None };
+        self.audit.refused(refusal, refused);
+        id
     }
 
     /// Answers with a refusal; `id` stands in the answer and in the log.
@@ -261,7 +287,7 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let refusal = Refusal {
+        let refusal = audit::Refusal {
             request: id,
             source: source.map_or("", |source| &*source.name),
             address: self.caller(request),
@@ -270,6 +296,12 @@ impl Gate {
         self.audit.refused(refusal, refused);
         respond::refused(refused.reject, source, id)
     }
+}
+
+/// The turn of a refused delivery to have its cause looked for.
+fn turn<'t>(table: &'t Table, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'t>> {
+    let explainer = table.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
+    explainer.turn(&source.name)
 }
 
 /// The request with its body, as a delivery.
@@ -295,18 +327,41 @@ impl Ingress {
     /// # Errors
     /// Where the address cannot be bound.
     pub fn start(settings: &IngressSettings, gate: Arc<Gate>) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.listen)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let server = actix_server::Server::build();
+        let stop = server.graceful_shutdown_signal();
+        let door = {
+            let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
+            let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
+            let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
+            Door::new(limits, live, clock, refused, stop.clone())
+        };
         let gate = Data::from(gate);
-        let server =
-            HttpServer::new(move || App::new().app_data(gate.clone()).default_service(web::to(serve)))
-                .workers(settings.workers)
-                .max_connections(settings.connections_max)
-                .keep_alive(KeepAlive::Timeout(settings.keep_alive))
-                .client_request_timeout(settings.head_timeout)
-                .shutdown_timeout(SHUTDOWN_SECONDS)
-                .disable_signals()
-                .bind(settings.listen)?;
-        let address = server.addrs().first().copied().unwrap_or(settings.listen);
-        let server = server.run();
+        let connections = move || {
+            let app = App::new().app_data(gate.clone()).default_service(web::to(serve));
+            let (door, stop) = (door.clone(), stop.clone());
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
+                .graceful_shutdown_signal(move || notified(stop.clone()))
+                .on_connect_ext(|io: &Guarded, data: &mut Extensions| drop(data.insert(io.state())))
+                .h1(map_config(app, |()| AppConfig::default()));
+            let admit = move |tcp| {
+                let door = door.clone();
+                async move { door.admit(tcp).await.map_err(DispatchError::Io) }
+            };
+            fn_service(admit).and_then(http)
+        };
+        let server = server
+            .workers(settings.workers)
+            .max_concurrent_connections(settings.connection.connections_max / settings.workers.max(1))
+            .shutdown_timeout(SHUTDOWN_SECONDS)
+            .disable_signals()
+            .listen("ingress", listener, connections)?
+            .run();
         let handle = server.handle();
         drop(tasks::task(server));
         Ok(Self { handle, address })
@@ -323,6 +378,25 @@ impl Ingress {
     }
 }
 
+/// The connection of a request, where it has a guard.
+fn connection(request: &HttpRequest) -> Option<&State> {
+    request.conn_data::<Rc<State>>().map(|state| &**state)
+}
+
+async fn notified(stop: GracefulShutdownSignal) {
+    stop.notified().await;
+}
+
 async fn serve(request: HttpRequest, mut payload: Payload, gate: Data<Gate>) -> HttpResponse {
-    gate.serve(&request, &mut payload).await
+    let mut response = gate.serve(&request, &mut payload).await;
+    if let Some(connection) = connection(&request) {
+        if connection.is_complete() {
+            // What was refused unread is there already, and out of the next request's way.
+            while payload.next().await.is_some_and(|chunk| chunk.is_ok()) {}
+        } else {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        connection.answer();
+    }
+    response
 }

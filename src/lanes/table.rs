@@ -77,6 +77,11 @@ impl Lanes {
         self.table().lane(source);
     }
 
+    /// The source of that name, where it has a lane: one that is configured, or was, or of which the journal has events.
+    pub fn find(&self, source: &str) -> Option<Arc<str>> {
+        self.table().by_source.get_key_value(source).map(|(name, _)| Arc::clone(name))
+    }
+
     /// Takes over a source's records from an earlier process; live ones begin at `from`.
     pub fn recover(&self, source: &Arc<str>, counts: LaneStats, from: Position) {
         let mut table = self.table();

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::account::Account;
 use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+use super::reloads::ReloadMetrics;
 use super::scrape::Scrape;
 use super::way_in::{Handles, SourceMetrics};
 use super::way_out::{Published, RelayMetrics};
@@ -104,6 +105,7 @@ pub struct Metrics {
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
     untrusted_proxy: Int,
+    reloads: ReloadMetrics,
     dedup: Family<ByResult, Counter>,
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
@@ -147,6 +149,7 @@ impl Metrics {
             key_fetches: Family::default(),
             visits: Family::default(),
             untrusted_proxy: Int::default(),
+            reloads: ReloadMetrics::default(),
             dedup: Family::default(),
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
@@ -215,6 +218,7 @@ impl Metrics {
         let help = "Time from a publish to its confirm";
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());
+        self.reloads.register(registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this binary", build);
     }
@@ -262,6 +266,16 @@ impl Metrics {
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
         }))
+    }
+
+    /// No source has a secret of that label any more: its series ends, or daily rotation would make endless ones.
+    pub fn forget_secret(&self, source: &str, secret: &str) {
+        self.secrets.remove(&SourceSecret { source: source.to_owned(), secret: secret.to_owned() });
+    }
+
+    /// The counts of reloads.
+    pub fn reloads(&self) -> ReloadMetrics {
+        self.reloads.clone()
     }
 
     /// A refused delivery of `source` was looked at, and this cause found.

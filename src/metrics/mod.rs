@@ -6,12 +6,13 @@
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
 //! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
-//!   visits.
+//!   visits. `reloads`: of the configuration.
 
 mod account;
 mod confirm;
 mod families;
 mod fetches;
+mod reloads;
 mod scrape;
 mod way_in;
 mod way_out;
@@ -20,5 +21,6 @@ pub use account::{Account, Row, Stand, Standing};
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+pub use reloads::{ReloadMetrics, Reloaded};
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

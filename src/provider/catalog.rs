@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rust_embed::RustEmbed;
+use sha2::{Digest as _, Sha256};
 
 use super::definition::Definition;
 use super::unverified;
@@ -104,6 +106,7 @@ fn plain(definition: &Definition) -> Result<(), String> {
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     providers: BTreeMap<String, Definition>,
+    own: [u8; 32],
 }
 
 impl Catalog {
@@ -112,12 +115,26 @@ impl Catalog {
     /// # Errors
     /// Where one of the built-in files is broken, which the crate's tests rule out.
     pub fn built_in() -> Result<Self, CatalogError> {
+        static READ: OnceLock<Catalog> = OnceLock::new();
+        match READ.get() {
+            Some(catalog) => Ok(catalog.clone()),
+            None => Self::read_built_in().map(|catalog| READ.get_or_init(|| catalog).clone()),
+        }
+    }
+
+    fn read_built_in() -> Result<Self, CatalogError> {
         let mut catalog = Self::default();
         for name in BuiltIn::iter().filter(|name| !name.contains('/')) {
             let Some(file) = BuiltIn::get(&name) else { continue };
             catalog.add(&name, &file.data, None)?;
         }
         Ok(catalog)
+    }
+
+    /// SHA-256 over the files that do not come with the binary, in the order they were added in; zeroes where there are
+    /// none.
+    pub fn own(&self) -> [u8; 32] {
+        self.own
     }
 
     /// Adds the `*.toml` files in `dir`; one with a known name replaces that provider whole.
@@ -150,6 +167,9 @@ impl Catalog {
 
     fn add(&mut self, path: &str, text: &[u8], folder: Option<&Path>) -> Result<(), CatalogError> {
         let form = |message: String| CatalogError::Form { path: path.to_owned(), message };
+        if folder.is_some() {
+            self.own = Sha256::new().chain_update(self.own).chain_update(text).finalize().into();
+        }
         let text = std::str::from_utf8(text).map_err(|error| form(error.to_string()))?;
         let mut definition: Definition = toml::from_str(text).map_err(|error| form(error.to_string()))?;
         if Path::new(path).file_stem().is_none_or(|stem| stem != definition.name.as_str()) {

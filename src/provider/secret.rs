@@ -209,6 +209,17 @@ impl SecretRef {
 }
 
 impl SecretPlace {
+    /// The file that a secret of this place is read from, whether it is there or not; a captured one is written by the
+    /// gateway itself, and none.
+    pub fn file(&self, env: &Environment) -> Option<PathBuf> {
+        match self {
+            Self::Env(name) => env.get(&format!("{name}_FILE")).map(PathBuf::from),
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(name) => env.get("CREDENTIALS_DIRECTORY").map(|dir| Path::new(dir).join(name)),
+            Self::Captured(_) | Self::Value(_) => None,
+        }
+    }
+
     /// The name of the place for messages, and the bytes found there.
     fn read(&self, env: &Environment) -> Result<(String, Zeroizing<Vec<u8>>), SecretError> {
         match self {

@@ -21,7 +21,7 @@ use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
-use crate::limit::Limit;
+use crate::limit::Limits;
 use crate::sink::Message;
 use crate::sink::inbox::{Again, Item, Leases, NotGranted, Token};
 use crate::tasks;
@@ -135,7 +135,7 @@ pub struct InboxParts<D: Disk> {
     /// Where marks go.
     pub acceptor: Acceptor,
     /// Sources whose events are handed out at a limited rate.
-    pub limits: HashMap<Arc<str>, Limit>,
+    pub limits: Limits,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -216,7 +216,7 @@ impl<D: Disk> Inbox<D> {
         let mut allow = |_: &Arc<str>, entry: &Entry| {
             let fits = events < left && (bytes == 0 || bytes + entry.bytes <= ANSWER_BYTES_MAX);
             (bytes, events) = (bytes + entry.bytes, events + size);
-            limited = if fits { limit.map_or(Ok(()), Limit::take) } else { Ok(()) };
+            limited = if fits { limit.as_ref().map_or(Ok(()), |limit| limit.take()) } else { Ok(()) };
             fits && limited.is_ok()
         };
         let turn = Turn { max: left, bytes: u64::MAX, shared: false, only: Some(source), now };

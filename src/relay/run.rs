@@ -25,7 +25,7 @@ use crate::event::{Digest, Event, Sequence};
 use crate::failpoint::{self, Point};
 use crate::journal::{JournalError, Mark, Reader};
 use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
-use crate::limit::Limit;
+use crate::limit::Limits;
 use crate::metrics::RelayMetrics;
 use crate::sink::{Attempt, Confirmation, Message, Sink};
 
@@ -67,7 +67,7 @@ pub struct RelayParts<D: Disk> {
     /// Claims shared between replicas, if configured.
     pub claims: Option<RedisClaims>,
     /// Sources whose events are relayed at a limited rate.
-    pub limits: HashMap<Arc<str>, Limit>,
+    pub limits: Limits,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
@@ -308,7 +308,7 @@ impl<D: Disk> Relay<D> {
             if ways.block(source) || messages >= max {
                 return false;
             }
-            if let Some(Err(wait)) = limits.get(source).map(Limit::take) {
+            if let Err(wait) = limits.take(source) {
                 limited = limited.into_iter().chain([now.saturating_add(wait)]).min();
                 return false;
             }

@@ -11,6 +11,7 @@ use jsonschema::{PatternOptions, Validator};
 use rust_embed::RustEmbed;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::quick::Quick;
 
@@ -48,6 +49,7 @@ pub enum Verdict {
 pub struct Schemas {
     by_type: HashMap<String, Schema>,
     fallback: Option<Schema>,
+    digest: [u8; 32],
 }
 
 impl Schemas {
@@ -68,7 +70,7 @@ impl Schemas {
         if let Some(folder) = dir.map(|dir| dir.join(provider)).filter(|folder| folder.is_dir()) {
             read_folder(&folder, &folder, &mut texts, &mut errors);
         }
-        let mut schemas = Self::default();
+        let mut schemas = Self { digest: digest(&texts), ..Self::default() };
         for (event, (path, text)) in texts {
             let schema = match compile(&text) {
                 Ok(schema) => schema,
@@ -93,6 +95,11 @@ impl Schemas {
         if errors.is_empty() { Ok(schemas) } else { Err(errors) }
     }
 
+    /// SHA-256 over all of their texts: two sets with the same one judge alike.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
     /// Whether no event type has a schema.
     pub fn is_empty(&self) -> bool {
         self.by_type.is_empty() && self.fallback.is_none()
@@ -103,6 +110,19 @@ impl Schemas {
         let schema = self.by_type.get(event_type).or(self.fallback.as_ref());
         schema.map_or(Verdict::Unchecked, |schema| schema.judge(body))
     }
+}
+
+fn digest(texts: &HashMap<String, (String, Vec<u8>)>) -> [u8; 32] {
+    let mut sorted: Vec<_> = texts.iter().map(|(event, (_, text))| (event, text)).collect();
+    sorted.sort();
+    let mut digest = Sha256::new();
+    for (event, text) in sorted {
+        for part in [event.as_bytes(), text] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().into()
 }
 
 /// A schema compiled twice.
@@ -223,7 +243,7 @@ mod tests {
             for event in Catalog::samples(provider) {
                 let schemas = Schemas::load(provider, None).unwrap();
                 let body = Catalog::sample(provider, &event).unwrap().body;
-                let Schemas { mut by_type, fallback } = schemas;
+                let Schemas { mut by_type, fallback, .. } = schemas;
                 all.extend(by_type.remove(&event).or(fallback).map(|schema| (schema, body)));
             }
         }

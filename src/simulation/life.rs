@@ -1,7 +1,6 @@
 //! One process of the gateway, from its start on what the disk holds to its end: everything that the composition root
 //! puts together between the listeners and the broker, without threads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -139,7 +138,7 @@ impl Life {
                 lanes: Arc::clone(&lanes),
                 reader: reader.clone(),
                 acceptor: acceptor.clone(),
-                limits: HashMap::new(),
+                limits: Default::default(),
                 clock: Arc::clone(&time),
             };
             Arc::new(Inbox::new(parts, 20))
@@ -151,7 +150,7 @@ impl Life {
                 acceptor: acceptor.clone(),
                 sink: Arc::clone(broker) as Arc<dyn Sink>,
                 claims: None,
-                limits: HashMap::new(),
+                limits: Default::default(),
                 clock: Arc::clone(&time),
                 metrics: metrics.relay("simulated"),
             };

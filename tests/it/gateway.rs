@@ -90,6 +90,12 @@ impl Setup {
         self
     }
 
+    /// The same without a section.
+    pub fn without(mut self, section: &str) -> Self {
+        self.sections.remove(section);
+        self
+    }
+
     /// An environment variable; also one that the configuration refers to, or `HOOKGATE__SECTION__KEY`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());

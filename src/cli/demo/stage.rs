@@ -37,7 +37,7 @@ pub(super) struct Shown {
 /// Everything that stands before the gateway starts.
 pub(super) struct Stage {
     /// The configuration.
-    pub loaded: Loaded,
+    pub loaded: Arc<Loaded>,
     /// The providers.
     pub shown: Arc<[Shown]>,
     folder: Folder,
@@ -56,7 +56,7 @@ impl Stage {
         let env = secrets.collect();
         let loaded = config::load(Input { file: Some(file), env, flags: Vec::new(), dev: false })
             .map_err(|report| anyhow::anyhow!("the demo's own configuration has errors:\n{report}"))?;
-        Ok(Self { loaded, shown, folder })
+        Ok(Self { loaded: Arc::new(loaded), shown, folder })
     }
 
     /// Where everything is kept.

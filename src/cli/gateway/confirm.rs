@@ -4,33 +4,35 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{Gateway, Outlet, Shared, Way, admin_parts, redis_claims};
+use super::outlet::{Outlet, redis_claims};
+use super::{Again, Gateway, Live, Prepared, Shared, Way, admin_parts};
 use crate::accept::Acceptor;
-use crate::cli::assemble::Plan;
 use crate::cli::sample::random;
 use crate::clock::System;
-use crate::config::Loaded;
 use crate::confirm::{ConfirmParts, ConfirmSettings, Confirmer};
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
+use crate::limit::Limits;
 use crate::metrics::Metrics;
 
 impl Gateway {
     /// Starts everything that `ack = "confirm"` has.
-    pub(super) fn with_confirm(loaded: &Loaded, plans: Vec<Plan>) -> anyhow::Result<Self> {
+    pub(super) fn with_confirm(prepared: Prepared, again: Option<Again>) -> anyhow::Result<Self> {
+        let loaded = Arc::clone(&prepared.loaded);
         let mut metrics = Metrics::new();
         let counts = metrics.confirm();
         let shared = Shared {
             clock: Arc::new(System::new()),
             // Nothing is pushed and nothing is offered: what is not confirmed was not accepted.
             lanes: Arc::new(Lanes::counted_in(metrics.account())),
+            limits: Limits::default(),
             metrics: Arc::new(metrics),
             acceptor: Acceptor::new(),
         };
-        let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
-        let outlet = Outlet::open(loaded, names, &shared.clock)?;
+        let outlet = Outlet::open(&loaded, prepared.names(), &shared.clock)?;
+        let live = Live::begin(&shared, prepared)?;
         let sink = outlet.sink().context("ack = \"confirm\" needs a sink that confirms")?;
-        let redis = redis_claims(loaded, &replica()?)?.context("ack = \"confirm\" needs Redis")?;
+        let redis = redis_claims(&loaded, &replica()?)?.context("ack = \"confirm\" needs Redis")?;
         let parts = ConfirmParts {
             redis,
             published: shared.metrics.relay(sink.name()),
@@ -46,9 +48,10 @@ impl Gateway {
         let confirmer = Confirmer::start(parts, settings);
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
-        let parts = admin_parts(loaded, &plans, health);
-        let (ingress, admin) = shared.listen(loaded, plans, keeper, parts)?;
-        Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer) })
+        let (parts, calls) = admin_parts(&live, health, again.is_some());
+        let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
+        let reloader = shared.reloading((live, outlet.clone()), again, calls);
+        Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer), reloader })
     }
 }
 

@@ -33,7 +33,7 @@ async fn a_limited_source_goes_at_its_rate_and_another_at_once() {
     let rate = Rate { events: one(50), per: Duration::from_secs(1), burst: one(1) };
     let sink = Script::confirming();
     let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
-        parts.limits.insert("slow".into(), Limit::new(rate, clock));
+        parts.limits.set([("slow".into(), Arc::new(Limit::new(rate, clock)))]);
     });
     let begun = rig.clock.monotonic();
     let of = |source: &str| sink.seen().iter().filter(|seen| seen.source == source).count();
@@ -105,7 +105,7 @@ async fn a_limited_source_wakes_nobody_in_vain() {
     let sink = Script::confirming();
     let (_running, _stop) = rig.relay_of(&sink, 64, |parts| {
         parts.clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        parts.limits.insert("slow".into(), Limit::pace(rate, Arc::clone(&rig.clock)));
+        parts.limits.set([("slow".into(), Arc::new(Limit::pace(rate, Arc::clone(&rig.clock))))]);
     });
     rig.until("it is under way", |_| !sink.seen().is_empty()).await;
     let (seen, looks) = (sink.seen().len(), clock.looks.load(Ordering::SeqCst));

@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::confirms::{Acked, Flight, InFlight, barrier};
 use super::encode::{properties, short};
 use super::health::{Board, Trouble, interrupted, reply};
+use super::queues::Heard;
 use super::{Settings, topology};
 use crate::failpoint::{self, Point};
 use crate::sink::{Confirmation, Message, State};
@@ -46,6 +47,7 @@ pub(super) struct Feed<'a> {
     pub requests: &'a mut mpsc::Receiver<Request>,
     pub stop: &'a mut watch::Receiver<bool>,
     pub board: &'a Board,
+    pub queues: &'a mut Heard,
     pub settings: &'a Settings,
 }
 
@@ -54,6 +56,7 @@ struct Link<'a> {
     channel: Arc<Channel>,
     settings: &'a Settings,
     board: &'a Board,
+    queues: &'a mut Heard,
     in_flight: InFlight,
     blocked: bool,
     /// When queues and bindings were declared last (monotonic).
@@ -62,11 +65,12 @@ struct Link<'a> {
 
 /// Serves one connection until it ends or the stop comes. Answers every message it took.
 pub(super) async fn serve(connection: &Connection, channel: Channel, feed: Feed<'_>) -> End {
-    let Feed { requests, stop, board, settings } = feed;
+    let Feed { requests, stop, board, queues, settings } = feed;
     let channel = Arc::new(channel);
     let declared_at = board.clock().monotonic();
     let in_flight = InFlight::default();
-    let mut link = Link { connection, channel, settings, board, in_flight, blocked: false, declared_at };
+    let mut link =
+        Link { connection, channel, settings, board, queues, in_flight, blocked: false, declared_at };
     let events = connection.events_listener();
     board.set(State::Connected);
     let end = tokio::select! {
@@ -102,11 +106,10 @@ impl Link<'_> {
         let timeout = self.settings.confirm_timeout;
         let mut tick = interval((timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (connection, settings) = (self.connection, self.settings);
-        let mut declaring: Option<BoxFuture<'_, Result<(), Trouble>>> = None;
+        let mut declaring: Option<BoxFuture<'_, Declared>> = None;
         loop {
-            if declaring.is_none() && self.is_to_declare() {
-                declaring = Some(topology::prepare(connection, settings).boxed());
+            if declaring.is_none() && (self.queues.has_news() || self.is_to_declare()) {
+                declaring = Some(self.declare());
             }
             let room = !self.blocked && self.in_flight.len() < self.settings.max_in_flight;
             let step = tokio::select! {
@@ -115,6 +118,7 @@ impl Link<'_> {
                 // Before the traffic: a single overdue confirm shows under load too.
                 _ = tick.tick() => self.look_at_the_clock(),
                 () = self.in_flight.changed() => self.settle(),
+                () = self.queues.news(), if declaring.is_none() => Ok(()),
                 Some(declared) = OptionFuture::from(declaring.as_mut()) => {
                     declaring = None;
                     self.declared(declared);
@@ -162,15 +166,33 @@ impl Link<'_> {
         self.settings.declare && self.in_flight.has_returned() && since >= DECLARE_AGAIN && self.alive()
     }
 
-    fn declared(&mut self, outcome: Result<(), Trouble>) {
+    /// Declares everything for the sources that are wanted by now.
+    fn declare<'f>(&mut self) -> BoxFuture<'f, Declared>
+    where
+        Self: 'f,
+    {
+        let (again, listing) = (!self.queues.has_news(), self.queues.take());
+        let (connection, settings) = (self.connection, self.settings.with_sources(listing.sources));
+        let version = listing.version;
+        async move { Declared { again, version, outcome: topology::prepare(connection, &settings).await } }
+            .boxed()
+    }
+
+    fn declared(&mut self, declared: Declared) {
+        let Declared { again, version, outcome } = declared;
         self.declared_at = self.board.clock().monotonic();
         self.in_flight.forget_returned();
+        self.queues.made(version, outcome.as_ref().copied());
         match outcome {
-            Ok(()) => {
+            Ok(()) if again => {
                 tracing::warn!("rabbitmq: a message found no queue; declared all queues and bindings again")
             }
-            Err(trouble) => {
+            Ok(()) => {}
+            Err(trouble) if again => {
                 tracing::error!(reason = %text(&trouble), "rabbitmq: a message found no queue, nor can it be declared");
+            }
+            Err(trouble) => {
+                tracing::error!(reason = %text(&trouble), "rabbitmq: the queues of other sources cannot be declared");
             }
         }
     }
@@ -302,6 +324,14 @@ impl Link<'_> {
             tracing::warn!(messages = self.in_flight.len(), "rabbitmq: stopped before their confirms came");
         }
     }
+}
+
+/// What came of declaring.
+struct Declared {
+    /// Whether a message that came back was the cause, and not other sources.
+    again: bool,
+    version: u64,
+    outcome: Result<(), Trouble>,
 }
 
 /// What broke the flow of messages, and what those in flight are told.

@@ -10,6 +10,7 @@ mod dial;
 mod encode;
 mod health;
 mod link;
+mod queues;
 mod settings;
 mod supervisor;
 mod topology;

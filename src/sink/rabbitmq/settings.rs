@@ -103,6 +103,11 @@ impl Settings {
         &self.sources
     }
 
+    /// The same with queues for these sources, whose names have been checked.
+    pub(super) fn with_sources(&self, sources: Vec<String>) -> Self {
+        Self { sources, ..self.clone() }
+    }
+
     /// `host:port/vhost`, for people.
     pub fn address(&self) -> String {
         let authority = &self.uri.authority;

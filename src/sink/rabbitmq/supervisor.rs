@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::dial::Line;
 use super::health::{Board, Trouble};
 use super::link::{End, Feed, Request, serve, stopped};
+use super::queues::{Heard, Told, queues};
 use super::{Pace, Settings, topology};
 use crate::clock::Clock;
 use crate::sink::{Confirmation, Health, Message, Pending, Sink, State};
@@ -35,6 +36,7 @@ pub struct RabbitMq {
     requests: mpsc::Sender<Request>,
     health: watch::Receiver<Health>,
     stop: watch::Sender<bool>,
+    queues: Told,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,9 +48,19 @@ impl RabbitMq {
         let (requests, queue) = mpsc::channel(settings.max_in_flight);
         let (stop, stopping) = watch::channel(false);
         let (board, health) = Board::new(Arc::clone(&clock));
-        let supervisor = Supervisor { requests: queue, stop: stopping, board, settings };
+        let (told, heard) = queues(settings.sources());
+        let supervisor = Supervisor { requests: queue, stop: stopping, board, queues: heard, settings };
         drop(tasks::task(supervisor.run()));
-        Self { requests, health, stop, clock }
+        Self { requests, health, stop, queues: told, clock }
+    }
+
+    /// Has queues for these sources and no others from here on, whose names have been checked; one that has one
+    /// already keeps it, with what is in it. Waits a few seconds at most.
+    ///
+    /// # Errors
+    /// Why they are not declared, or not yet: nothing is published on the next connection before they are.
+    pub async fn serve_sources(&self, sources: Vec<String>) -> Result<(), String> {
+        self.queues.want(sources, self.health().state == State::Connected).await
     }
 
     /// Takes no more messages, waits a few seconds for the confirms under way, then takes leave of the broker.
@@ -170,6 +182,7 @@ struct Supervisor {
     requests: mpsc::Receiver<Request>,
     stop: watch::Receiver<bool>,
     board: Board,
+    queues: Heard,
     settings: Settings,
 }
 
@@ -197,6 +210,8 @@ impl Supervisor {
 
     /// One connection from its first packet to its end.
     async fn once(&mut self) -> End {
+        let listing = self.queues.take();
+        self.settings = self.settings.with_sources(listing.sources);
         let settings = self.settings.clone();
         let connecting = async {
             let line = Line::open(&settings).await?;
@@ -211,13 +226,15 @@ impl Supervisor {
         let (line, channel) = match self.refusing_until(connecting).await {
             None => return End::Stopped,
             Some(Err(trouble)) => {
+                self.queues.made(listing.version, Err(&trouble));
                 self.board.trouble(trouble.clone());
                 return End::Lost(trouble);
             }
             Some(Ok(ready)) => ready,
         };
-        let Self { requests, stop, board, settings } = self;
-        let end = serve(line.connection(), channel, Feed { requests, stop, board, settings }).await;
+        self.queues.made(listing.version, Ok(()));
+        let Self { requests, stop, board, queues, settings } = self;
+        let end = serve(line.connection(), channel, Feed { requests, stop, board, queues, settings }).await;
         match &end {
             End::Stopped => line.close().await,
             End::Lost(trouble) => {

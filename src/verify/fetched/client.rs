@@ -31,7 +31,7 @@ const UNPROVEN_AT_ONCE: usize = 4;
 const ADDRESSES_MAX: usize = 8;
 
 /// How keys are fetched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Longest time for all of a fetch.
     pub timeout: Duration,

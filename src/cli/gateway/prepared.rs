@@ -1,0 +1,139 @@
+//! A configuration that has been loaded and checked, made ready to be put in force: all that costs time is done here,
+//! beside the requests, and nothing that runs is touched.
+//!
+//! A print of a source covers everything that makes it: two with the same print are the same source.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::fixed::Fixed;
+use crate::cli::assemble::{self, Plan};
+use crate::cli::{fetching, verify};
+use crate::config::{self, Loaded};
+use crate::diagnose::Surroundings;
+use crate::provider::secret::Secret;
+use crate::verify::ClientSettings;
+
+/// SHA-256 over what something is made of.
+pub(super) type Print = [u8; 32];
+
+/// A source that is to be served.
+pub(super) struct Incoming {
+    /// Scheme and keys.
+    pub plan: Plan,
+    /// Over all that makes it.
+    pub print: Print,
+    /// Its secrets by label.
+    pub secrets: BTreeMap<String, Print>,
+}
+
+/// A configuration, ready.
+pub(super) struct Prepared {
+    /// The configuration.
+    pub loaded: Arc<Loaded>,
+    /// Its sources.
+    pub sources: Vec<Incoming>,
+    /// What a reload cannot change.
+    pub fixed: Fixed,
+    /// What belongs to no single source and can be changed, by key.
+    pub general: BTreeMap<&'static str, Print>,
+    /// How keys are fetched.
+    pub fetch: ClientSettings,
+    /// What the explainer knows, where the configuration wants one.
+    pub surroundings: Option<Surroundings>,
+    /// What is allowed but odd.
+    pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Makes it ready. Blocks: it reads `fetch.ca_file`, and builds the scheme of each source once more.
+    ///
+    /// # Errors
+    /// Where that file cannot be read.
+    pub(super) fn of(loaded: Arc<Loaded>, plans: Vec<Plan>) -> anyhow::Result<Self> {
+        let fetch = fetching::settings(&loaded)?;
+        let catalog = assemble::catalog(&loaded, &mut loaded.report());
+        let general = general(&loaded, &fetch, catalog.own());
+        let surroundings = loaded
+            .settings
+            .ingress
+            .explain
+            .then(|| Surroundings { endpoints: verify::others(&loaded, &catalog), catalog });
+        let proofs = plans.iter().flat_map(|plan| &plan.warnings);
+        let warnings = loaded.warnings.iter().chain(proofs).cloned().collect();
+        let incoming = |plan: Plan| Incoming {
+            print: print(&loaded, &plan, &fetch),
+            secrets: secrets(&loaded, &plan.name),
+            plan,
+        };
+        let sources = plans.into_iter().map(incoming).collect();
+        Ok(Self { fixed: Fixed::of(&loaded), loaded, sources, general, fetch, surroundings, warnings })
+    }
+
+    /// The names of the sources.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.sources.iter().map(|source| source.plan.name.clone()).collect()
+    }
+}
+
+/// Text and secrets, each with its length before it.
+#[derive(Default)]
+struct Printing(Sha256);
+
+impl Printing {
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    fn shown(self, value: &impl Debug) -> Self {
+        self.bytes(format!("{value:?}").as_bytes())
+    }
+
+    fn secret(self, secret: &Secret) -> Self {
+        let times = (secret.not_before(), secret.not_after());
+        self.bytes(secret.expose()).shown(&(secret.kid(), secret.slot(), times))
+    }
+
+    fn done(self) -> Print {
+        self.0.finalize().into()
+    }
+}
+
+/// Neither form of a source nor of a scheme shows a secret's text: those come by themselves.
+fn print(loaded: &Loaded, plan: &Plan, fetch: &ClientSettings) -> Print {
+    let configured = loaded.settings.sources.get(&plan.name);
+    let schemas = plan.schemas.as_ref().map(|schemas| schemas.digest());
+    let print = Printing::default().shown(&configured).shown(plan.verifier.scheme()).shown(&schemas);
+    let print = print.shown(&plan.addresses).shown(&plan.body_bytes_max).shown(fetch);
+    let secrets = loaded.secrets.sources.get(&plan.name).into_iter().flatten();
+    secrets.fold(print, |print, secret| print.shown(&secret.label()).secret(secret)).done()
+}
+
+fn secrets(loaded: &Loaded, source: &str) -> BTreeMap<String, Print> {
+    let secrets = loaded.secrets.sources.get(source).into_iter().flatten();
+    let of = |secret: &Secret| (secret.label().to_owned(), Printing::default().secret(secret).done());
+    secrets.map(of).collect()
+}
+
+fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTreeMap<&'static str, Print> {
+    let config::Settings { ingress, sink, reload, .. } = &loaded.settings;
+    let shown = |value: &dyn Debug| Printing::default().bytes(format!("{value:?}").as_bytes()).done();
+    let token = |token: &Option<Secret>| {
+        token.iter().fold(Printing::default(), |print, token| print.secret(token)).done()
+    };
+    BTreeMap::from([
+        ("ingress.trusted_proxies", shown(&ingress.trusted_proxies)),
+        ("ingress.explain", shown(&ingress.explain)),
+        ("admin.token", token(&loaded.secrets.admin_token)),
+        ("admin.worker_token", token(&loaded.secrets.worker_token)),
+        ("sink.lease", shown(&sink.lease)),
+        ("reload.watch", shown(&reload.watch)),
+        ("fetch", shown(fetch)),
+        ("providers.dir", own_providers),
+    ])
+}

@@ -1,0 +1,97 @@
+//! The door: how an accepted socket becomes a connection that the HTTP library serves, or is closed.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_server::GracefulShutdownSignal;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::guard::{Guarded, Rules};
+use super::places::{Place, Places};
+use super::proxy;
+use super::transport::Transport;
+use crate::clock::Clock;
+use crate::ingress::Live;
+use crate::reject::Refused;
+
+/// What a connection may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections that all threads serve at once.
+    pub connections_max: usize,
+    /// Connections from one address; zero for any number. Those of trusted proxies are not counted.
+    pub connections_per_address: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// Time for all of a head, for what stands in front of the first one also.
+    pub head_timeout: Duration,
+    /// Time between an answer and the first byte of the next request.
+    pub keep_alive: Duration,
+    /// Whether every connection is a trusted proxy's and begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// Whom connections are taken from.
+#[derive(Clone)]
+pub struct Door {
+    rules: Arc<Rules>,
+    live: Live,
+    places: Arc<Places>,
+    stop: GracefulShutdownSignal,
+}
+
+impl Door {
+    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own and has the request's id from it, and ends what has not begun once `stop` is notified.
+    pub fn new(
+        limits: Limits,
+        live: Live,
+        clock: Arc<dyn Clock>,
+        refused: impl Fn(&Refused, IpAddr) -> String + Send + Sync + 'static,
+        stop: GracefulShutdownSignal,
+    ) -> Self {
+        let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));
+        let rules = Arc::new(Rules { limits, clock, refused: Box::new(refused) });
+        Self { rules, live, places, stop }
+    }
+
+    /// Waits for the first head; a connection costs no more than that until then.
+    ///
+    /// # Errors
+    /// Where the connection ended, or was ended, without one.
+    pub(in crate::ingress) async fn admit(
+        &self,
+        tcp: TcpStream,
+    ) -> io::Result<(Guarded, Option<SocketAddr>)> {
+        let mut place = self.places.take();
+        let (transport, peer) = self.open(tcp, &mut place).await?;
+        let mut guarded = Guarded::new(transport, Arc::clone(&self.rules), peer.ip().to_canonical(), place);
+        let begun = tokio::select! {
+            biased;
+            begun = poll_fn(|cx| guarded.poll_first(cx)) => begun,
+            () = self.stop.notified() => false,
+        };
+        if begun { Ok((guarded, Some(peer))) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Who calls, and over what.
+    async fn open(&self, mut tcp: TcpStream, place: &mut Place) -> io::Result<(Transport, SocketAddr)> {
+        let mut peer = tcp.peer_addr()?;
+        let trusted = self.live.load().trusted_proxies.contains(peer.ip().to_canonical());
+        if self.rules.limits.proxy_protocol {
+            if !trusted {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            let told = timeout(self.rules.limits.head_timeout, proxy::read(&mut tcp)).await??;
+            peer = told.unwrap_or(peer);
+        }
+        let counted = !trusted || self.rules.limits.proxy_protocol;
+        if counted && !place.belongs_to(peer.ip().to_canonical()) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        Ok((Transport::Plain(tcp), peer))
+    }
+}

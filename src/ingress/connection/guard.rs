@@ -1,0 +1,387 @@
+//! The guard of a connection: passes whole, unambiguous requests on to the HTTP library, one at a time, and answers
+//! and ends what is none.
+//!
+//! What a request came with beyond its end stays here, at most one read of it, until its answer is written: a peer
+//! that sends without reading is stopped by its own socket. Bytes are read straight into the library's buffer where
+//! nothing is kept back.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::chunks::Chunks;
+use super::door::Limits;
+use super::frame::{self, Framing, Search};
+use super::places::Place;
+use super::state::State;
+use super::timer::Timer;
+use super::transport::Transport;
+use crate::clock::Clock;
+use crate::ingress::respond;
+use crate::reject::{Refused, Reject};
+
+/// Room for a read.
+const READ_BYTES_MIN: usize = 2048;
+/// Longest time that a peer may take none of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Who is told of refusals, and of whom.
+pub(super) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> String + Send + Sync>;
+
+/// What guards of one listener share.
+pub(super) struct Rules {
+    pub limits: Limits,
+    pub clock: Arc<dyn Clock>,
+    pub refused: Refusals,
+}
+
+/// Where in the conversation the next byte stands.
+enum Stage {
+    /// In a head, or before one.
+    Head(Search),
+    /// In a body.
+    Length(u64),
+    Chunks(Chunks),
+    /// After a request whose answer is not written yet.
+    Answer {
+        flushed: bool,
+        more: bool,
+    },
+    /// After the last request: an answer of the guard's own is written, and what comes is thrown away.
+    Refusing {
+        answer: Bytes,
+        said: bool,
+        thrown: usize,
+    },
+    /// Nothing more is read.
+    Ended,
+}
+
+/// A connection that the HTTP library serves.
+pub struct Guarded {
+    io: Transport,
+    rules: Arc<Rules>,
+    state: Rc<State>,
+    peer: IpAddr,
+    place: Place,
+    stage: Stage,
+    timer: Timer,
+    /// Read and not passed on; of these the first `passing` may be.
+    held: BytesMut,
+    passing: usize,
+    /// The peer takes nothing at the moment.
+    stuck: bool,
+}
+
+impl Guarded {
+    pub(super) fn new(io: Transport, rules: Arc<Rules>, peer: IpAddr, place: Place) -> Self {
+        let timer = Timer::new(Arc::clone(&rules.clock), rules.limits.head_timeout);
+        Self {
+            io,
+            rules,
+            state: Rc::default(),
+            peer,
+            place,
+            stage: Stage::Head(Search::default()),
+            timer,
+            held: BytesMut::new(),
+            passing: 0,
+            stuck: false,
+        }
+    }
+
+    /// What its handler shares with it.
+    pub fn state(&self) -> Rc<State> {
+        Rc::clone(&self.state)
+    }
+
+    /// Waits until a first head is there; false where none came.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.poll_fill(cx)
+    }
+
+    /// Looks at what follows the bytes that were passed on: how many of `bytes` may be.
+    fn look(&mut self, bytes: &[u8]) -> usize {
+        let mut passing = 0;
+        if let Stage::Head(search) = &mut self.stage {
+            let begun = search.is_begun();
+            let found = search
+                .end(bytes, self.rules.limits.head_bytes_max)
+                .and_then(|end| end.map(|end| Ok((end, frame::framing(&bytes[..end])?))).transpose());
+            match found {
+                Ok(None) => {
+                    if !begun {
+                        self.timer.start(self.rules.limits.head_timeout);
+                    }
+                    return 0;
+                }
+                Ok(Some((end, framing))) => {
+                    self.timer.stop();
+                    self.state.begin();
+                    self.stage = match framing {
+                        Framing::Length(length) => Stage::Length(length),
+                        Framing::Chunked => Stage::Chunks(Chunks::default()),
+                    };
+                    passing = end;
+                }
+                Err(refused) => {
+                    self.refuse(&refused);
+                    return 0;
+                }
+            }
+        }
+        passing + self.look_at_body(&bytes[passing..])
+    }
+
+    fn look_at_body(&mut self, bytes: &[u8]) -> usize {
+        let (passing, complete) = match &mut self.stage {
+            Stage::Length(left) => {
+                let passing = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= passing as u64;
+                (passing, *left == 0)
+            }
+            Stage::Chunks(chunks) => match chunks.pass(bytes) {
+                Ok(passing) => (passing, chunks.is_complete()),
+                Err(detail) => {
+                    self.state.fail(detail);
+                    self.stage = Stage::Ended;
+                    return 0;
+                }
+            },
+            _ => return 0,
+        };
+        if complete {
+            self.state.end();
+            self.stage = Stage::Answer { flushed: false, more: false };
+        }
+        passing
+    }
+
+    fn refuse(&mut self, refused: &Refused) {
+        let id = (self.rules.refused)(refused, self.peer);
+        self.timer.start(LINGER);
+        self.held = BytesMut::new();
+        self.stage = Stage::Refusing {
+            answer: respond::raw(refused.reject, &id, &*self.rules.clock),
+            said: false,
+            thrown: 0,
+        };
+    }
+
+    /// The wait has lasted too long.
+    fn give_up(&mut self) {
+        if matches!(self.stage, Stage::Head(_)) && !self.held.is_empty() {
+            let limit = self.rules.limits.head_timeout.as_millis();
+            self.refuse(&Reject::HeadTooSlow.because(format!("not complete after {limit} ms")));
+        } else {
+            self.stage = Stage::Ended;
+        }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.timer.is_over(cx, self.place.is_in_a_crowd())
+    }
+
+    /// Reads until something may be passed on; false once nothing will be.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        while self.passing == 0 {
+            match &mut self.stage {
+                Stage::Ended => return Poll::Ready(false),
+                Stage::Refusing { .. } => ready!(self.poll_refuse(cx)),
+                Stage::Answer { .. } => ready!(self.poll_next(cx)),
+                Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_) => {
+                    self.held.reserve(READ_BYTES_MIN);
+                    match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held) {
+                        Poll::Ready(Ok(1..)) => self.look_at_held(),
+                        Poll::Ready(_) => self.stage = Stage::Ended,
+                        Poll::Pending if self.is_over(cx) => self.give_up(),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    fn look_at_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let passing = self.look(&held);
+        if !matches!(self.stage, Stage::Refusing { .. }) {
+            self.held = held;
+            self.passing = passing;
+        }
+    }
+
+    /// Waits until the answer to the last request is written; then the next may come.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Answer { flushed, more } = &mut self.stage else { return Poll::Ready(()) };
+        if *flushed {
+            self.stage = Stage::Head(Search::default());
+            self.timer.start(self.rules.limits.keep_alive);
+            if !self.held.is_empty() {
+                self.look_at_held();
+            }
+            return Poll::Ready(());
+        }
+        // Nothing is read; but where nothing is there to read, the next byte wakes the task, and no flush need to.
+        *more = *more || !self.held.is_empty() || self.io.poll_readable(cx);
+        self.is_over(cx);
+        Poll::Pending
+    }
+
+    /// Writes the guard's own answer, says that it was the last, and throws away what still comes.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Stage::Refusing { answer, said, thrown } = &mut self.stage {
+            let mut io = Pin::new(&mut self.io);
+            let step = if !answer.is_empty() {
+                io.poll_write(cx, answer).map_ok(|written| answer.advance(written))
+            } else if !*said {
+                io.poll_shutdown(cx).map_ok(|()| *said = true)
+            } else {
+                throw_away(io.as_mut(), cx, thrown)
+            };
+            match step {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.stage = Stage::Ended,
+                Poll::Pending if self.is_over(cx) => self.stage = Stage::Ended,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what may be passed on straight into the library's buffer.
+    fn poll_through(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.io).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => self.stage = Stage::Ended,
+            Poll::Ready(Ok(())) => {
+                let bytes = &buffer.filled()[before..];
+                let passing = self.look(bytes);
+                if !matches!(self.stage, Stage::Refusing { .. } | Stage::Ended) {
+                    self.held.extend_from_slice(&bytes[passing..]);
+                }
+                buffer.set_filled(before + passing);
+            }
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+            Poll::Pending if self.is_over(cx) => self.give_up(),
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads once; an error where that was the last.
+fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, thrown: &mut usize) -> Poll<io::Result<()>> {
+    let mut room = [0; 2048];
+    let mut buffer = ReadBuf::new(&mut room);
+    ready!(io.poll_read(cx, &mut buffer))?;
+    *thrown += buffer.filled().len();
+    let last = buffer.filled().is_empty() || *thrown > LINGER_BYTES_MAX;
+    Poll::Ready(if last { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.passing > 0 {
+                let taken = this.passing.min(buffer.remaining());
+                buffer.put_slice(&this.held[..taken]);
+                this.held.advance(taken);
+                this.passing -= taken;
+                if this.held.is_empty() {
+                    this.held = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let straight = this.held.is_empty()
+                && matches!(this.stage, Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_));
+            if straight {
+                let before = buffer.filled().len();
+                ready!(this.poll_through(cx, buffer))?;
+                if buffer.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if !ready!(this.poll_fill(cx)) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.state.is_aborted() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        match Pin::new(&mut this.io).poll_write(cx, bytes) {
+            Poll::Ready(written) => {
+                this.stuck = false;
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                if !this.stuck {
+                    this.stuck = true;
+                    this.timer.start(WRITE_TIMEOUT);
+                }
+                if this.is_over(cx) {
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        if !this.state.is_answered() {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.stage {
+            Stage::Answer { flushed: flushed @ false, more } => {
+                *flushed = true;
+                if *more {
+                    cx.waker().wake_by_ref();
+                }
+            }
+            // Answered before all of it came: what still comes is thrown away, for a moment.
+            Stage::Length(_) | Stage::Chunks(_) => this.timer.start_once(LINGER),
+            _ => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.io).poll_shutdown(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => {
+                this.timer.start_once(LINGER);
+                if this.is_over(cx) {
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    }
+}

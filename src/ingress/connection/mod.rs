@@ -1,0 +1,18 @@
+//! A connection from the moment it is accepted: who calls, how many may, and how fast and in which form.
+//!
+//! The HTTP library behind it sees nothing but whole heads that can be read in one way only, one request at a time,
+//! and is never left waiting for a peer that does not go on. Nothing here knows sources or secrets.
+
+mod chunks;
+mod door;
+mod frame;
+mod guard;
+mod places;
+mod proxy;
+mod state;
+mod timer;
+mod transport;
+
+pub use door::{Door, Limits};
+pub(super) use guard::Guarded;
+pub(super) use state::State;

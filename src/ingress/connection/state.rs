@@ -1,0 +1,62 @@
+//! What the guard of a connection and the handler of its requests tell each other; both run in one thread.
+
+use std::cell::Cell;
+
+/// One connection, as its guard and its handler share it.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The request that was passed on has its answer, which may not be written yet.
+    answered: Cell<bool>,
+    /// All of that request has been passed on.
+    complete: Cell<bool>,
+    /// What is wrong with the framing of its body.
+    broken: Cell<Option<&'static str>>,
+    /// Nothing more is to be written.
+    aborted: Cell<bool>,
+}
+
+impl State {
+    /// A request's head is passed on.
+    pub(super) fn begin(&self) {
+        self.answered.set(false);
+        self.complete.set(false);
+    }
+
+    /// All of the request has been passed on.
+    pub(super) fn end(&self) {
+        self.complete.set(true);
+    }
+
+    /// The request's body is framed wrongly, and nothing more of it is passed on.
+    pub(super) fn fail(&self, detail: &'static str) {
+        self.broken.set(Some(detail));
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    /// Whether all of the request has come in, without which the connection cannot go on after its answer.
+    pub fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// The handler has its answer.
+    pub fn answer(&self) {
+        self.answered.set(true);
+    }
+
+    /// What is wrong with the framing of the body, if that is why it ended.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.broken.get()
+    }
+
+    /// Ends the connection instead of writing an answer.
+    pub fn abort(&self) {
+        self.aborted.set(true);
+    }
+}
