@@ -248,13 +248,9 @@ impl Reject {
         }
     }
 
-    /// Whether nothing of the request had been proved: only the answers to such may be held back.
-    pub const fn is_of_a_stranger(self) -> bool {
-        let proved = matches!(
-            self,
-            Self::Stale | Self::Premature | Self::SchemaInvalid | Self::RateLimited | Self::TooManyTwins
-        );
-        !proved && !self.row().fault
+    /// Whether the request claimed to be the sender's and was not: only the answers to such may be held back.
+    pub const fn is_of_a_forgery(self) -> bool {
+        self.row().status == 401 && !matches!(self, Self::Stale | Self::Premature)
     }
 
     /// The refusal with a sentence for the log: never with a secret or any of the body in it.

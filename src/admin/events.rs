@@ -251,3 +251,21 @@ fn fault(error: &OperatorError) -> HttpResponse {
     tracing::error!(%error, "an operator's call failed");
     problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error.to_string())
 }
+
+/// The property over any bytes: a query and an order are read as something that they wanted, or told with what is allowed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_or_told(data: &[u8], now: Timestamp, action: Action) {
+    match query(now, &String::from_utf8_lossy(data)) {
+        Ok((selection, _, limit)) => {
+            assert!((1..=LIMIT.1).contains(&limit));
+            assert!(selection.is_all() || !selection.to_string().is_empty());
+        }
+        Err(told) => assert!(!told.is_empty()),
+    }
+    match call(action, now, data) {
+        Ok(call) => {
+            assert!(!call.selection.is_all() || serde_json::from_slice::<Order>(data).is_ok_and(|o| o.all))
+        }
+        Err(told) => assert!(!told.is_empty()),
+    }
+}

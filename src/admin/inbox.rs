@@ -253,3 +253,19 @@ fn fault(error: &InboxError) -> HttpResponse {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     answer
 }
+
+/// The property over any bytes: tokens that are read are written as they were.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_back(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(token) = text.parse::<Token>() {
+        assert_eq!(token.to_string().parse::<Token>(), Ok(token));
+    }
+    if let Ok(AckBody { tokens }) = serde_json::from_slice(data)
+        && let Some(parsed) = parsed(&tokens)
+    {
+        assert_eq!(parsed.len(), tokens.len());
+    }
+    drop((serde_json::from_slice::<NackBody>(data), serde_json::from_slice::<ExtendBody>(data)));
+    drop(Query::<ClaimQuery>::from_query(&text));
+}

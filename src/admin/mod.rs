@@ -1,6 +1,8 @@
 //! The listener for operators and workers: health, metrics, events, arming, reloading, the inbox. Never on the ingress port.
 
 mod arm;
+#[cfg(any(test, feature = "fuzzing"))]
+mod calls;
 mod events;
 mod guard;
 mod health;
@@ -8,6 +10,8 @@ mod inbox;
 mod reload;
 mod server;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use calls::read_or_told;
 pub use guard::Guard;
 pub use health::{Health, Readiness};
 pub use reload::{ReloadAnswer, ReloadOrder};

@@ -6,6 +6,7 @@
 //! [`crate::verify`]. Never a parser's own test: those stand beside it.
 
 mod bodies;
+mod edges;
 mod files;
 mod long;
 mod places;
@@ -17,6 +18,7 @@ mod tokens;
 mod tests;
 
 pub use bodies::{form, json, multipart, spelling, xml};
+pub use edges::{admin, config, payload, record, request};
 pub use files::{definition, document, key};
 pub use long::long;
 pub use places::{base64, place, template, time, url};

@@ -1,13 +1,15 @@
 //! The targets by name: the list that fuzzing, its corpora and their replay share.
 
-use super::{bodies, files, long, places, signatures, tokens};
+use super::{bodies, edges, files, long, places, signatures, tokens};
 
 /// Holds the properties of one parser over any bytes; panics where one is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `tests/fuzz/corpus/`.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 22] = [
+    ("admin", edges::admin),
     ("base64", places::base64),
+    ("config", edges::config),
     ("definition", files::definition),
     ("document", files::document),
     ("form", bodies::form),
@@ -16,7 +18,10 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("key", files::key),
     ("long", long::long),
     ("multipart", bodies::multipart),
+    ("payload", edges::payload),
     ("place", places::place),
+    ("record", edges::record),
+    ("request", edges::request),
     ("spelling", bodies::spelling),
     ("template", places::template),
     ("time", places::time),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
@@ -44,7 +44,7 @@ impl Reading {
         }
         let began = self.clock.monotonic();
         let mut alarm = pin!(sleep(self.timeout));
-        let mut body = Body { bytes_max, first: Bytes::new(), whole: BytesMut::new(), room: None };
+        let mut body = Body { bytes_max, declared, first: Bytes::new(), whole: Vec::new(), room: None };
         loop {
             let notice = async {
                 match &body.room {
@@ -68,7 +68,7 @@ impl Reading {
                 }
             };
             match next {
-                Some(Ok(chunk)) => body.push(chunk, &self.memory)?,
+                Some(Ok(chunk)) => body.push(chunk, &self.memory).await?,
                 Some(Err(_)) => return Err(broken(connection)),
                 None => return Ok(body.end()),
             }
@@ -85,9 +85,10 @@ impl Reading {
 /// A body as far as it has come.
 struct Body {
     bytes_max: usize,
+    declared: Option<u64>,
     first: Bytes,
     /// All of it, once there is more than one piece.
-    whole: BytesMut,
+    whole: Vec<u8>,
     room: Option<Room>,
 }
 
@@ -96,22 +97,27 @@ impl Body {
         self.first.len().max(self.whole.len())
     }
 
-    fn push(&mut self, chunk: Bytes, memory: &Arc<Memory>) -> Result<(), Refused> {
-        if self.len() + chunk.len() > self.bytes_max {
+    async fn push(&mut self, chunk: Bytes, memory: &Arc<Memory>) -> Result<(), Refused> {
+        let length = self.len() + chunk.len();
+        if length > self.bytes_max {
             return Err(too_large(self.bytes_max));
         }
-        if self.first.is_empty() {
+        if length == chunk.len() {
             self.first = chunk;
             return Ok(());
         }
-        let begun = self.room.is_some();
         let room = self.room.get_or_insert_with(|| memory.begin());
-        let more = if begun { chunk.len() } else { self.first.len() + chunk.len() };
-        if !room.grow(more) {
-            return Err(crowded());
+        if length > self.whole.capacity() {
+            // Twice as much each time, and no more than was announced or may come.
+            let most = self.declared.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.bytes_max);
+            let capacity = (2 * self.whole.capacity()).min(most).max(length);
+            if !room.grow(capacity - self.whole.capacity()).await {
+                return Err(crowded());
+            }
+            self.whole.reserve_exact(capacity - self.whole.len());
         }
-        if !begun {
-            self.whole.extend_from_slice(&self.first);
+        if self.whole.is_empty() {
+            self.whole.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.whole.extend_from_slice(&chunk);
         Ok(())
@@ -120,7 +126,7 @@ impl Body {
     fn end(mut self) -> (Bytes, Option<Room>) {
         if let Some(room) = &mut self.room {
             room.arrive();
-            return (self.whole.freeze(), self.room);
+            return (Bytes::from(self.whole), self.room);
         }
         (self.first, None)
     }

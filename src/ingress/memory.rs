@@ -6,17 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 /// Room for bodies on their way in.
 #[derive(Debug)]
 pub struct Memory {
     bytes_max: usize,
     used: Mutex<Used>,
+    /// Told when some of it is given back.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +60,7 @@ pub struct Room {
 impl Memory {
     /// Room for so many bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, used: Mutex::default() }
+        Self { bytes_max, used: Mutex::default(), freed: Notify::new() }
     }
 
     /// A body begins to arrive.
@@ -75,24 +79,44 @@ impl Memory {
 }
 
 impl Room {
-    /// Takes `bytes` more; false where this body itself has to go.
+    /// Takes `bytes` more, once there is room; false where this body itself has to go.
     #[must_use]
-    pub fn grow(&mut self, bytes: usize) -> bool {
+    pub async fn grow(&mut self, bytes: usize) -> bool {
+        let memory = Arc::clone(&self.memory);
+        loop {
+            let mut freed = pin!(memory.freed.notified());
+            freed.as_mut().enable();
+            match self.take(bytes) {
+                Some(taken) => return taken,
+                None => freed.await,
+            }
+        }
+    }
+
+    /// Takes `bytes`, or makes others go for them: none while they have not gone.
+    fn take(&mut self, bytes: usize) -> Option<bool> {
         let mut used = self.memory.lock();
-        let Some(own) = used.arriving.get_mut(&self.number) else { return false };
-        own.bytes += bytes;
-        self.bytes += bytes;
-        used.bytes += bytes;
-        while used.bytes - used.leaving > self.memory.bytes_max {
-            let Some((number, oldest)) = used.arriving.pop_first() else { return false };
+        if !used.arriving.contains_key(&self.number) {
+            return Some(false);
+        }
+        while used.bytes - used.leaving + bytes > self.memory.bytes_max {
+            let Some((number, oldest)) = used.arriving.pop_first() else { return Some(false) };
             used.leaving += oldest.bytes;
             oldest.notice.given.store(true, Ordering::Release);
             oldest.notice.waker.wake();
             if number == self.number {
-                return false;
+                return Some(false);
             }
         }
-        true
+        if used.bytes + bytes > self.memory.bytes_max {
+            return None;
+        }
+        used.bytes += bytes;
+        self.bytes += bytes;
+        if let Some(own) = used.arriving.get_mut(&self.number) {
+            own.bytes += bytes;
+        }
+        Some(true)
     }
 
     /// All of the body is there: it stays until it is dropped.
@@ -117,6 +141,8 @@ impl Drop for Room {
         if !self.arrived && used.arriving.remove(&self.number).is_none() {
             used.leaving -= self.bytes;
         }
+        drop(used);
+        self.memory.freed.notify_waiters();
     }
 }
 
@@ -129,52 +155,74 @@ mod tests {
         room.notice().now_or_never().is_some()
     }
 
+    /// Whether it got them at once; none where it waits.
+    fn grows(room: &mut Room, bytes: usize) -> Option<bool> {
+        room.grow(bytes).now_or_never()
+    }
+
+    fn state(memory: &Memory) -> (usize, usize, usize) {
+        let used = memory.lock();
+        (used.bytes, used.leaving, used.arriving.len())
+    }
+
     #[test]
     fn the_one_that_has_been_arriving_longest_goes() {
         let memory = Arc::new(Memory::new(100));
         let (mut first, mut second, mut third) = (memory.begin(), memory.begin(), memory.begin());
-        assert!(first.grow(40) && second.grow(40));
+        assert_eq!((grows(&mut first, 40), grows(&mut second, 40)), (Some(true), Some(true)));
         assert!(!must_go(&first));
-        assert!(third.grow(40), "there is room once the first has gone");
+        assert_eq!(grows(&mut third, 40), None, "there is room once the first has gone");
         assert!(must_go(&first) && !must_go(&second) && !must_go(&third));
-        assert!(!first.grow(1), "who must go gets nothing more");
+        assert_eq!(grows(&mut first, 1), Some(false), "who must go gets nothing more");
         drop(first);
-        let used = memory.lock();
-        assert_eq!((used.bytes, used.leaving), (80, 0));
-        drop(used);
+        assert_eq!(grows(&mut third, 40), Some(true));
+        assert_eq!(state(&memory), (80, 0, 2));
     }
 
     #[test]
     fn what_has_arrived_stays_and_a_newcomer_goes() {
         let memory = Arc::new(Memory::new(100));
         let mut kept = memory.begin();
-        assert!(kept.grow(90));
+        assert_eq!(grows(&mut kept, 90), Some(true));
         kept.arrive();
         let mut late = memory.begin();
-        assert!(!late.grow(20));
+        assert_eq!(grows(&mut late, 20), Some(false));
         assert!(must_go(&late) && !must_go(&kept));
         drop((late, kept));
-        let used = memory.lock();
-        assert_eq!((used.bytes, used.leaving, used.arriving.len()), (0, 0, 0));
+        assert_eq!(state(&memory), (0, 0, 0));
     }
 
     #[test]
-    fn nothing_is_left_behind_whatever_the_order() {
+    fn it_is_never_more_than_the_cap_and_nothing_is_left_behind() {
         let memory = Arc::new(Memory::new(64));
         let mut rooms: Vec<Room> = (0..40).map(|_| memory.begin()).collect();
         for round in 0..40 {
             for (index, room) in rooms.iter_mut().enumerate() {
-                let _in_or_out = room.grow(1 + (index * 7 + round) % 5);
+                let _in_out_or_waiting = grows(room, 1 + (index * 7 + round) % 5);
+                assert!(state(&memory).0 <= 64);
             }
             if round % 3 == 0 {
                 rooms.remove(rooms.len() / 2).arrive();
             }
         }
-        let used = memory.lock();
-        assert!(used.bytes - used.leaving <= 64, "{used:?}");
-        drop(used);
         rooms.clear();
-        let used = memory.lock();
-        assert_eq!((used.bytes, used.leaving, used.arriving.len()), (0, 0, 0));
+        assert_eq!(state(&memory), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_waits_goes_on_when_others_have_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let memory = Arc::new(Memory::new(10));
+        let (mut old, mut new) = (memory.begin(), memory.begin());
+        runtime.block_on(async {
+            assert!(old.grow(10).await);
+            let evicted = async {
+                old.notice().await;
+                drop(old);
+            };
+            let (grown, ()) = tokio::join!(new.grow(10), evicted);
+            assert!(grown);
+        });
+        assert_eq!(state(&memory), (10, 0, 1));
     }
 }

@@ -14,6 +14,8 @@ mod server;
 mod table;
 pub mod tls;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use connection::reads_alike;
 pub use connection::{Door, Limits};
 pub use peer::TrustedProxies;
 pub use server::{Gate, Ingress, IngressSettings};

@@ -114,11 +114,12 @@ impl Gate {
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
-        let (response, refused) = self.judge(request, payload).await;
-        if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
+        let (mut response, refused) = self.judge(request, payload).await;
+        if let Some(caller) = refused.filter(|reject| reject.is_of_a_forgery()).and(self.caller(request)) {
             match self.flood.turn(caller) {
                 flood::Turn::Now => {}
                 flood::Turn::Later(wait, held) => {
+                    response.head_mut().set_connection_type(ConnectionType::Close);
                     tokio::time::sleep(wait).await;
                     drop(held);
                 }

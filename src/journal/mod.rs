@@ -4,6 +4,8 @@
 mod archive;
 mod aside;
 mod batch;
+#[cfg(any(test, feature = "fuzzing"))]
+mod bytes;
 mod commit;
 mod envelope;
 mod error;
@@ -26,6 +28,8 @@ mod tests;
 
 pub use archive::{Archive, Damaged, Facts, Kept, SegmentFacts};
 pub use aside::{Salvaged, aside_origin, salvage};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use bytes::read_back;
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
 pub use envelope::Summary;
 pub use error::JournalError;

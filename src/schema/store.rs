@@ -112,6 +112,16 @@ impl Schemas {
     }
 }
 
+impl Schemas {
+    /// The property over any bytes: the quick way says «valid» only where the tree does.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn judged_alike(&self, event_type: &str, body: &[u8]) {
+        let Some(schema) = self.by_type.get(event_type).or(self.fallback.as_ref()) else { return };
+        let quick = schema.quick.as_ref().is_ok_and(|quick| quick.surely_valid(body));
+        assert!(!quick || judge_by_tree(&schema.validator, body) == Verdict::Valid, "quick, and wrong");
+    }
+}
+
 fn digest(texts: &HashMap<String, (String, Vec<u8>)>) -> [u8; 32] {
     let mut sorted: Vec<_> = texts.iter().map(|(event, (_, text))| (event, text)).collect();
     sorted.sort();

@@ -157,8 +157,9 @@ fn target(target: &str) -> Result<(), Refused> {
     if !target.starts_with('/') {
         return malformed("the target is no path");
     }
-    let allowed =
-        |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'<' | b'>' | b'\\' | b'`' | b'^');
+    let allowed = |byte: u8| {
+        matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'`' | b'^')
+    };
     if target.bytes().all(allowed) { Ok(()) } else { malformed("the target has a character that no URL has") }
 }
 

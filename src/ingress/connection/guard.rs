@@ -29,6 +29,8 @@ use crate::reject::{Refused, Reject};
 
 /// Room for a read.
 const READ_BYTES_MIN: usize = 2048;
+/// Bytes passed on in one go: what the library's buffer of a connection grows to.
+const BURST_BYTES_MAX: usize = 16 * 1024;
 /// Longest time that a peer may take none of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
@@ -79,6 +81,8 @@ pub struct Guarded {
     /// Read and not passed on; of these the first `passing` may be.
     held: BytesMut,
     passing: usize,
+    /// Passed on since the task was last given up.
+    burst: usize,
     /// The peer takes nothing at the moment.
     stuck: bool,
 }
@@ -96,6 +100,7 @@ impl Guarded {
             timer,
             held: BytesMut::new(),
             passing: 0,
+            burst: 0,
             stuck: false,
         }
     }
@@ -287,6 +292,35 @@ fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, thrown: &mut usize)
     Poll::Ready(if last { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
 }
 
+impl Guarded {
+    /// Passes bytes on; none at the end.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.passing > 0 {
+                let taken = self.passing.min(buffer.remaining());
+                buffer.put_slice(&self.held[..taken]);
+                self.held.advance(taken);
+                self.passing -= taken;
+                if self.held.is_empty() {
+                    self.held = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let straight = self.held.is_empty()
+                && matches!(self.stage, Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_));
+            if straight {
+                let before = buffer.filled().len();
+                ready!(self.poll_through(cx, buffer))?;
+                if buffer.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if !ready!(self.poll_fill(cx)) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
 impl AsyncRead for Guarded {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -294,29 +328,16 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        loop {
-            if this.passing > 0 {
-                let taken = this.passing.min(buffer.remaining());
-                buffer.put_slice(&this.held[..taken]);
-                this.held.advance(taken);
-                this.passing -= taken;
-                if this.held.is_empty() {
-                    this.held = BytesMut::new();
-                }
-                return Poll::Ready(Ok(()));
-            }
-            let straight = this.held.is_empty()
-                && matches!(this.stage, Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_));
-            if straight {
-                let before = buffer.filled().len();
-                ready!(this.poll_through(cx, buffer))?;
-                if buffer.filled().len() > before {
-                    return Poll::Ready(Ok(()));
-                }
-            } else if !ready!(this.poll_fill(cx)) {
-                return Poll::Ready(Ok(()));
-            }
+        if this.burst >= BURST_BYTES_MAX {
+            // What was passed on is taken up before more is read.
+            this.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        let before = buffer.filled().len();
+        let polled = this.poll_pass(cx, buffer);
+        this.burst = if polled.is_pending() { 0 } else { this.burst + buffer.filled().len() - before };
+        polled
     }
 }
 

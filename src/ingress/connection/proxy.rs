@@ -43,7 +43,7 @@ pub async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Socket
 
 fn v4(rest: &[u8]) -> io::Result<SocketAddr> {
     match rest {
-        [a, b, c, d, _, _, _, _, high, low, ..] => {
+        [a, b, c, d, _, _, _, _, high, low, _, _, ..] => {
             Ok(SocketAddr::from(([*a, *b, *c, *d], u16::from_be_bytes([*high, *low]))))
         }
         _ => Err(wrong("a header of the PROXY protocol that is shorter than its addresses")),
@@ -51,11 +51,10 @@ fn v4(rest: &[u8]) -> io::Result<SocketAddr> {
 }
 
 fn v6(rest: &[u8]) -> io::Result<SocketAddr> {
-    let (Some(address), Some(port)) = (rest.first_chunk::<16>(), rest.get(32..34)) else {
+    let (Some(address), Some([high, low, _, _])) = (rest.first_chunk::<16>(), rest.get(32..36)) else {
         return Err(wrong("a header of the PROXY protocol that is shorter than its addresses"));
     };
-    let port = port.iter().fold(0, |port, byte| port << 8 | u16::from(*byte));
-    Ok(SocketAddr::from((*address, port)))
+    Ok(SocketAddr::from((*address, u16::from_be_bytes([*high, *low]))))
 }
 
 fn wrong(detail: &'static str) -> io::Error {
@@ -90,7 +89,8 @@ mod tests {
     #[test]
     fn anything_else_ends_the_connection() {
         let v4 = [192, 0, 2, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
-        assert!(of(0x21, 0x11, &v4[..9], b"").is_err());
+        assert!(of(0x21, 0x11, &v4[..11], b"a").is_err());
+        assert!(of(0x21, 0x21, &[0; 35], b"a").is_err());
         assert!(of(0x21, 0x21, &v4, b"").is_err());
         assert!(of(0x21, 0x12, &v4, b"").is_err());
         assert!(of(0x11, 0x11, &v4, b"").is_err());

@@ -219,6 +219,29 @@ fn a_slow_sender_that_goes_on_is_served() {
     battery.end(&[b"half closed", &[b'p'; 40_000]]);
 }
 
+#[test]
+fn large_bodies_that_never_end_take_no_more_than_their_share() {
+    let battery = Battery::of(Setup::new().set("ingress", "bodies_in_flight_max = \"16MiB\""));
+    let (fared, most) = endure(&battery, |crowd, to| {
+        let part = vec![b'x'; 400 << 10];
+        for _ in 0..200 {
+            let sized = [post("content-length: 500000\r\n", b"", b""), part.clone()].concat();
+            let chunks = [post("transfer-encoding: chunked\r\n", b"7a120\r\n", b""), part.clone()].concat();
+            crowd.join("most of a body", drip(to, sized, b"", Duration::from_secs(1)));
+            crowd.join("most of a chunk", drip(to, chunks, b"", Duration::from_secs(1)));
+        }
+    });
+    for Fared { name, ended, heard } in &fared {
+        let heard = heard.escape_ascii().to_string();
+        assert!(ended.is_some_and(|ended| ended <= CUT), "{name}: open after {CUT:?}, heard {heard}");
+        let told = ["HTTP/1.1 408 ", "HTTP/1.1 503 "].iter().any(|start| heard.starts_with(start));
+        assert!(told || heard.is_empty(), "{name}: {heard}");
+    }
+    assert!(most <= GROWTH, "it grew by {} MiB", most >> 20);
+    println!("400 bodies of 400 KiB: {} MiB", most >> 20);
+    battery.end(&[]);
+}
+
 /// As many connections as this process may have, up to `wanted`.
 fn connections(wanted: u32) -> u32 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
