@@ -5,14 +5,15 @@
 
 use std::path::PathBuf;
 
+use super::addresses::Callers;
 use super::layers::{Gathered, main_file, sources_dir};
 use super::load::{self, Input};
 use super::settings::Settings;
 use crate::provider::secret::SecretRef;
 
 /// The paths, whether there is something at them or not: the main file and `sources.d`, the folders of provider and
-/// schema files, `fetch.ca_file`, and every file that holds a secret. A file that the gateway itself writes a captured
-/// secret to is none of them.
+/// schema files, `fetch.ca_file`, every file of addresses, and every one that holds a secret. A file that the gateway
+/// itself writes a captured secret to is none of them.
 pub fn watched(input: &Input) -> Vec<PathBuf> {
     let main = main_file(input.file.as_deref());
     let mut paths = vec![main.to_owned(), sources_dir(main)];
@@ -30,6 +31,11 @@ fn of_settings(settings: &Settings, input: &Input, paths: &mut Vec<PathBuf>) {
     let Settings { providers, schemas, fetch, admin, dedup, sink, sources, .. } = settings;
     let named = [&providers.dir, &schemas.dir, &fetch.ca_file];
     paths.extend(named.into_iter().flatten().cloned());
+    for source in sources.values() {
+        if let Some(Callers::File(path)) = &source.addresses {
+            paths.push(path.clone());
+        }
+    }
     let single = [&admin.token, &admin.worker_token, &dedup.url, &sink.url];
     let references = single.into_iter().flatten().chain(sources.values().flat_map(|source| &source.secrets));
     paths.extend(references.filter_map(|reference: &SecretRef| reference.place.file(&input.env)));
@@ -46,7 +52,7 @@ mod tests {
         let file = dir.path().join("hookgate.toml");
         let text = "[providers]\ndir = \"own\"\n[schemas]\ndir = 7\n[admin]\ntoken = { credential = \"token\" }\n\
                     [sources.a]\nprovider = \"nobody\"\nsecrets = [{ env = \"A\" }, { env = \"B\" }, { file = \"c\" }, \
-                    { captured = \"d\" }]\n";
+                    { captured = \"d\" }]\naddresses = { file = \"e\" }\n";
         std::fs::write(&file, text).unwrap();
         let env: Environment =
             [("A", "plain"), ("B_FILE", "/run/b"), ("CREDENTIALS_DIRECTORY", "/run/credentials")]
@@ -59,6 +65,7 @@ mod tests {
             file,
             dir.path().join("sources.d"),
             "c".into(),
+            "e".into(),
             "own".into(),
         ];
         let mut expected = Vec::from(expected);
