@@ -15,8 +15,10 @@ use super::prepared::{Incoming, Prepared, Print};
 use crate::admin::{self, Guard, Known};
 use crate::cli::assemble::{self, Plan};
 use crate::cli::fetching::Fetching;
+use crate::cli::tls;
 use crate::config::{self, Loaded};
 use crate::diagnose::Explainer;
+use crate::ingress::tls::Tls;
 use crate::ingress::{self, Table, TrustedProxies};
 use crate::limit::Limit;
 use crate::source::Source;
@@ -41,6 +43,7 @@ pub(super) struct Live {
     fixed: Fixed,
     general: BTreeMap<&'static str, Print>,
     fetching: Fetching,
+    tls: Option<Arc<Tls>>,
     kept: BTreeMap<String, Kept>,
 }
 
@@ -51,6 +54,7 @@ impl Live {
     /// Where no client for keys can be made, or the system refuses a thread.
     pub(super) fn begin(shared: &Shared, mut prepared: Prepared) -> anyhow::Result<Self> {
         let fetching = Fetching::start(prepared.fetch.clone(), &shared.clock, &shared.metrics)?;
+        let tls = tls::begin(&prepared.loaded, prepared.rules(), &shared.clock, &shared.metrics)?;
         let mut live = Self {
             shared: shared.clone(),
             table: Default::default(),
@@ -59,10 +63,16 @@ impl Live {
             fixed: std::mem::take(&mut prepared.fixed),
             general: BTreeMap::new(),
             fetching,
+            tls,
             kept: BTreeMap::new(),
         };
         live.install(prepared)?;
         Ok(live)
+    }
+
+    /// TLS at the public listener, where the configuration has it.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Whether files are looked at.
@@ -110,8 +120,12 @@ impl Live {
     /// As [`Live::begin`].
     pub(super) fn install(&mut self, prepared: Prepared) -> anyhow::Result<()> {
         let Shared { clock, metrics, .. } = self.shared.clone();
+        let authorities = tls::authorities(prepared.rules());
         let start = |known| Explainer::start(known, Arc::clone(&metrics), Arc::clone(&clock));
         let explainer = prepared.surroundings.map(start).transpose()?;
+        if let Some(tls) = &self.tls {
+            tls.trust(authorities)?;
+        }
         if !self.fetching.is_as(&prepared.fetch) {
             self.fetching = Fetching::start(prepared.fetch, &clock, &metrics)?;
         }

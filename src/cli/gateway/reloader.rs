@@ -19,6 +19,7 @@ use super::live::Live;
 use super::outlet::Outlet;
 use super::prepared::Prepared;
 use crate::admin::{ReloadAnswer, ReloadOrder};
+use crate::audit::TARGET;
 use crate::cli::assemble;
 use crate::cli::check::errors_json;
 use crate::clock::Clock;
@@ -144,7 +145,12 @@ impl Reloader {
         if !forbidden.is_empty() {
             return Outcome::RestartNeeded(forbidden);
         }
-        let changes = self.live.changes(&prepared);
+        let mut changes = self.live.changes(&prepared);
+        match self.certificate().await {
+            Ok(true) => changes.settings.push("ingress.tls.certificate"),
+            Ok(false) => {}
+            Err(error) => return Outcome::Failed(error),
+        }
         if changes.is_empty() {
             return Outcome::Unchanged;
         }
@@ -157,6 +163,15 @@ impl Reloader {
             return Outcome::Failed(format!("{error:#}"));
         }
         Outcome::Applied { changes, warnings }
+    }
+}
+
+impl Reloader {
+    /// Reads the certificate again: true where another is shown from here on. Its files are watched besides.
+    async fn certificate(&self) -> Result<bool, String> {
+        let Some(tls) = self.live.tls() else { return Ok(false) };
+        let read = tasks::blocking(move || tls.reload().map_err(|error| error.to_string()));
+        read.await.unwrap_or(Ok(false))
     }
 }
 
@@ -189,7 +204,7 @@ impl Outcome {
                 return changes.tell(operator, milliseconds);
             }
             Self::Unchanged => {
-                tracing::info!(operator, action = "reload", milliseconds, "reloaded: nothing has changed");
+                tracing::info!(target: TARGET, audit = "action", operator, action = "reload", milliseconds, "reloaded: nothing has changed");
                 return;
             }
             Self::Invalid(report) => {
@@ -207,6 +222,8 @@ impl Outcome {
         };
         let outcome = self.reloaded().name();
         tracing::error!(
+            target: TARGET,
+            audit = "action",
             operator,
             action = "reload",
             outcome,
