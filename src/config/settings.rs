@@ -310,7 +310,7 @@ pub enum SinkKind {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Reload {
     /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
-    /// `fetch.ca_file`, and those of secrets. They are looked at every 2 s, and loaded when they have been the same
+    /// `fetch.ca_file`, and those of secrets and addresses. They are looked at every 2 s, and loaded when they have been the same
     /// twice; where they hold errors, what was in force stays so. Default `true`.
     pub watch: bool,
 }

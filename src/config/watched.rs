@@ -11,8 +11,8 @@ use super::settings::Settings;
 use crate::provider::secret::SecretRef;
 
 /// The paths, whether there is something at them or not: the main file and `sources.d`, the folders of provider and
-/// schema files, `fetch.ca_file`, and every file that holds a secret or addresses. A file that the gateway itself writes a captured
-/// secret to is none of them.
+/// schema files, `fetch.ca_file`, the authorities of client certificates, and every file that holds a secret or
+/// addresses. A file that the gateway itself writes a captured secret to is none of them.
 pub fn watched(input: &Input) -> Vec<PathBuf> {
     let main = main_file(input.file.as_deref());
     let mut paths = vec![main.to_owned(), sources_dir(main)];
@@ -50,7 +50,7 @@ mod tests {
         let file = dir.path().join("hookgate.toml");
         let text = "[providers]\ndir = \"own\"\n[schemas]\ndir = 7\n[admin]\ntoken = { credential = \"token\" }\n\
                     [sources.a]\nprovider = \"nobody\"\nsecrets = [{ env = \"A\" }, { env = \"B\" }, { file = \"c\" }, \
-                    { captured = \"d\" }]\n";
+                    { captured = \"d\" }]\naddresses = { file = \"e\" }\n";
         std::fs::write(&file, text).unwrap();
         let env: Environment =
             [("A", "plain"), ("B_FILE", "/run/b"), ("CREDENTIALS_DIRECTORY", "/run/credentials")]
@@ -63,6 +63,7 @@ mod tests {
             file,
             dir.path().join("sources.d"),
             "c".into(),
+            "e".into(),
             "own".into(),
         ];
         let mut expected = Vec::from(expected);

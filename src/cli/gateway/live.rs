@@ -183,13 +183,12 @@ impl Live {
     fn admitted(&self, loaded: &Loaded) -> Known {
         let capture =
             |(name, kept): (&String, &Kept)| Some((name.clone(), Arc::clone(kept.source.capture.as_ref()?)));
-        let token = |token: &'_ Option<crate::provider::secret::Secret>| {
-            token.as_ref().map(|token| token.expose().to_vec())
-        };
-        let admin = token(&loaded.secrets.admin_token);
-        let worker = token(&loaded.secrets.worker_token);
+        let secrets = &loaded.secrets;
         Known {
-            guard: Guard::new(admin.as_deref(), worker.as_deref()),
+            guard: Guard::new(
+                secrets.admin_token.as_ref().map(|token| token.expose()),
+                secrets.worker_token.as_ref().map(|token| token.expose()),
+            ),
             captures: self.kept.iter().filter_map(capture).collect(),
             lease: loaded.settings.sink.lease.duration(),
         }

@@ -109,14 +109,27 @@ impl Printing {
     }
 }
 
-/// Neither form of a source nor of a scheme shows a secret's text: those come by themselves.
+/// Neither form of a source nor of a scheme shows a secret's text: those come by themselves. A plan is taken apart, so that
+/// nothing that is added to it is left out here: its captured secret's file is in the configured form, its warnings
+/// are of what is printed, and visits go by `fetch`.
 fn print(loaded: &Loaded, plan: &Plan, fetch: &ClientSettings) -> Print {
-    let configured = loaded.settings.sources.get(&plan.name);
-    let schemas = plan.schemas.as_ref().map(|schemas| schemas.digest());
-    let print = Printing::default().shown(&configured).shown(plan.verifier.scheme()).shown(&schemas);
-    let authorities = plan.client.as_ref().map(ClientRule::authorities);
-    let print = print.shown(&plan.addresses).shown(&plan.body_bytes_max).shown(fetch).shown(&authorities);
-    let secrets = loaded.secrets.sources.get(&plan.name).into_iter().flatten();
+    let Plan {
+        name,
+        verifier,
+        schemas,
+        body_bytes_max,
+        addresses,
+        client,
+        capture: _,
+        warnings: _,
+        visits: _,
+    } = plan;
+    let configured = loaded.settings.sources.get(name);
+    let schemas = schemas.as_ref().map(|schemas| schemas.digest());
+    let print = Printing::default().shown(&configured).shown(verifier.scheme()).shown(&schemas);
+    let authorities = client.as_ref().map(ClientRule::authorities);
+    let print = print.shown(addresses).shown(body_bytes_max).shown(fetch).shown(&authorities);
+    let secrets = loaded.secrets.sources.get(name).into_iter().flatten();
     secrets.fold(print, |print, secret| print.shown(&secret.label()).secret(secret)).done()
 }
 

@@ -190,3 +190,18 @@ fn those_who_ask_at_once_are_told_of_few_reloads() {
     assert!((1.0..calls as f64).contains(&done), "{calls} calls and as many signals, {done} reloads");
     assert_eq!(delivered(&gateway, "shop", "evt_1"), 200);
 }
+
+#[test]
+fn a_file_of_addresses_is_loaded_again() {
+    let gateway = Setup::new().source("shop", "stripe", "addresses = { file = \"callers\" }").prepare();
+    let file = gateway.path("callers");
+    fs::write(&file, "192.0.2.0/24\n").unwrap();
+    let mut gateway = gateway;
+    gateway.start();
+    assert_eq!(delivered(&gateway, "shop", "evt_1"), 403);
+    fs::write(&file, "192.0.2.0/24\n127.0.0.1\n").unwrap();
+    until("the file is noticed", super::NOTICED, || delivered(&gateway, "shop", "evt_1") == 200);
+    fs::write(&file, "nowhere\n").unwrap();
+    assert_eq!(reload(&gateway).status, 422);
+    assert_eq!(delivered(&gateway, "shop", "evt_2"), 200);
+}
