@@ -131,6 +131,7 @@ const BANNED_CRATES: &[(&str, &str, &str)] = &[
     ("native-tls", "", "TLS is rustls"),
     ("openssl", "", "TLS is rustls"),
     ("openssl-sys", "", "TLS is rustls"),
+    ("openssl-src", "", "TLS is rustls"),
 ];
 
 fn file_size(source: &Source) -> Vec<String> {

@@ -34,6 +34,16 @@ pub enum Callers {
     File(PathBuf),
 }
 
+impl Callers {
+    /// The file that has them, where one does.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Listed(_) => None,
+            Self::File(path) => Some(path),
+        }
+    }
+}
+
 /// An address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(IpNet);

@@ -107,13 +107,22 @@ fn an_address_is_judged_before_the_body_is_read() {
 }
 
 #[test]
-fn a_file_has_one_a_line_and_is_read_at_each_start() {
+fn a_file_has_one_a_line_and_is_read_at_each_start_and_reload() {
     let mut gateway = Setup::new().source("shop", "generic", "addresses = { file = \"shop.txt\" }").prepare();
     let file = gateway.path("shop.txt");
     fs::write(&file, "# ours\n\n  192.0.2.0/24  # the office\n2001:db8::/32\n::ffff:127.0.0.0/104\n")
         .unwrap();
     gateway.start();
     assert_eq!(told(&gateway, &[]), accepted());
+    fs::write(&file, "192.0.2.0/24\n").unwrap();
+    let reload = || gateway.admin_call("POST", "/v1/reload", &[], b"");
+    assert_eq!((reload().status, told(&gateway, &[])), (200, refused()));
+    fs::write(&file, "127.0.0.1\n").unwrap();
+    assert_eq!((reload().status, told(&gateway, &[])), (200, accepted()));
+    fs::write(&file, "192.0.2.0/24\nnobody\n").unwrap();
+    let broken = reload();
+    assert!(broken.status == 422 && broken.text().contains("nobody"), "{}", broken.text());
+    assert_eq!(told(&gateway, &[]), accepted(), "what was in force stays so");
     fs::write(&file, "192.0.2.0/24\n").unwrap();
     gateway.restart();
     assert_eq!(told(&gateway, &[]), refused());

@@ -40,6 +40,7 @@ mod hostile;
 mod inbox;
 mod ingress;
 mod journal_cli;
+mod json_suite;
 mod lanes;
 mod lifecycle;
 mod limits;

@@ -289,10 +289,8 @@ fn dump(redis: &Redis) -> Vec<u8> {
     [keys.join("\n").into_bytes(), values].concat()
 }
 
-#[test]
-fn no_secret_and_no_body_is_ever_shown() {
-    let (broker, redis) = (RabbitMq::shared(), Redis::start());
-    let vhost = broker.vhost();
+/// The setup with a user of its own in both services, whose passwords are canaries.
+fn setup_with(broker: &RabbitMq, vhost: &str, redis: &Redis) -> Setup {
     let (user, amqp) = (format!("canary-of-{vhost}"), canary("amqp"));
     broker.rabbitmqctl(&[
         "eval",
@@ -305,10 +303,17 @@ fn no_secret_and_no_body_is_ever_shown() {
     let password = canary("redis");
     let _: String =
         redis.ask(&["ACL", "SETUSER", "canary", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
-    let setup = guarded(
+    guarded(
         &format!("amqp://{user}:{amqp}@{}/{vhost}", broker.address()),
         &format!("redis://canary:{password}@{}/0", redis.address()),
-    );
+    )
+}
+
+#[test]
+fn no_secret_and_no_body_is_ever_shown() {
+    let (broker, redis) = (RabbitMq::shared(), Redis::start());
+    let vhost = broker.vhost();
+    let setup = setup_with(broker, &vhost, &redis);
     let mut shown = wrong_configurations(&setup);
     let mut gateway = setup.start();
     let mut statuses = std::collections::BTreeSet::new();

@@ -145,4 +145,10 @@ fn a_new_top_level_name_is_caught() {
 fn a_banned_crate_is_caught() {
     let lock = "[[package]]\nname = \"h2\"\nversion = \"0.3.27\"\n\n[[package]]\nname = \"h2\"\nversion = \"0.4.1\"\n";
     caught(&crate::banned_crates(lock), "h2 0.3.27");
+    for name in ["rsa", "native-tls", "openssl", "openssl-sys", "openssl-src"] {
+        let lock = format!("[[package]]\nname = \"{name}\"\nversion = \"0.9.8\"\nsource = \"registry\"\n");
+        caught(&crate::banned_crates(&lock), &format!("{name} 0.9.8"));
+    }
+    // It looks for the system's certificates and links nothing.
+    clean(&crate::banned_crates("[[package]]\nname = \"openssl-probe\"\nversion = \"0.2.2\"\n"));
 }

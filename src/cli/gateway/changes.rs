@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::TARGET;
+
 /// Names in one field of a log line; more are counted.
 const NAMES_MAX: usize = 50;
 
@@ -46,6 +48,8 @@ impl Changes {
         let (secrets_removed, secrets_replaced) = (line(&self.secrets_removed), line(&self.secrets_replaced));
         let settings = self.settings.join(", ");
         tracing::info!(
+            target: TARGET,
+            audit = "action",
             operator,
             action = "reload",
             added,

@@ -249,3 +249,45 @@ fn with_capture(plan: Plan, former: Option<&Source>) -> Plan {
         _ => plan,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Manual, Timestamp};
+    use crate::limit::Rate;
+
+    #[test]
+    fn secrets_are_told_apart_by_label_and_then_by_what_they_are() {
+        let secrets = |known: &[(&str, u8)]| -> BTreeMap<String, Print> {
+            known.iter().map(|(label, byte)| ((*label).to_owned(), [*byte; 32])).collect()
+        };
+        let mut changes = Changes::default();
+        let running = secrets(&[("gone", 1), ("other", 2), ("same", 3)]);
+        compare_secrets("shop", &running, &secrets(&[("fresh", 1), ("other", 9), ("same", 3)]), &mut changes);
+        let expected = Changes {
+            secrets_added: vec!["shop/fresh".to_owned()],
+            secrets_removed: vec!["shop/gone".to_owned()],
+            secrets_replaced: vec!["shop/other".to_owned()],
+            ..Changes::default()
+        };
+        assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn a_bucket_goes_on_with_its_rate_and_with_no_other() {
+        let clock = Arc::new(Manual::at(Timestamp::from_seconds(1000)));
+        let limit = |burst: u32| {
+            let burst = NonZeroU32::new(burst).unwrap();
+            Arc::new(Limit::new(Rate { events: burst, per: Duration::from_secs(3600), burst }, clock.clone()))
+        };
+        let former = limit(1);
+        former.take().unwrap();
+        assert!(going_on(Some(limit(1)), Some(&former)).unwrap().take().is_err());
+        assert!(going_on(Some(limit(2)), Some(&former)).unwrap().take().is_ok());
+        assert!(going_on(Some(limit(1)), None).unwrap().take().is_ok());
+        assert!(going_on(None, Some(&former)).is_none());
+    }
+}

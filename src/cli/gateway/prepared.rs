@@ -115,7 +115,7 @@ fn print(loaded: &Loaded, plan: &Plan, fetch: &ClientSettings) -> Print {
     let schemas = plan.schemas.as_ref().map(|schemas| schemas.digest());
     let print = Printing::default().shown(&configured).shown(plan.verifier.scheme()).shown(&schemas);
     let authorities = plan.client.as_ref().map(ClientRule::authorities);
-    let print = print.shown(&plan.body_bytes_max).shown(fetch).shown(&authorities);
+    let print = print.shown(&plan.addresses).shown(&plan.body_bytes_max).shown(fetch).shown(&authorities);
     let secrets = loaded.secrets.sources.get(&plan.name).into_iter().flatten();
     secrets.fold(print, |print, secret| print.shown(&secret.label()).secret(secret)).done()
 }

@@ -19,6 +19,7 @@ use super::live::Live;
 use super::outlet::Outlet;
 use super::prepared::Prepared;
 use crate::admin::{ReloadAnswer, ReloadOrder};
+use crate::audit::TARGET;
 use crate::cli::assemble;
 use crate::cli::check::errors_json;
 use crate::clock::Clock;
@@ -203,7 +204,7 @@ impl Outcome {
                 return changes.tell(operator, milliseconds);
             }
             Self::Unchanged => {
-                tracing::info!(operator, action = "reload", milliseconds, "reloaded: nothing has changed");
+                tracing::info!(target: TARGET, audit = "action", operator, action = "reload", milliseconds, "reloaded: nothing has changed");
                 return;
             }
             Self::Invalid(report) => {
@@ -221,6 +222,8 @@ impl Outcome {
         };
         let outcome = self.reloaded().name();
         tracing::error!(
+            target: TARGET,
+            audit = "action",
             operator,
             action = "reload",
             outcome,
