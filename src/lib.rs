@@ -14,7 +14,7 @@
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.
 //! - [`provider`]: a sending service's scheme as data, and the handshakes that it answers.
 //! - [`verify`]: proof that the sender knows the secret, over the exact bytes; mints `Verified`. Its `fetched` is the one
-//!   place here that does I/O: keys that a provider publishes.
+//!   place here that does I/O: keys that a provider publishes. Its `certificate` judges a client's certificate.
 //! - [`freshness`]: how old, how far ahead. [`limit`]: a source's own rate, counted after verification.
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
 //! - [`batch`]: a body with several events cut into parts, where a source splits.
@@ -37,8 +37,8 @@
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
-//! - [`ingress`]: the public listener. [`admin`]: health, metrics, events for operators and the inbox for workers, on a
-//!   listener of their own.
+//! - [`ingress`]: the public listener; its `tls` shakes hands, and shows a certificate from files or by ACME.
+//! - [`admin`]: health, metrics, events for operators and the inbox for workers, on a listener of their own.
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.
 //! - `simulation`, in tests alone: all of it in one thread, on a disk, a clock and a broker that a seed drives.
@@ -47,7 +47,7 @@
 //! # Absent on purpose
 //! No body is parsed and printed again. No 2xx without a proof that the event is safe. No key from unsigned bytes alone. No Redis and no
 //! broker on the way to a journal ACK. No code per provider. No clustering of our own. No fetch
-//! of anything but by https, from a URL that a provider's file pins.
+//! of anything but by https, from a URL that a provider's file pins, or from the authority that the operator names.
 //!
 //! Two rooms stand elsewhere than one might expect: `disk` is a noun, since journal and key files both stand on it;
 //! `accept` is a flow of its own, since one thread must own the index and the journal together. That also makes a
