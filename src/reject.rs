@@ -28,6 +28,10 @@ pub enum Reject {
     BodyTooSlow,
     /// The request asks to change the protocol, which would change where its body ends.
     UpgradeAsked,
+    /// The source wants a client certificate, and the connection has none.
+    ClientCertificateMissing,
+    /// It has one of another authority or subject.
+    ClientCertificateRefused,
     /// The connection ended, or its framing broke, before the body was complete.
     BodyIncomplete,
     /// The signature (or token, or credentials) is not where the scheme has it.
@@ -135,7 +139,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
         Self::HeadMalformed,
         Self::HeadTooLarge,
         Self::HeadTooSlow,
@@ -146,6 +150,8 @@ impl Reject {
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::UpgradeAsked,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateRefused,
         Self::BodyIncomplete,
         Self::SignatureMissing,
         Self::SignatureMalformed,
@@ -199,6 +205,8 @@ impl Reject {
             Self::BodyTooLarge => refuse(413, "body_too_large", "body_too_large"),
             Self::BodyTooSlow => refuse(408, "body_too_slow", "body_too_slow"),
             Self::UpgradeAsked => refuse(400, "malformed", "upgrade_asked"),
+            Self::ClientCertificateMissing => refuse(403, "forbidden", "client_certificate_missing"),
+            Self::ClientCertificateRefused => refuse(403, "forbidden", "client_certificate_refused"),
             Self::BodyIncomplete => refuse(400, "malformed", "body_incomplete"),
             Self::SignatureMissing => refuse(401, "signature_missing", "signature_missing"),
             Self::SignatureMalformed => refuse(401, "signature_invalid", "signature_malformed"),

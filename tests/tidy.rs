@@ -74,6 +74,11 @@ const MEANT: &[(&str, &str)] = &[
 const CONTAINED: &[(&[&str], &[&str], &str)] = &[
     (&["actix_web", "actix_http", "actix_rt"], &["ingress/", "admin/"], "HTTP stays in ingress/ and admin/"),
     (&["lapin"], &["sink/rabbitmq"], "AMQP stays in sink/rabbitmq"),
+    (
+        &["rustls::", "rustls_acme", "tokio_rustls"],
+        &["ingress/tls/", "verify/fetched/", "verify/certificate/"],
+        "TLS stays in ingress/tls and verify/fetched; certificates are judged in verify/certificate",
+    ),
     (&["redis::"], &["dedup/redis"], "Redis stays in dedup/redis; name it `crate::dedup` elsewhere"),
     (
         &["ureq::unversioned", "Agent::with_parts"],

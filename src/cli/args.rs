@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, secret,
-    send, serve, sign, vectors, verify,
+    check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, reload,
+    secret, send, serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -55,6 +55,8 @@ enum Command {
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
     Secret(secret::SecretArgs),
+    /// Have a running gateway load its configuration again; where it is wrong, nothing changes
+    Reload(reload::ReloadArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),
     /// What is known of each provider
@@ -184,6 +186,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man(args) => man::run::<Cli>(&args),
         Command::Events(args) => events::run(args, output),
         Command::Secret(args) => secret::run(args, output),
+        Command::Reload(args) => reload::run(args, output),
         Command::Journal(args) => journal::run(args, output),
     };
     done.unwrap_or_else(|error| {

@@ -25,6 +25,7 @@ mod man;
 mod output;
 mod paths;
 mod providers;
+mod reload;
 mod sample;
 mod secret;
 mod send;

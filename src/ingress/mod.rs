@@ -12,6 +12,7 @@ mod peer;
 mod respond;
 mod server;
 mod table;
+pub mod tls;
 
 pub use connection::{Door, Limits};
 pub use peer::TrustedProxies;

@@ -21,12 +21,12 @@ use socket2::SockRef;
 
 use super::body::Reading;
 use super::connection::{Door, Guarded, Limits, State};
-use super::flood::{Flood, Turn as Refusal};
+use super::flood::{self, Flood};
 use super::memory::{Memory, Room};
 use super::peer::ProxyNotice;
 use super::respond;
 use super::table::{Live, Table};
-use crate::audit::{self, Audit};
+use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::diagnose::{Explainer, Turn};
@@ -98,16 +98,17 @@ impl Gate {
             memory: Arc::new(Memory::new(settings.bodies_in_flight_max)),
             clock: clock(),
         };
+        let audit = Audit::new(clock());
         let limit = |rate| AddressLimit::new(rate, ADDRESSES, clock());
         Self {
             live,
             reading,
             flood: Flood::new(clock()),
             per_address: settings.requests_per_address.map(limit),
-            untrusted_proxy: ProxyNotice::default(),
-            audit: Audit::new(clock()),
             pipeline,
             strangers,
+            untrusted_proxy: ProxyNotice::default(),
+            audit,
         }
     }
 
@@ -115,12 +116,12 @@ impl Gate {
         let (response, refused) = self.judge(request, payload).await;
         if let Some(caller) = refused.filter(|reject| reject.is_of_a_stranger()).and(self.caller(request)) {
             match self.flood.turn(caller) {
-                Refusal::Now => {}
-                Refusal::Later(wait, held) => {
+                flood::Turn::Now => {}
+                flood::Turn::Later(wait, held) => {
                     tokio::time::sleep(wait).await;
                     drop(held);
                 }
-                Refusal::Never => connection(request).into_iter().for_each(State::abort),
+                flood::Turn::Never => connection(request).into_iter().for_each(State::abort),
             }
         }
         response
@@ -190,9 +191,6 @@ impl Gate {
         source: &Source,
     ) -> Result<(Delivery, Option<Room>), Refused> {
         self.admit(request, source)?;
-        if let (Some(limit), Some(caller)) = (&self.per_address, self.caller(request)) {
-            limit.take(caller).map_err(|_| Reject::AddressRateLimited)?;
-        }
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
@@ -236,26 +234,35 @@ impl Gate {
         response
     }
 
-    /// Whether the caller's address may send to the source.
+    /// Whether the caller's address may send to the source, and has not sent too much.
     fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
         self.notice_proxy(request, source);
+        if source.addresses.is_none() && self.per_address.is_none() {
+            return Ok(());
+        }
+        let caller = self.caller(request);
         match &source.addresses {
-            Some(allowed) if !self.caller(request).is_some_and(|caller| allowed.contains(caller)) => {
+            Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
                 Err(Reject::AddressNotAllowed.into())
             }
-            _ => Ok(()),
+            _ => match (&self.per_address, caller) {
+                (Some(limit), Some(caller)) => {
+                    limit.take(caller).map_err(|_| Reject::AddressRateLimited.into())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
     /// Tells once of a proxy in front that is not trusted.
     fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
-        let Some(socket) = request.peer_addr() else { return };
-        let forwarded = request.headers().contains_key(FORWARDED_FOR);
-        if self.live.load().trusted_proxies.is_empty() && self.untrusted_proxy.is_due(socket.ip(), forwarded)
-        {
+        let trusts_nobody = self.live.load().trusted_proxies.is_empty();
+        let Some(socket) = request.peer_addr().filter(|_| trusts_nobody) else { return };
+        let socket = socket.ip();
+        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
             source.metrics.untrusted_proxy();
             tracing::warn!(
-                address = %socket.ip().to_canonical(),
+                address = %socket.to_canonical(),
                 "nearly all requests come from one private address and carry X-Forwarded-For, which nobody is trusted to \
                  write: if a proxy stands in front, add its address to ingress.trusted_proxies, or every caller has \
                  the proxy's address in the log, in lists of addresses and in limits"
@@ -270,13 +277,12 @@ impl Gate {
         request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
     }
 
-    /// Counts and logs what was refused before it was a request; its id comes back.
-    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> String {
+    /// Counts and logs what was refused before it was a request; yields its last answer, as on the wire.
+    fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> Bytes {
         self.strangers.begin().end(Ending::Refused(refused.reject));
         let id = self.audit.id();
-        let refusal = audit::Refusal { request: &id, source: "", address: Some(peer), path: None };
-        self.audit.refused(refusal, refused);
-        id
+        self.audit.refused(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
+        respond::raw(refused.reject, &id, &**self.pipeline.clock())
     }
 
     /// Answers with a refusal; `id` stands in the answer and in the log.
@@ -287,7 +293,7 @@ impl Gate {
         refused: &Refused,
         id: &str,
     ) -> HttpResponse {
-        let refusal = audit::Refusal {
+        let refusal = Refusal {
             request: id,
             source: source.map_or("", |source| &*source.name),
             address: self.caller(request),

@@ -17,6 +17,7 @@ use super::account::Account;
 use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 use super::reloads::ReloadMetrics;
 use super::scrape::Scrape;
+use super::tls::TlsFamilies;
 use super::way_in::{Handles, SourceMetrics};
 use super::way_out::{Published, RelayMetrics};
 use crate::reject::Reject;
@@ -48,8 +49,18 @@ struct SourceOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: &'static str,
+pub(super) struct ByOutcome {
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByReason {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct ByVersion {
+    pub(super) version: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,8 +115,9 @@ pub struct Metrics {
     clock_offset: Family<BySource, Float>,
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
-    untrusted_proxy: Int,
     reloads: ReloadMetrics,
+    untrusted_proxy: Int,
+    pub(super) tls: TlsFamilies,
     dedup: Family<ByResult, Counter>,
     published: Family<SinkOutcome, Counter>,
     confirm: Histogram,
@@ -148,8 +160,9 @@ impl Metrics {
             clock_offset: Family::default(),
             key_fetches: Family::default(),
             visits: Family::default(),
-            untrusted_proxy: Int::default(),
             reloads: ReloadMetrics::default(),
+            untrusted_proxy: Int::default(),
+            tls: TlsFamilies::default(),
             dedup: Family::default(),
             published: Family::default(),
             confirm: Histogram::new(ANSWER_BUCKETS),
@@ -190,6 +203,7 @@ impl Metrics {
         registry.register("key_fetches", help, self.key_fetches.clone());
         let help = "Visits that verified handshakes asked for, by what came of them";
         registry.register("visits", help, self.visits.clone());
+        self.tls.register(registry);
         registry.register("dedup", "Verified deliveries, by what the dedup index knew", self.dedup.clone());
         registry.register("dedup_keys", "Event keys in the dedup index", self.dedup_keys.clone());
         let help = "Time of a journal commit: one write and one sync for all that wait";
@@ -424,6 +438,7 @@ mod tests {
         metrics.set_oldest("shop", Duration::ZERO);
         metrics.key_fetches("shop").count(KeyFetch::Fetched);
         metrics.visits().count(Visit::Done);
+        metrics.tls().set_end("files", crate::clock::Timestamp::from_seconds(1));
         let text = metrics.encode();
         let kind = |line: &str| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;

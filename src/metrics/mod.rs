@@ -6,7 +6,7 @@
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
 //! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
-//!   visits. `reloads`: of the configuration.
+//!   visits. `reloads`: of the configuration. `tls`: handshakes and the certificate.
 
 mod account;
 mod confirm;
@@ -14,6 +14,7 @@ mod families;
 mod fetches;
 mod reloads;
 mod scrape;
+mod tls;
 mod way_in;
 mod way_out;
 
@@ -22,5 +23,6 @@ pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 pub use reloads::{ReloadMetrics, Reloaded};
+pub use tls::{CertificateReload, HandshakeFailure, TlsMetrics};
 pub use way_in::{Ending, Outcome, Request, SourceMetrics};
 pub use way_out::{LaneStats, Published, RelayMetrics};

@@ -7,6 +7,7 @@ mod algorithm;
 mod beside;
 mod candidates;
 mod captured;
+mod certificate;
 mod claims;
 mod content;
 mod der;
@@ -30,6 +31,7 @@ mod verifier;
 mod tests;
 
 pub use captured::CapturedKeys;
+pub use certificate::{ClientRule, NoSubject, RuleError, Subject};
 pub use fetched::{
     CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
 };

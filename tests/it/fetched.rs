@@ -153,6 +153,27 @@ fn keys_come_in_every_form_and_are_fetched_once() {
 }
 
 #[test]
+fn a_reload_asks_for_no_key_again_unless_the_provider_file_is_another() {
+    let (origin, key) = (Origin::start(), SenderKey::new("k1"));
+    origin.put("/jwks", set(&[&key]));
+    origin.put("/other", set(&[&key]));
+    let mut gateway = gateway(&origin, "");
+    let sent = |gateway: &Gateway, id| gateway.deliver(&key.signs("set", &body(id))).status;
+    let reload =
+        |gateway: &Gateway| gateway.admin_call("POST", "/v1/reload", &[], b"").json()["outcome"].clone();
+    assert_eq!(sent(&gateway, 1), 200);
+    origin.away(true);
+    gateway.change(|setup| setup.set("sources.set", "success_status = 202"));
+    assert_eq!(reload(&gateway), "applied");
+    assert_eq!((sent(&gateway, 2), origin.asked("/jwks")), (202, 1));
+    origin.away(false);
+    let file = gateway.path("providers.d/set.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("/jwks", "/other")).unwrap();
+    assert_eq!(reload(&gateway), "applied");
+    assert_eq!((sent(&gateway, 3), origin.asked("/jwks"), origin.asked("/other")), (202, 1, 1));
+}
+
+#[test]
 fn a_check_tries_the_urls_that_are_known() {
     let (origin, key) = (Origin::start(), SenderKey::new("k1"));
     origin.put("/jwks", set(&[&key]));

@@ -6,6 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::*;
 
+mod battery;
+mod chunks;
+mod framing;
+mod keys;
+mod logs;
+mod pairs;
+mod routing;
+mod signatures;
+mod size;
+mod slow;
+mod smuggling;
+mod wire;
+
 fn setup() -> Setup {
     Setup::new().source("shop", "stripe", "").source(
         "plain",

@@ -14,7 +14,6 @@ mod load;
 mod machine;
 mod origin;
 mod scrape;
-#[expect(dead_code, reason = "the crash harness uses the rest")]
 mod senders;
 mod services;
 

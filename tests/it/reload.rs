@@ -1,5 +1,6 @@
 //! Reloading: each way to ask for it, what it changes at once, what it leaves as it is, and what it refuses.
 
+mod kept;
 mod load;
 mod rabbitmq;
 

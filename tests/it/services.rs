@@ -19,6 +19,8 @@ use lapin::{Connection, ConnectionProperties};
 use process::Process;
 
 // Named, since the crash harness takes this file from another folder.
+#[path = "services/front.rs"]
+pub mod front;
 #[path = "services/process.rs"]
 mod process;
 

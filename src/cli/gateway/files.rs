@@ -1,5 +1,6 @@
 //! Noticing that files of the configuration have changed, by looking: whatever wrote them, an editor that renames, a
-//! link that is swapped, a mount that is exchanged, a look sees what is there. Nothing is opened.
+//! link that is swapped, a mount that is exchanged, a look sees what is there. Nothing is opened. In folders, files of
+//! TOML and JSON alone count: whatever else lies there may change as it likes.
 
 use std::collections::VecDeque;
 use std::fs::{self, Metadata};
@@ -24,9 +25,12 @@ impl Stamp {
         let mut waiting: VecDeque<(PathBuf, usize)> = paths.iter().map(|path| (path.clone(), 0)).collect();
         let mut left = ENTRIES_MAX;
         while let Some((path, depth)) = waiting.pop_front() {
-            let found = fs::metadata(&path);
-            note(&mut digest, &path, found.as_ref().ok());
-            if depth < DEPTH && found.is_ok_and(|found| found.is_dir()) {
+            let found = fs::metadata(&path).ok();
+            let folder = found.as_ref().is_some_and(Metadata::is_dir);
+            if folder || depth == 0 || is_read(&path) {
+                note(&mut digest, &path, found.filter(|_| !folder));
+            }
+            if folder && depth < DEPTH {
                 let mut entries = entries(&path, left);
                 left -= entries.len();
                 entries.sort();
@@ -39,10 +43,18 @@ impl Stamp {
 
 fn entries(folder: &Path, most: usize) -> Vec<PathBuf> {
     let Ok(listing) = fs::read_dir(folder) else { return Vec::new() };
-    listing.filter_map(|entry| Some(entry.ok()?.path())).take(most).collect()
+    let shown =
+        |path: &PathBuf| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."));
+    listing.filter_map(|entry| Some(entry.ok()?.path())).filter(shown).take(most).collect()
 }
 
-fn note(digest: &mut Sha256, path: &Path, found: Option<&Metadata>) {
+/// Whether a file of a folder is one that a configuration is made of.
+fn is_read(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "toml" || ending == "json")
+}
+
+/// What there is of a file; of a folder, and of what is not there, its name and target alone.
+fn note(digest: &mut Sha256, path: &Path, found: Option<Metadata>) {
     let target = fs::canonicalize(path).unwrap_or_default();
     for name in [path, &target] {
         let bytes = name.as_os_str().as_encoded_bytes();
@@ -141,6 +153,10 @@ mod tests {
         fs::write(at("other"), "{}").unwrap();
         fs::rename(at("other"), at("folder/provider/event.json")).unwrap();
         changed("another in its place");
+        let quiet = look();
+        fs::write(at("folder/provider/journal"), "{}").unwrap();
+        fs::write(at("folder/.hidden.json"), "{}").unwrap();
+        assert_eq!(look(), quiet, "what is not read does not count");
         fs::write(at("none"), "").unwrap();
         changed("a file where none was");
         fs::remove_file(at("none")).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -45,12 +46,12 @@ pub struct Door {
 }
 
 impl Door {
-    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own and has the request's id from it, and ends what has not begun once `stop` is notified.
+    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own, and ends what has not begun once `stop` is notified.
     pub fn new(
         limits: Limits,
         live: Live,
         clock: Arc<dyn Clock>,
-        refused: impl Fn(&Refused, IpAddr) -> String + Send + Sync + 'static,
+        refused: impl Fn(&Refused, IpAddr) -> Bytes + Send + Sync + 'static,
         stop: GracefulShutdownSignal,
     ) -> Self {
         let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));

@@ -25,7 +25,6 @@ use super::state::State;
 use super::timer::Timer;
 use super::transport::Transport;
 use crate::clock::Clock;
-use crate::ingress::respond;
 use crate::reject::{Refused, Reject};
 
 /// Room for a read.
@@ -36,8 +35,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Who is told of refusals, and of whom.
-pub(super) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> String + Send + Sync>;
+/// Who is told of refusals, and of whom; the last answer of the connection comes back.
+pub(super) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
 
 /// What guards of one listener share.
 pub(super) struct Rules {
@@ -169,14 +168,10 @@ impl Guarded {
     }
 
     fn refuse(&mut self, refused: &Refused) {
-        let id = (self.rules.refused)(refused, self.peer);
+        let answer = (self.rules.refused)(refused, self.peer);
         self.timer.start(LINGER);
         self.held = BytesMut::new();
-        self.stage = Stage::Refusing {
-            answer: respond::raw(refused.reject, &id, &*self.rules.clock),
-            said: false,
-            thrown: 0,
-        };
+        self.stage = Stage::Refusing { answer, said: false, thrown: 0 };
     }
 
     /// The wait has lasted too long.

@@ -1,0 +1,149 @@
+//! More than a gateway takes: refused as soon as that is known, and never decoded or kept.
+
+use super::battery::{Battery, Case, Expected, post, signature};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const TOO_LARGE: Expected = Expected::Cut;
+
+/// A signed request with these lines.
+fn with(lines: &str) -> Vec<u8> {
+    post(&format!("{lines}content-length: 3\r\n"), b"abc", b"abc")
+}
+
+fn heads() -> Vec<Case> {
+    let value = |length: usize| with(&format!("x-a: {}\r\n", "v".repeat(length)));
+    let target = |length: usize| {
+        let head =
+            format!("POST /in/plain?{} HTTP/1.1\r\nhost: a\r\n{}", "q".repeat(length), signature(b"abc"));
+        format!("{head}content-length: 3\r\n\r\nabc").into_bytes()
+    };
+    let lines =
+        |count: usize| with(&(0..count).map(|number| format!("x-{number}: v\r\n")).collect::<String>());
+    vec![
+        Case::new("a value of 16 KiB", value(16 * KIB), Expected::Accepted),
+        Case::new("a target of 8 KiB", target(8 * KIB), Expected::Accepted),
+        Case::new("60 lines", lines(60), Expected::Accepted),
+        Case::new("a value of 64 KiB", value(64 * KIB), TOO_LARGE),
+        Case::new("a value of 1 MiB", value(MIB), TOO_LARGE),
+        Case::new("1000 lines", lines(1000), TOO_LARGE),
+        Case::new("100000 lines", lines(100_000), TOO_LARGE),
+        Case::new("1000 lines of one name", with(&"x-a: v\r\n".repeat(1000)), TOO_LARGE),
+        Case::new("a name of 70 KiB", with(&format!("{}: v\r\n", "n".repeat(70 * KIB))), TOO_LARGE),
+        Case::new("a target of 100 KiB", target(100 * KIB), TOO_LARGE),
+        Case::new("a method of 64 KiB", format!("{} / HTTP/1.1\r\n\r\n", "M".repeat(64 * KIB)), TOO_LARGE),
+        Case::new("a line without an end", "M".repeat(4 * MIB), TOO_LARGE),
+        Case::new("a version without an end", format!("GET / HTTP/1.{}", "1".repeat(MIB)), TOO_LARGE),
+        Case::new(
+            "a host of 64 KiB",
+            format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", "h".repeat(64 * KIB)),
+            TOO_LARGE,
+        ),
+    ]
+}
+
+fn bodies() -> Vec<Case> {
+    let large = vec![b'x'; 30 * MIB];
+    let length = format!("content-length: {}\r\n", large.len());
+    let announced = |bytes: &str| post(&format!("content-length: {bytes}\r\n"), b"", b"");
+    let stream = [format!("{MIB:x}\r\n").as_bytes(), &vec![b'y'; MIB], b"\r\n"].concat().repeat(32);
+    let head = "POST /in/plain HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let unknown = "POST /in/nobody HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let refused = Expected::Refused(&[413]);
+    vec![
+        Case::new("100 MiB announced, none sent", announced("104857600"), refused),
+        Case::new("a terabyte announced", announced("1099511627776"), refused),
+        Case::new("a byte more than the limit", announced("524289"), refused),
+        Case::new("30 MiB, signed", post(&length, &large, &large), TOO_LARGE),
+        Case::new("32 MiB in chunks, unsigned", [head.as_bytes(), &stream].concat(), TOO_LARGE),
+        Case::new("32 MiB in chunks to nobody", [unknown.as_bytes(), &stream].concat(), TOO_LARGE),
+    ]
+}
+
+/// Bits as deflate packs them (RFC 1951, 3.1.1).
+struct Bits(Vec<u8>, u32);
+
+impl Bits {
+    fn put(&mut self, bit: bool) {
+        if self.1.is_multiple_of(8) {
+            self.0.push(0);
+        }
+        let last = self.0.last_mut().expect("there is a byte for it");
+        *last |= u8::from(bit) << (self.1 % 8);
+        self.1 += 1;
+    }
+
+    /// A Huffman code, its first bit first.
+    fn code(&mut self, code: &str) {
+        code.bytes().for_each(|bit| self.put(bit == b'1'));
+    }
+}
+
+/// A gzip member of zeros: a literal, then copies of 258 bytes, thirteen bits each.
+fn bomb(copies: u32) -> Vec<u8> {
+    let mut bits = Bits(b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec(), 0);
+    // The last block, with fixed codes; a zero.
+    ["1", "10", "00110000"].iter().for_each(|code| bits.code(code));
+    for _ in 0..copies {
+        bits.code("11000101");
+        bits.code("00000");
+    }
+    bits.code("0000000");
+    // Checksum and length, which nobody gets to see.
+    [bits.0, vec![0; 8]].concat()
+}
+
+fn encodings() -> Vec<Case> {
+    let bomb = bomb(160_000);
+    let signed = |lines: &str| {
+        let lines = format!("{lines}content-length: {}\r\n", bomb.len());
+        post(&lines, &bomb, &bomb)
+    };
+    let encoded = Expected::Answered(&[415]);
+    let codings = [
+        "gzip",
+        "x-gzip",
+        "GZIP",
+        "deflate",
+        "br",
+        "zstd",
+        "compress",
+        "gzip, gzip",
+        "identity, gzip",
+        "gzip;q=1",
+    ];
+    let mut all: Vec<Case> = codings
+        .iter()
+        .map(|coding| {
+            Case::new(
+                format!("content-encoding: {coding}"),
+                signed(&format!("content-encoding: {coding}\r\n")),
+                encoded,
+            )
+        })
+        .collect();
+    let twice = "content-encoding: identity\r\ncontent-encoding: gzip\r\n";
+    all.push(Case::new("content-encoding in two lines", signed(twice), encoded));
+    let coded = "transfer-encoding: gzip, chunked\r\n";
+    all.push(Case::new(
+        "transfer-encoding: gzip, chunked",
+        post(coded, b"0\r\n\r\n", b""),
+        Expected::Refused(&[400]),
+    ));
+    // Bytes like others: kept as they are.
+    all.push(Case::new(
+        "a bomb that nothing calls one",
+        signed("content-type: application/gzip\r\n"),
+        Expected::Accepted,
+    ));
+    all
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_costs_anything() {
+    let battery = Battery::start();
+    battery.run(&heads());
+    battery.run(&bodies());
+    battery.run(&encodings());
+    battery.end(&[b"abc", &bomb(160_000)]);
+}
