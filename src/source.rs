@@ -12,7 +12,7 @@ use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
 use crate::provider::HandshakeAnswer;
 use crate::schema::Schemas;
-use crate::verify::{Verified, Verifier, Visits};
+use crate::verify::{ClientRule, Verified, Verifier, Visits};
 
 /// What becomes of payloads that are not valid by their schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Source {
     pub statuses: Statuses,
     /// What calls the URLs that its handshakes ask for.
     pub visits: Option<Visits>,
+    /// The client certificates that its connections must have shown.
+    pub client: Option<ClientRule>,
     /// Its counts.
     pub metrics: SourceMetrics,
 }

@@ -110,6 +110,11 @@ impl ConfigArgs {
         self.config.is_some() || !self.set.is_empty()
     }
 
+    /// Whether this is for development.
+    pub(super) fn is_dev(&self) -> bool {
+        self.dev
+    }
+
     /// The configuration in `file`, or the usual one.
     pub(super) fn of_file(file: Option<PathBuf>) -> Self {
         Self { config: file, ..Self::default() }

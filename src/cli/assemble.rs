@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{fetching, files, gateway, paths};
+use super::{fetching, files, gateway, paths, tls};
 use crate::accept::Policy;
 use crate::addresses::Addresses;
 use crate::capture::Capture;
@@ -18,7 +18,7 @@ use crate::provider::secret::Secret;
 use crate::provider::{Algorithm, Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
-use crate::verify::{Key, Verifier, Visits};
+use crate::verify::{ClientRule, Key, Verifier, Visits};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// What calls the URLs that its handshakes ask for, once it is served.
     pub visits: Option<Visits>,
+    /// The client certificates that it wants.
+    pub client: Option<ClientRule>,
 }
 
 /// The catalog with the operator's own provider files; their errors go to `report`.
@@ -83,6 +85,7 @@ pub fn served(loaded: &Loaded, report: &mut Report) {
     {
         report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
     }
+    tls::check(loaded, report);
     if let Err(error) = fetching::client(loaded) {
         report.error("fetch.ca_file", format!("{error:#}"), "a file of certificates in PEM");
     }
@@ -130,6 +133,8 @@ impl Planner<'_> {
         let capture = self.capture(&path, name, &scheme);
         let verifier = Verifier::new(Arc::clone(&scheme), keys);
         let body_bytes_max = self.body_bytes_max(&path, source, definition);
+        let wanted = source.client_certificates.as_ref();
+        let client = wanted.and_then(|wanted| tls::client_rule(&path, wanted, self.report));
         let schemas = if source.schema { self.schemas(&definition.name) } else { None };
         Some(Plan {
             name: name.to_owned(),
@@ -143,6 +148,7 @@ impl Planner<'_> {
             body_bytes_max,
             warnings,
             visits: None,
+            client,
         })
     }
 
@@ -390,6 +396,7 @@ pub fn source(
         split: source.split,
         schemas: plan.schemas,
         visits: plan.visits,
+        client: plan.client,
         on_invalid: match source.on_invalid {
             config::OnInvalid::Route => OnInvalid::Route,
             config::OnInvalid::Reject => OnInvalid::Refuse,

@@ -274,7 +274,7 @@ impl Shared {
         let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
         let gate = Arc::new(Gate::new(Arc::clone(&live.table), pipeline, strangers, &settings));
-        let ingress = Ingress::start(&settings, gate)
+        let ingress = Ingress::start(&settings, gate, live.tls())
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
         let admin = Admin::start(listen, parts)

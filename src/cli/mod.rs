@@ -34,6 +34,7 @@ mod sign;
 mod stages;
 mod stop;
 mod tamper;
+mod tls;
 mod vectors;
 mod verify;
 

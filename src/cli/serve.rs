@@ -25,6 +25,7 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         Again::new(args.clone().input(), hangups)
     };
+    let dev = args.is_dev();
     let (loaded, plans) = match args.assemble() {
         Ok(assembled) => assembled,
         Err(code) => return Ok(code),
@@ -43,6 +44,8 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     }
     let proofs = plans.iter().flat_map(|plan| &plan.warnings);
     loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
+    let exposed = loaded.settings.ingress.exposed().filter(|_| !dev);
+    exposed.iter().for_each(|warning| tracing::warn!("{warning}"));
     runtime.block_on(async {
         let gateway = Gateway::start(Arc::clone(&loaded), plans, Some(again))?;
         announce(&loaded, &gateway);
@@ -73,7 +76,8 @@ fn announce(loaded: &Loaded, gateway: &Gateway) {
     tracing::info!(%ingress, %admin, ack, sink, sources = loaded.settings.sources.len(), "ready");
     for (name, source) in &loaded.settings.sources {
         let public = loaded.settings.ingress.public_url.as_ref();
-        let base = public.map_or_else(|| format!("http://{ingress}"), |url| url.as_str().to_owned());
+        let scheme = if loaded.settings.ingress.tls.is_some() { "https" } else { "http" };
+        let base = public.map_or_else(|| format!("{scheme}://{ingress}"), |url| url.as_str().to_owned());
         tracing::info!(source = %name, provider = %source.provider, url = %format!("{base}{}", source.path.as_str()),
             "takes deliveries");
     }

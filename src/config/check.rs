@@ -9,6 +9,7 @@ use super::path::KeyPath;
 use super::report::{Report, quoted};
 use super::settings::{Ack, Backend, Settings, SinkKind};
 use super::source::{OnLimit, OnTwin, Source};
+use super::tls;
 use crate::sink::rabbitmq::{NAMES_TAKEN, is_source_name};
 use crate::units::{ByteSize, Span};
 
@@ -43,12 +44,14 @@ pub(super) enum Scope {
 pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
     spans(settings, report);
     numbers(settings, report);
+    tls::single(settings, report);
     for (name, source) in &settings.sources {
         name_of(name, report);
         single(name, source, report);
     }
     if scope == Scope::Everything {
         listeners(settings, report);
+        tls::between(settings, report);
         stores(settings, report);
         match settings.journal.ack {
             Ack::Journal => journal(settings, report),

@@ -15,6 +15,7 @@ mod report;
 mod secrets;
 mod settings;
 mod source;
+mod tls;
 mod tree;
 mod values;
 mod watched;
@@ -30,5 +31,6 @@ pub use settings::{
     Settings, Sink, SinkKind,
 };
 pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
+pub use tls::{Acme, Challenge, ClientCertificates, Tls, TlsVersion};
 pub use values::{Network, PublicUrl, RoutePath, Setting, Success};
 pub use watched::watched;

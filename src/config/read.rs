@@ -192,6 +192,9 @@ impl<'de> Deserializer<'de> for &'de Node {
             Kind::Integer(number) if variants.contains(&number.to_string().as_str()) => {
                 visitor.visit_enum(number.to_string().into_deserializer())
             }
+            Kind::Float(number) if variants.contains(&number.to_string().as_str()) => {
+                visitor.visit_enum(number.to_string().into_deserializer())
+            }
             _ => Err(de::Error::unknown_variant("", variants)),
         }
     }

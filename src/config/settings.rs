@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::source::{Limit, Source};
+use super::tls::Tls;
 use super::values::{Network, PublicUrl, address};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Span};
@@ -52,6 +53,11 @@ pub struct Ingress {
     pub listen: SocketAddr,
     /// The URL under which senders reach this listener, for schemes that sign the URL. Default: none.
     pub public_url: Option<PublicUrl>,
+    /// HTTPS. Default: none, plain HTTP.
+    pub tls: Option<Tls>,
+    /// That plain HTTP is meant, though strangers may reach `listen`: a proxy in front speaks TLS. Default `false`: a
+    /// warning at the start, unless `trusted_proxies` names one.
+    pub plain_http: bool,
     /// Networks of proxies whose `X-Forwarded-For` is believed. Default `[]`: nobody's.
     pub trusted_proxies: Vec<Network>,
     /// The longest body, in bytes. Default `"1MiB"`; a provider's file or a source may say otherwise.
@@ -92,6 +98,8 @@ impl Default for Ingress {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             public_url: None,
+            tls: None,
+            plain_http: false,
             trusted_proxies: Vec::new(),
             body_bytes_max: ByteSize::mib(1),
             head_bytes_max: ByteSize::kib(32),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::addresses::Callers;
 use super::settings::Ack;
+use super::tls::ClientCertificates;
 use super::values::{RoutePath, Setting, Success};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Rate, Span};
@@ -24,6 +25,8 @@ pub struct Source {
     /// Who may send to it, judged before a body is read: addresses and networks, as `["192.0.2.0/24", "203.0.113.7"]`, or
     /// `{ file = "addresses.txt" }` with one a line. Default: everybody.
     pub addresses: Option<Callers>,
+    /// The client certificate that a connection must have shown; needs `[ingress.tls]`. Default: none is wanted.
+    pub client_certificates: Option<ClientCertificates>,
     /// Whether it takes events that nothing proves, from a scheme that has no proof. Default `false`.
     pub unauthenticated: bool,
     /// One of the schemes that the provider's file lists. Default: the first.
@@ -67,6 +70,7 @@ impl Default for Source {
             provider: String::new(),
             secrets: Vec::new(),
             addresses: None,
+            client_certificates: None,
             unauthenticated: false,
             scheme: None,
             settings: BTreeMap::new(),

@@ -11,8 +11,8 @@ use super::settings::Settings;
 use crate::provider::secret::SecretRef;
 
 /// The paths, whether there is something at them or not: the main file and `sources.d`, the folders of provider and
-/// schema files, `fetch.ca_file`, and every file that holds a secret or addresses. A file that the gateway itself writes a captured
-/// secret to is none of them.
+/// schema files, `fetch.ca_file`, and every file that holds a secret or addresses. A file that the gateway itself writes a
+/// captured secret to is none of them.
 pub fn watched(input: &Input) -> Vec<PathBuf> {
     let main = main_file(input.file.as_deref());
     let mut paths = vec![main.to_owned(), sources_dir(main)];
@@ -30,6 +30,8 @@ fn of_settings(settings: &Settings, input: &Input, paths: &mut Vec<PathBuf>) {
     let Settings { providers, schemas, fetch, admin, dedup, sink, sources, .. } = settings;
     let named = [&providers.dir, &schemas.dir, &fetch.ca_file];
     paths.extend(named.into_iter().flatten().cloned());
+    let clients = sources.values().filter_map(|source| source.client_certificates.as_ref());
+    paths.extend(clients.map(|wanted| wanted.ca_file.clone()));
     let single = [&admin.token, &admin.worker_token, &dedup.url, &sink.url];
     let references = single.into_iter().flatten().chain(sources.values().flat_map(|source| &source.secrets));
     let listed = sources.values().filter_map(|source| source.addresses.as_ref()?.file());

@@ -26,6 +26,7 @@ use super::memory::{Memory, Room};
 use super::peer::ProxyNotice;
 use super::respond;
 use super::table::{Live, Table};
+use super::tls::Tls;
 use crate::audit::{Audit, Refusal};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -174,7 +175,7 @@ impl Gate {
         let counted = source.metrics.begin();
         let delivery = self.without_body(request);
         let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
-        let found = self.admit(request, source).and_then(answer);
+        let found = self.admit(request, source).and_then(|()| self.client(request, source)).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
             Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
@@ -191,6 +192,7 @@ impl Gate {
         source: &Source,
     ) -> Result<(Delivery, Option<Room>), Refused> {
         self.admit(request, source)?;
+        self.client(request, source)?;
         if !source.verifier.scheme().takes(request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
@@ -207,6 +209,13 @@ impl Gate {
         let connection = connection(request);
         let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
         Ok((head(request, body, self.pipeline.clock().now()), room))
+    }
+
+    /// Whether the connection has shown the certificate that the source wants, where it wants one.
+    fn client(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+        let Some(rule) = &source.client else { return Ok(()) };
+        let shown = connection(request).and_then(State::client);
+        rule.judge(shown.map(Vec::as_slice), self.pipeline.clock().now())
     }
 
     fn without_body(&self, request: &HttpRequest) -> Delivery {
@@ -332,7 +341,7 @@ impl Ingress {
     ///
     /// # Errors
     /// Where the address cannot be bound.
-    pub fn start(settings: &IngressSettings, gate: Arc<Gate>) -> io::Result<Self> {
+    pub fn start(settings: &IngressSettings, gate: Arc<Gate>, tls: Option<Arc<Tls>>) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen)?;
         SockRef::from(&listener).listen(BACKLOG)?;
         let address = listener.local_addr()?;
@@ -342,7 +351,7 @@ impl Ingress {
             let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
             let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
             let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
-            Door::new(limits, live, clock, refused, stop.clone())
+            Door::new(limits, live, clock, refused, stop.clone()).under(tls)
         };
         let gate = Data::from(gate);
         let connections = move || {

@@ -88,6 +88,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         verifier: Verifier::new(Arc::clone(scheme), vec![key.clone()]),
         capture: None,
         visits: None,
+        client: None,
         tolerance: Tolerance { past, future: past },
         limit: None,
         events: Vec::new(),

@@ -31,7 +31,7 @@ mod verifier;
 mod tests;
 
 pub use captured::CapturedKeys;
-pub use certificate::{ClientRule, NoSubject, RuleError, Subject};
+pub use certificate::{ClientChain, ClientRule, NoSubject, RuleError, Subject};
 pub use fetched::{
     CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
 };

@@ -179,6 +179,7 @@ fn the_account_closes_in_every_scrape_whatever_happens() {
     sleep(phase());
     gateway.kill();
     gateway.start();
+    assert_eq!(gateway.admin_call("POST", "/v1/reload", &[], b"").status, 200);
     sleep(phase());
     senders.into_iter().for_each(|sender| sender.finish());
     let rest = at_rest(&gateway);

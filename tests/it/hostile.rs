@@ -12,6 +12,7 @@ mod framing;
 mod keys;
 mod logs;
 mod pairs;
+mod proxied;
 mod routing;
 mod signatures;
 mod size;

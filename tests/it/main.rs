@@ -60,6 +60,7 @@ mod schema;
 mod secrets;
 mod sink;
 mod stdout;
+mod tls;
 mod vectors;
 mod vectors_of_answers;
 mod waiting;

@@ -22,7 +22,7 @@ use process::Process;
 #[path = "services/front.rs"]
 pub mod front;
 #[path = "services/process.rs"]
-mod process;
+pub mod process;
 
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const RABBITMQCTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";

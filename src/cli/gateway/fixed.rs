@@ -75,6 +75,8 @@ impl Fixed {
         let Ingress {
             listen,
             public_url: _,
+            tls,
+            plain_http: _,
             trusted_proxies: _,
             body_bytes_max: _,
             head_bytes_max,
@@ -91,6 +93,7 @@ impl Fixed {
             explain: _,
         } = ingress;
         self.add("ingress.listen", listen);
+        self.add("ingress.tls", tls);
         self.add("ingress.head_bytes_max", head_bytes_max);
         self.add("ingress.head_timeout", head_timeout);
         self.add("ingress.body_timeout", body_timeout);

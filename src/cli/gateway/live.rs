@@ -15,8 +15,10 @@ use super::prepared::{Incoming, Prepared, Print};
 use crate::admin::{self, Guard, Known};
 use crate::cli::assemble::{self, Plan};
 use crate::cli::fetching::Fetching;
+use crate::cli::tls;
 use crate::config::{self, Loaded};
 use crate::diagnose::Explainer;
+use crate::ingress::tls::Tls;
 use crate::ingress::{self, Table, TrustedProxies};
 use crate::limit::Limit;
 use crate::source::Source;
@@ -41,6 +43,7 @@ pub(super) struct Live {
     fixed: Fixed,
     general: BTreeMap<&'static str, Print>,
     fetching: Fetching,
+    tls: Option<Arc<Tls>>,
     kept: BTreeMap<String, Kept>,
 }
 
@@ -51,6 +54,7 @@ impl Live {
     /// Where no client for keys can be made, or the system refuses a thread.
     pub(super) fn begin(shared: &Shared, mut prepared: Prepared) -> anyhow::Result<Self> {
         let fetching = Fetching::start(prepared.fetch.clone(), &shared.clock, &shared.metrics)?;
+        let tls = tls::begin(&prepared.loaded, prepared.rules(), &shared.clock, &shared.metrics)?;
         let mut live = Self {
             shared: shared.clone(),
             table: Default::default(),
@@ -59,10 +63,16 @@ impl Live {
             fixed: std::mem::take(&mut prepared.fixed),
             general: BTreeMap::new(),
             fetching,
+            tls,
             kept: BTreeMap::new(),
         };
         live.install(prepared)?;
         Ok(live)
+    }
+
+    /// TLS at the public listener, where the configuration has it.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Whether files are looked at.
@@ -110,8 +120,12 @@ impl Live {
     /// As [`Live::begin`].
     pub(super) fn install(&mut self, prepared: Prepared) -> anyhow::Result<()> {
         let Shared { clock, metrics, .. } = self.shared.clone();
+        let authorities = tls::authorities(prepared.rules());
         let start = |known| Explainer::start(known, Arc::clone(&metrics), Arc::clone(&clock));
         let explainer = prepared.surroundings.map(start).transpose()?;
+        if let Some(tls) = &self.tls {
+            tls.trust(authorities)?;
+        }
         if !self.fetching.is_as(&prepared.fetch) {
             self.fetching = Fetching::start(prepared.fetch, &clock, &metrics)?;
         }
@@ -233,5 +247,47 @@ fn with_capture(plan: Plan, former: Option<&Source>) -> Plan {
             ..plan
         },
         _ => plan,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Manual, Timestamp};
+    use crate::limit::Rate;
+
+    #[test]
+    fn secrets_are_told_apart_by_label_and_then_by_what_they_are() {
+        let secrets = |known: &[(&str, u8)]| -> BTreeMap<String, Print> {
+            known.iter().map(|(label, byte)| ((*label).to_owned(), [*byte; 32])).collect()
+        };
+        let mut changes = Changes::default();
+        let running = secrets(&[("gone", 1), ("other", 2), ("same", 3)]);
+        compare_secrets("shop", &running, &secrets(&[("fresh", 1), ("other", 9), ("same", 3)]), &mut changes);
+        let expected = Changes {
+            secrets_added: vec!["shop/fresh".to_owned()],
+            secrets_removed: vec!["shop/gone".to_owned()],
+            secrets_replaced: vec!["shop/other".to_owned()],
+            ..Changes::default()
+        };
+        assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn a_bucket_goes_on_with_its_rate_and_with_no_other() {
+        let clock = Arc::new(Manual::at(Timestamp::from_seconds(1000)));
+        let limit = |burst: u32| {
+            let burst = NonZeroU32::new(burst).unwrap();
+            Arc::new(Limit::new(Rate { events: burst, per: Duration::from_secs(3600), burst }, clock.clone()))
+        };
+        let former = limit(1);
+        former.take().unwrap();
+        assert!(going_on(Some(limit(1)), Some(&former)).unwrap().take().is_err());
+        assert!(going_on(Some(limit(2)), Some(&former)).unwrap().take().is_ok());
+        assert!(going_on(Some(limit(1)), None).unwrap().take().is_ok());
+        assert!(going_on(None, Some(&former)).is_none());
     }
 }

@@ -15,7 +15,7 @@ use crate::cli::{fetching, verify};
 use crate::config::{self, Loaded};
 use crate::diagnose::Surroundings;
 use crate::provider::secret::Secret;
-use crate::verify::ClientSettings;
+use crate::verify::{ClientRule, ClientSettings};
 
 /// SHA-256 over what something is made of.
 pub(super) type Print = [u8; 32];
@@ -73,6 +73,11 @@ impl Prepared {
         Ok(Self { fixed: Fixed::of(&loaded), loaded, sources, general, fetch, surroundings, warnings })
     }
 
+    /// What vouches for the client certificates that sources want.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &ClientRule> {
+        self.sources.iter().filter_map(|source| source.plan.client.as_ref())
+    }
+
     /// The names of the sources.
     pub(super) fn names(&self) -> Vec<String> {
         self.sources.iter().map(|source| source.plan.name.clone()).collect()
@@ -109,7 +114,8 @@ fn print(loaded: &Loaded, plan: &Plan, fetch: &ClientSettings) -> Print {
     let configured = loaded.settings.sources.get(&plan.name);
     let schemas = plan.schemas.as_ref().map(|schemas| schemas.digest());
     let print = Printing::default().shown(&configured).shown(plan.verifier.scheme()).shown(&schemas);
-    let print = print.shown(&plan.addresses).shown(&plan.body_bytes_max).shown(fetch);
+    let authorities = plan.client.as_ref().map(ClientRule::authorities);
+    let print = print.shown(&plan.body_bytes_max).shown(fetch).shown(&authorities).shown(&plan.addresses);
     let secrets = loaded.secrets.sources.get(&plan.name).into_iter().flatten();
     secrets.fold(print, |print, secret| print.shown(&secret.label()).secret(secret)).done()
 }

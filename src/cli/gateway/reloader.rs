@@ -145,7 +145,12 @@ impl Reloader {
         if !forbidden.is_empty() {
             return Outcome::RestartNeeded(forbidden);
         }
-        let changes = self.live.changes(&prepared);
+        let mut changes = self.live.changes(&prepared);
+        match self.certificate().await {
+            Ok(true) => changes.settings.push("ingress.tls.certificate"),
+            Ok(false) => {}
+            Err(error) => return Outcome::Failed(error),
+        }
         if changes.is_empty() {
             return Outcome::Unchanged;
         }
@@ -158,6 +163,15 @@ impl Reloader {
             return Outcome::Failed(format!("{error:#}"));
         }
         Outcome::Applied { changes, warnings }
+    }
+}
+
+impl Reloader {
+    /// Reads the certificate again: true where another is shown from here on. Its files are watched besides.
+    async fn certificate(&self) -> Result<bool, String> {
+        let Some(tls) = self.live.tls() else { return Ok(false) };
+        let read = tasks::blocking(move || tls.reload().map_err(|error| error.to_string()));
+        read.await.unwrap_or(Ok(false))
     }
 }
 

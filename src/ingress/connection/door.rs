@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
@@ -14,10 +16,13 @@ use tokio::time::timeout;
 use super::guard::{Guarded, Rules};
 use super::places::{Place, Places};
 use super::proxy;
+use super::timer::Timer;
 use super::transport::Transport;
 use crate::clock::Clock;
 use crate::ingress::Live;
+use crate::ingress::tls::{Accepted, Tls};
 use crate::reject::Refused;
+use crate::verify::ClientChain;
 
 /// What a connection may take.
 #[derive(Clone, Debug)]
@@ -43,6 +48,14 @@ pub struct Door {
     live: Live,
     places: Arc<Places>,
     stop: GracefulShutdownSignal,
+    tls: Option<Arc<Tls>>,
+}
+
+/// A connection whose peer is known, before its first request.
+struct Opened {
+    transport: Transport,
+    peer: SocketAddr,
+    client: Option<ClientChain>,
 }
 
 impl Door {
@@ -56,7 +69,12 @@ impl Door {
     ) -> Self {
         let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));
         let rules = Arc::new(Rules { limits, clock, refused: Box::new(refused) });
-        Self { rules, live, places, stop }
+        Self { rules, live, places, stop, tls: None }
+    }
+
+    /// The same, for connections under TLS where there is any.
+    pub fn under(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Waits for the first head; a connection costs no more than that until then.
@@ -68,8 +86,14 @@ impl Door {
         tcp: TcpStream,
     ) -> io::Result<(Guarded, Option<SocketAddr>)> {
         let mut place = self.places.take();
-        let (transport, peer) = self.open(tcp, &mut place).await?;
+        let opened = tokio::select! {
+            biased;
+            opened = self.open(tcp, &mut place) => opened?,
+            () = self.stop.notified() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let Opened { transport, peer, client } = opened;
         let mut guarded = Guarded::new(transport, Arc::clone(&self.rules), peer.ip().to_canonical(), place);
+        client.into_iter().for_each(|client| guarded.state().shown(client));
         let begun = tokio::select! {
             biased;
             begun = poll_fn(|cx| guarded.poll_first(cx)) => begun,
@@ -79,7 +103,7 @@ impl Door {
     }
 
     /// Who calls, and over what.
-    async fn open(&self, mut tcp: TcpStream, place: &mut Place) -> io::Result<(Transport, SocketAddr)> {
+    async fn open(&self, mut tcp: TcpStream, place: &mut Place) -> io::Result<Opened> {
         let mut peer = tcp.peer_addr()?;
         let trusted = self.live.load().trusted_proxies.contains(peer.ip().to_canonical());
         if self.rules.limits.proxy_protocol {
@@ -93,6 +117,26 @@ impl Door {
         if counted && !place.belongs_to(peer.ip().to_canonical()) {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        Ok((Transport::Plain(tcp), peer))
+        let Some(tls) = &self.tls else {
+            return Ok(Opened { transport: Transport::Plain(tcp), peer, client: None });
+        };
+        let ended = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let accepted = self.shake(tls, tcp, place).await?.ok_or_else(ended)?;
+        let transport = Transport::Tls(Box::new(accepted.stream));
+        Ok(Opened { transport, peer, client: accepted.client })
+    }
+
+    /// Shakes hands, for as long as a head may take, and less while connections are short.
+    async fn shake(&self, tls: &Tls, tcp: TcpStream, place: &Place) -> io::Result<Option<Accepted>> {
+        let mut timer = Timer::new(Arc::clone(&self.rules.clock), self.rules.limits.head_timeout);
+        let mut accepting = pin!(tls.accept(tcp));
+        poll_fn(|cx| match accepting.as_mut().poll(cx) {
+            Poll::Pending if timer.is_over(cx, place.is_in_a_crowd()) => {
+                tls.cut_short();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            accepted => accepted,
+        })
+        .await
     }
 }

@@ -1,6 +1,8 @@
 //! What the guard of a connection and the handler of its requests tell each other; both run in one thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+
+use crate::verify::ClientChain;
 
 /// One connection, as its guard and its handler share it.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub struct State {
     broken: Cell<Option<&'static str>>,
     /// Nothing more is to be written.
     aborted: Cell<bool>,
+    /// The certificate that the client has shown.
+    client: OnceCell<ClientChain>,
 }
 
 impl State {
@@ -53,6 +57,17 @@ impl State {
     /// What is wrong with the framing of the body, if that is why it ended.
     pub fn broken(&self) -> Option<&'static str> {
         self.broken.get()
+    }
+
+    /// The client has shown this certificate, before any request.
+    pub(super) fn shown(&self, client: ClientChain) {
+        // A connection has one handshake.
+        drop(self.client.set(client));
+    }
+
+    /// The certificate that the client has shown.
+    pub fn client(&self) -> Option<&ClientChain> {
+        self.client.get()
     }
 
     /// Ends the connection instead of writing an answer.

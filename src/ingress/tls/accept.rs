@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 use rustls::{ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 use super::failure;
 use super::open::Tls;
 use crate::metrics::HandshakeFailure;
+use crate::verify::ClientChain;
 
 /// What a plain request is told: TLS could tell it nothing that its sender understands.
 const PLAIN_HTTP: &str = concat!(
@@ -26,14 +26,17 @@ const REST_BYTES_MAX: u64 = 64 << 10;
 /// How long that may take.
 const REST: Duration = Duration::from_secs(1);
 
+/// The plain bytes of a connection.
+pub type Stream = TlsStream<TcpStream>;
+
 /// A connection whose handshake has ended well.
 #[derive(Debug)]
 pub struct Accepted {
     /// The plain bytes.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: Stream,
     /// The client's certificate and those behind it, where it has shown one that the authorities of some source vouch
     /// for; of which source is not told.
-    pub client: Option<Vec<CertificateDer<'static>>>,
+    pub client: Option<ClientChain>,
 }
 
 impl Tls {
@@ -51,6 +54,11 @@ impl Tls {
                 Err(error)
             }
         }
+    }
+
+    /// Counts a handshake that was broken off from outside, before its time, since connections are short.
+    pub fn cut_short(&self) {
+        self.failed(&io::ErrorKind::TimedOut.into(), HandshakeFailure::Late);
     }
 
     async fn handshake(&self, io: TcpStream) -> Result<Option<Accepted>, (io::Error, HandshakeFailure)> {

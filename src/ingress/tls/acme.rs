@@ -164,6 +164,13 @@ fn due((begin, end): (Timestamp, Timestamp)) -> Timestamp {
     Timestamp::from_millis(end.millis().saturating_sub(third))
 }
 
+/// How long the certificate that is shown, if any, is not due yet.
+fn wait_of(tls: &Tls) -> Duration {
+    let now = tls.clock.now();
+    let wait = tls.validity().map_or(0, |validity| due(validity).millis_since(now).max(0));
+    Duration::from_millis(u64::try_from(wait).unwrap_or(0))
+}
+
 /// Has the certificate renewed for as long as `tls` is in use.
 pub(super) async fn keep(tls: Weak<Tls>) {
     let mut retry = RETRY_FIRST;
@@ -171,16 +178,15 @@ pub(super) async fn keep(tls: Weak<Tls>) {
         let wait = {
             let Some(tls) = tls.upgrade() else { return };
             tls.warn();
-            let now = tls.clock.now();
-            let wait = tls.validity().map_or(0, |validity| due(validity).millis_since(now).max(0));
-            Duration::from_millis(u64::try_from(wait).unwrap_or(0))
+            wait_of(&tls)
         };
         if !wait.is_zero() {
             tokio::time::sleep(wait.min(LOOK_EVERY)).await;
             continue;
         }
         let Some(tls) = tls.upgrade() else { return };
-        if renew(&tls).await {
+        // One that is due as soon as it comes is no better than none: nobody is asked for another without a pause.
+        if renew(&tls).await && wait_of(&tls) > Duration::ZERO {
             retry = RETRY_FIRST;
             continue;
         }

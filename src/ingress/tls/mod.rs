@@ -17,7 +17,7 @@ mod served;
 #[cfg(test)]
 mod tests;
 
-pub use accept::Accepted;
+pub use accept::{Accepted, Stream};
 pub use acme::AcmeSettings;
 pub use config::MinVersion;
 pub use open::{CertificateFrom, Tls, TlsError, TlsSettings};

@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ClientHello;
 
 use super::acme::{self, Acme, AcmeSettings};
-use super::config::{Constant, MinVersion};
+use super::config::{self, Constant, MinVersion};
 use super::files::{self, Files, Found, Patience};
 use super::pair::{Pair, PairError};
 use super::served::Served;
@@ -78,6 +78,18 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// What rustls is told, and the authorities of clients in it.
+struct Spoken {
+    config: Arc<ServerConfig>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Spoken {
+    fn new(constant: &Constant, authorities: Vec<CertificateDer<'static>>) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self { config: constant.with(&authorities)?, authorities }))
+    }
+}
+
 enum Origin {
     Files(Files),
     Acme(Box<Acme>),
@@ -86,7 +98,7 @@ enum Origin {
 /// TLS at the ingress.
 pub struct Tls {
     constant: Constant,
-    config: ArcSwap<ServerConfig>,
+    spoken: ArcSwap<Spoken>,
     served: Arc<Served>,
     origin: Origin,
     handshake_timeout: Duration,
@@ -113,7 +125,7 @@ impl Tls {
         };
         let served = Arc::new(Served::new(from, metrics.clone()));
         let constant = Constant::new(Arc::clone(&served), Arc::clone(&clock), settings.min_version)?;
-        let config = ArcSwap::new(constant.with(&settings.authorities)?);
+        let spoken = ArcSwap::new(Spoken::new(&constant, settings.authorities)?);
         let origin = match settings.certificate {
             CertificateFrom::Files { certificate, key } => {
                 let files = Files::new(certificate, key);
@@ -136,7 +148,7 @@ impl Tls {
         let warned = AtomicI64::new(clock.now().seconds());
         Ok(Arc::new(Self {
             constant,
-            config,
+            spoken,
             served,
             origin,
             handshake_timeout,
@@ -145,6 +157,24 @@ impl Tls {
             log,
             warned,
         }))
+    }
+
+    /// Whether [`Tls::open`] would do with the files that are there.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check(settings: &TlsSettings) -> Result<(), TlsError> {
+        let provider = config::provider();
+        match &settings.certificate {
+            CertificateFrom::Files { certificate, key } => {
+                let files = Files::new(certificate.clone(), key.clone());
+                match files.look(Patience::None, &provider, |_| Ok(())) {
+                    Found::Wrong(error) => Err(error),
+                    Found::Other(_) | Found::Same => Ok(()),
+                }
+            }
+            CertificateFrom::Acme(acme) => Acme::open(acme.clone(), &provider).map(drop),
+        }
     }
 
     /// Begins to watch the files, or to have the certificate renewed; to be called once, within a Tokio runtime. It
@@ -170,8 +200,10 @@ impl Tls {
     ///
     /// # Errors
     /// An authority that rustls cannot use; those of before stay.
-    pub fn trust(&self, authorities: &[CertificateDer<'static>]) -> Result<(), TlsError> {
-        self.config.store(self.constant.with(authorities)?);
+    pub fn trust(&self, authorities: Vec<CertificateDer<'static>>) -> Result<(), TlsError> {
+        if self.spoken.load().authorities != authorities {
+            self.spoken.store(Spoken::new(&self.constant, authorities)?);
+        }
         Ok(())
     }
 
@@ -230,7 +262,7 @@ impl Tls {
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+        Arc::clone(&self.spoken.load().config)
     }
 
     pub(super) fn constant(&self) -> &Constant {

@@ -292,7 +292,7 @@ async fn a_session_is_resumed_with_the_certificate_that_its_client_showed() {
     let (accepted, stream) = bench.shake(&config).await;
     // A client looks for a certificate of an authority that it is told of; this one has none to show.
     assert!(accepted.is_err() == stream.is_err());
-    bench.tls.trust(std::slice::from_ref(&others.certificate)).unwrap();
+    bench.tls.trust(vec![others.certificate.clone()]).unwrap();
     let config = Arc::new(bench.client(rustls::ALL_VERSIONS, Some(&foreign)));
     assert_eq!(bench.shake(&config).await.0.unwrap().unwrap().client, Some(vec![der(&foreign)]));
 }

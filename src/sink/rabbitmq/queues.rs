@@ -94,3 +94,39 @@ impl Heard {
         drop(self.made.send_replace((version, outcome.map_err(told))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_last_list_is_heard_and_its_teller_told() {
+        let (told, mut heard) = queues(&names(&["a"]));
+        assert!(!heard.has_news());
+        assert_eq!(heard.take().sources, ["a"]);
+        assert!(told.want(names(&["a", "b"]), false).await.unwrap_err().contains("not connected"));
+        let declaring = async {
+            heard.news().await;
+            assert!(heard.has_news());
+            let listing = heard.take();
+            assert!(!heard.has_news());
+            heard.made(listing.version - 1, Ok(()));
+            let refused = Trouble::Refused { code: 406, reason: "another kind".to_owned() };
+            heard.made(listing.version, Err(&refused));
+            listing.sources
+        };
+        let (outcome, sources) = tokio::join!(told.want(names(&["c"]), true), declaring);
+        assert_eq!((outcome, sources), (Err("406 another kind".to_owned()), names(&["c"])));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_sink_that_has_ended() {
+        let (told, heard) = queues(&[]);
+        drop(heard);
+        assert_eq!(told.want(Vec::new(), true).await, Err("the sink ended".to_owned()));
+    }
+}

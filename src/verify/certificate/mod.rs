@@ -6,5 +6,5 @@
 mod rule;
 mod subject;
 
-pub use rule::{ClientRule, RuleError};
+pub use rule::{ClientChain, ClientRule, RuleError};
 pub use subject::{NoSubject, Subject};

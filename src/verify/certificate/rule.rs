@@ -34,6 +34,9 @@ pub enum RuleError {
     Subject(usize, NoSubject),
 }
 
+/// What a connection's client has shown: its own certificate first.
+pub type ClientChain = Vec<CertificateDer<'static>>;
+
 /// Whose certificate a source wants.
 pub struct ClientRule {
     authorities: Vec<CertificateDer<'static>>,
@@ -44,7 +47,7 @@ pub struct ClientRule {
 }
 
 struct Passed {
-    chain: Vec<CertificateDer<'static>>,
+    chain: ClientChain,
     from: Timestamp,
     until: Timestamp,
 }
@@ -67,14 +70,14 @@ impl ClientRule {
             roots.add(authority.clone()).map_err(|_| RuleError::Certificate(index + 1))?;
             authorities.push(authority);
         }
-        let read = |(index, text): (usize, &String)| {
-            Subject::parse(text).map_err(|error| RuleError::Subject(index, error))
-        };
-        let subjects = subjects.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|_| RuleError::NoCertificate)?;
+        let read = |(index, text): (usize, &String)| {
+            Subject::parse(text).map_err(|error| RuleError::Subject(index, error))
+        };
+        let subjects = subjects.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         Ok(Self { authorities, verifier, subjects, passed: ArcSwapOption::empty() })
     }
 

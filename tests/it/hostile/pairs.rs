@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::battery::{Battery, Case, shown};
+use super::battery::{Battery, Case, shown, whole};
 use super::wire::{Wait, Wire, stranger};
 use super::{chunks, framing, smuggling};
 use crate::gateway::*;
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(120);
 
 /// A proxy, the gateway behind it, and what honest senders were told.
 struct Pair {
+    kind: Kind,
     battery: Battery,
     front: Front,
     sent: AtomicUsize,
@@ -30,17 +31,16 @@ struct Pair {
 impl Pair {
     fn start(kind: Kind) -> Self {
         let ingress = "head_timeout = \"2s\"\nbody_timeout = \"2s\"\ntrusted_proxies = [\"127.0.0.1/32\"]";
-        let protocol = if kind == Kind::ProxyProtocol { "proxy_protocol = true" } else { "" };
-        let battery = Battery::of(Setup::new().set("ingress", &format!("{ingress}\n{protocol}")));
+        let battery = Battery::of(Setup::new().set("ingress", ingress));
         let front = Front::start(kind, battery.gateway.ingress());
-        Self { battery, front, sent: AtomicUsize::new(0), told: Mutex::default() }
+        Self { kind, battery, front, sent: AtomicUsize::new(0), told: Mutex::default() }
     }
 
     /// Sends the bytes of a case.
     fn attack(&self, case: &Case) {
         let Some(mut wire) = Wire::open(stranger(), self.front.address()) else { return };
         wire.say(&case.bytes);
-        let heard = wire.hear(Wait::First, PATIENCE);
+        let heard = wire.hear(Wait::Answers(1), PATIENCE);
         let faults = heard.answers.iter().filter(|answer| answer.status >= 500 && answer.status != 503);
         // What a proxy says of itself is no answer of ours; ours are problem documents.
         let ours: Vec<_> = faults.filter(|answer| !answer.code().is_empty()).collect();
@@ -51,19 +51,22 @@ impl Pair {
     fn others(&self, after: &Case) {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let body = format!("other {number}");
-        let mut client = Client::new(self.front.address());
-        let honest = client.try_deliver(&generic("plain", body.as_bytes()));
-        let fault = || format!("behind {} ({})", after.name, shown(&after.bytes));
-        let honest = honest.unwrap_or_else(|| panic!("no answer {}", fault()));
-        assert_eq!(honest.status, 200, "{}: {}", fault(), honest.text());
-        assert_eq!(honest.outcome(), "accepted", "{}", fault());
-        self.told.lock().unwrap().insert(honest.message_id(), body);
-        let statuses = [
-            client.request("POST", "/nobody", &[], b"x").map(|answer| answer.status),
-            client.request("PUT", "/in/plain", &[], b"x").map(|answer| answer.status),
-            client.request("POST", "/in/plain", &[("x-signature", "00")], b"x").map(|answer| answer.status),
+        let fault = || format!("{:?} behind {} ({})", self.kind, after.name, shown(&after.bytes));
+        let refused = [
+            "POST /nobody HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx",
+            "PUT /in/plain HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx",
+            "POST /in/plain HTTP/1.1\r\nhost: a\r\nx-signature: 00\r\ncontent-length: 1\r\n\r\nx",
         ];
-        assert_eq!(statuses, [404, 405, 401].map(Some), "{}", fault());
+        let mut wire = Wire::open(stranger(), self.front.address()).unwrap();
+        wire.say(&whole("plain", &body));
+        for request in refused {
+            wire.say(request.as_bytes());
+        }
+        let heard = wire.hear(Wait::Answers(4), Duration::from_secs(10));
+        let statuses: Vec<u16> = heard.answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [200, 404, 405, 401], "{}", fault());
+        assert_eq!(heard.answers[0].outcome(), "accepted", "{}", fault());
+        self.told.lock().unwrap().insert(heard.answers[0].message_id(), body);
     }
 
     /// What must hold when all is over: every honest sender was told the id of its own event, and nothing was smuggled.
@@ -71,7 +74,8 @@ impl Pair {
         let told = self.told.into_inner().unwrap();
         let gateway = &mut self.battery.gateway;
         assert!(!gateway.is_dead(), "the gateway has ended");
-        assert_eq!(connections(gateway.ingress().port()), 1, "all of it went over one connection at a time");
+        let port = gateway.ingress().port();
+        until("one connection is kept for whoever comes", Duration::from_secs(5), || connections(port) == 1);
         assert_eq!(
             gateway.metric("hookgate_requests_total", &[("source", "hidden")]),
             0.0,
@@ -142,7 +146,7 @@ fn caller(pair: &Pair, lines: &str) -> (String, String) {
             .iter()
             .rev()
             .find(|line| line["reason"] == "signature_malformed" || line["reason"] == "signature_mismatch");
-        found = refused.and_then(|line| line["caller"].as_str()).unwrap_or_default().to_owned();
+        found = refused.and_then(|line| line["address"].as_str()).unwrap_or_default().to_owned();
         found == from.to_string()
     });
     (found, from.to_string())

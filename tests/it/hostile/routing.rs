@@ -20,7 +20,7 @@ fn to(method: &str, target: &str, lines: &str) -> Vec<u8> {
 fn answer(battery: &Battery, bytes: &[u8]) -> Answer {
     let mut wire = Wire::open(stranger(), battery.gateway.ingress()).unwrap();
     wire.say(bytes);
-    let mut heard = wire.hear(Wait::Answered, Duration::from_secs(5));
+    let mut heard = wire.hear(Wait::Answers(1), Duration::from_secs(5));
     assert_eq!(heard.answers.len(), 1, "{}", shown(bytes));
     heard.answers.remove(0).without_date()
 }

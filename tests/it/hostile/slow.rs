@@ -183,18 +183,11 @@ fn whoever_is_slow_is_cut_and_nobody_waits_for_them() {
             crowd.join("ends its side in the head", half_close(to, b"POST /in/plain HT".to_vec()));
             crowd.join("ends its side in the body", half_close(to, [head(9), b"x".to_vec()].concat()));
         }
-        crowd.join(
-            "never reads refusals",
-            never_reads(to, b"GET /nobody HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()),
-        );
-        crowd.join(
-            "never reads and has bodies",
-            never_reads(to, post("content-length: 2\r\n", b"{}", b"other")),
-        );
+        crowd.join("never reads what it is told", never_reads(to, whole("plain", "asked again and again")));
     });
     ended(&fared);
     assert!(most <= GROWTH, "it grew by {} MiB", most >> 20);
-    battery.end(&[]);
+    battery.end(&[b"asked again and again"]);
 }
 
 /// Who ends its side after a whole request still gets its answer; who is slow and goes on is no attacker.

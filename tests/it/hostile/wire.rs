@@ -40,8 +40,8 @@ pub enum Wait {
     Closed,
     /// When there was an answer, and nothing more for a while.
     Answered,
-    /// When there was an answer.
-    First,
+    /// When there were so many answers.
+    Answers(usize),
 }
 
 impl Wait {
@@ -104,7 +104,9 @@ impl Wire {
         while !closed && Instant::now() < end {
             let before = self.heard.len();
             closed = !self.listen();
-            if wait == Wait::First && !answers(&self.heard).0.is_empty() {
+            if let Wait::Answers(wanted) = wait
+                && answers(&self.heard).0.len() >= wanted
+            {
                 break;
             }
             if self.heard.len() > before {

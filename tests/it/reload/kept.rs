@@ -140,3 +140,53 @@ fn a_secret_that_cannot_be_read_any_more_leaves_the_one_before_in_force() {
     fs::set_permissions(gateway.path("key"), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(reload(&gateway).json()["outcome"], "unchanged");
 }
+
+#[test]
+fn a_request_that_has_begun_ends_with_what_it_began_with() {
+    let (old, new) = ("whsec_old_0123456789abcdef", "whsec_new_0123456789abcdef");
+    let setup = Setup::new().env("OLD", old).env("NEW", new).source("going", "stripe", "");
+    let mut gateway = setup.source("shop", "stripe", "secrets = [{ env = \"OLD\" }]").start();
+    let event = stripe_event("evt_1");
+    let begun = |signed: &Signed| {
+        let mut client = Client::new(gateway.ingress());
+        let headers: String =
+            signed.pairs().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (path, length) = (&signed.path, signed.body.len());
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}content-length: {length}\r\n\r\n");
+        client.send(head.as_bytes());
+        client.send(&signed.body[..10]);
+        client
+    };
+    let mut halves = [begun(&stripe("going", &event)), begun(&stripe_at("shop", old, now(), &event))];
+    until("both have begun", std::time::Duration::from_secs(10), || {
+        gateway.metric("hookgate_requests_in_progress", &[]) == 2.0
+    });
+    gateway
+        .change(|setup| setup.without("sources.going").set("sources.shop", "secrets = [{ env = \"NEW\" }]"));
+    applied(&gateway);
+    assert_eq!(delivered(&gateway, "going", "evt_2"), 404);
+    for half in &mut halves {
+        half.send(&event[10..]);
+        assert_eq!(half.answer().expect("an answer").outcome(), "accepted");
+    }
+    assert_eq!(gateway.deliver(&stripe_at("shop", old, now(), &stripe_event("evt_3"))).status, 401);
+    crate::scrape::Scrape::read(&gateway.metrics()).closes();
+}
+
+#[test]
+fn those_who_ask_at_once_are_told_of_few_reloads() {
+    let gateway = Setup::new().source("shop", "stripe", "").start();
+    let calls = 24;
+    let told: Vec<u16> = std::thread::scope(|scope| {
+        let call = || {
+            gateway.signal(rustix::process::Signal::HUP);
+            reload(&gateway).status
+        };
+        let callers: Vec<_> = (0..calls).map(|_| scope.spawn(call)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!(told, vec![200; calls]);
+    let done = super::reloads(&gateway, "unchanged");
+    assert!((1.0..calls as f64).contains(&done), "{calls} calls and as many signals, {done} reloads");
+    assert_eq!(delivered(&gateway, "shop", "evt_1"), 200);
+}

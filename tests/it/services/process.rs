@@ -13,7 +13,7 @@ use super::wait_until;
 const STOP: Duration = Duration::from_secs(60);
 
 /// A program in a process group of its own, with a watcher that outlives the test process.
-pub(super) struct Process {
+pub struct Process {
     watcher: Child,
     group: u32,
 }
@@ -43,7 +43,7 @@ if [ "$remove" = remove ]; then rm -rf "$dir"; fi
 "#;
 
 impl Process {
-    pub(super) fn start(dir: &Path, remove: bool, command: &mut Command) -> Self {
+    pub fn start(dir: &Path, remove: bool, command: &mut Command) -> Self {
         let mut watch = Command::new("/bin/sh");
         watch.args(["-c", WATCH, "watch"]).arg(dir).arg(if remove { "remove" } else { "keep" });
         watch.arg(command.get_program()).args(command.get_args());
@@ -56,7 +56,7 @@ impl Process {
         Self { watcher, group: line.trim().parse().unwrap() }
     }
 
-    pub(super) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         // Fails where the group has ended, which is what the callers want to reach.
         let _ = Command::new("/bin/kill")
             .args([signal, "--", &format!("-{}", self.group)])
@@ -66,14 +66,14 @@ impl Process {
     }
 
     /// Freezes the group: no thread of it runs any more when this returns, which takes a busy machine a while.
-    pub(super) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal("-STOP");
         let stands = || threads(self.group).all(|state| matches!(state, 'T' | 'Z' | 'X'));
         wait_until("all threads stand still", STOP, stands);
     }
 
     /// Ends the watcher alone, so that the folder stays for another start.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.watcher.kill().unwrap();
         self.watcher.wait().unwrap();
     }
