@@ -84,13 +84,6 @@ impl AdminParts {
         Some(problem_of(status, code, detail, Some(&id)))
     }
 
-    /// Who calls, for the log.
-    pub(super) fn caller(&self, request: &HttpRequest) -> String {
-        let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-        let kind = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
-        format!("{kind} from {peer}")
-    }
-
     /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
     pub(super) fn did(&self, request: &HttpRequest, action: &str, done: &Done<'_>) {
         let operator = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
@@ -117,6 +110,15 @@ pub(super) struct Done<'a> {
 
 fn address(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+impl AdminParts {
+    /// Who calls, for the log.
+    pub(super) fn caller(&self, request: &HttpRequest) -> String {
+        let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let kind = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
+        format!("{kind} from {peer}")
+    }
 }
 
 /// The admin listener, running.
