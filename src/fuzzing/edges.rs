@@ -4,25 +4,25 @@ use std::sync::OnceLock;
 
 use super::bodies::line;
 use crate::config::{self, Input};
+use crate::provider::Catalog;
 use crate::schema::Schemas;
-use crate::{admin as listener, ingress, journal};
 
 /// Flags that are taken from the data; more lines are left out.
 const FLAGS_MAX: usize = 32;
 
 /// Bytes of a connection.
 pub fn request(data: &[u8]) {
-    ingress::reads_alike(data);
+    crate::ingress::reads_alike(data);
 }
 
 /// What a caller of the admin listener sends: a query, an order, tokens.
 pub fn admin(data: &[u8]) {
-    listener::read_or_told(data);
+    crate::admin::read_or_told(data);
 }
 
 /// What stands in a journal's frames and segments.
 pub fn record(data: &[u8]) {
-    journal::read_back(data);
+    crate::journal::read_back(data);
 }
 
 /// A line `key=value` for each setting: a configuration, or a report that says what is wrong.
@@ -42,7 +42,9 @@ pub fn config(data: &[u8]) {
 pub fn payload(data: &[u8]) {
     static SCHEMAS: OnceLock<Vec<Schemas>> = OnceLock::new();
     let schemas = SCHEMAS.get_or_init(|| {
-        ["stripe", "github", "shopify"].iter().filter_map(|name| Schemas::load(name, None).ok()).collect()
+        let catalog = Catalog::built_in().expect("the built-in files are sound");
+        let loaded = catalog.iter().filter_map(|known| Schemas::load(&known.name, None).ok());
+        loaded.filter(|schemas| !schemas.is_empty()).collect()
     });
     let (event_type, body) = line(data);
     schemas.iter().for_each(|schemas| schemas.judged_alike(&event_type, body));
