@@ -71,7 +71,7 @@ pub struct Ingress {
     /// The bytes a second that a body must come in with once `body_timeout` has passed. Default `"64KiB"`.
     pub body_rate_min: ByteSize,
     /// The bytes that all bodies on their way in may take; beyond, the one that has been arriving longest is answered
-    /// 503. Those that come in one piece are not counted. At least the longest body. Default `"64MiB"`.
+    /// 503. Those that come in one piece are not counted. At least the longest body. Default `"48MiB"`.
     pub bodies_in_flight_max: ByteSize,
     /// How long an idle connection is kept open. Default `"75s"`.
     pub keep_alive: Span,
@@ -106,7 +106,7 @@ impl Default for Ingress {
             head_timeout: Span::seconds(10),
             body_timeout: Span::seconds(10),
             body_rate_min: ByteSize::kib(64),
-            bodies_in_flight_max: ByteSize::mib(64),
+            bodies_in_flight_max: ByteSize::mib(48),
             connections_max: 0,
             connections_per_address: 0,
             requests_per_address: None,

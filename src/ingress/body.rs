@@ -1,5 +1,6 @@
 //! The body's exact bytes, under a byte limit, a deadline and a cap on all bodies together. Nothing is decoded.
 
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use super::connection::State;
 use super::memory::{Memory, Room};
 use crate::clock::Clock;
 use crate::reject::{Refused, Reject};
+
+/// What a body in pieces is put together from.
+const BLOCK_BYTES: usize = 16 * 1024;
 
 /// How bodies are read.
 pub(super) struct Reading {
@@ -44,7 +48,7 @@ impl Reading {
         }
         let began = self.clock.monotonic();
         let mut alarm = pin!(sleep(self.timeout));
-        let mut body = Body { bytes_max, declared, first: Bytes::new(), whole: Vec::new(), room: None };
+        let mut body = Body { bytes_max, length: 0, first: Bytes::new(), blocks: Vec::new(), room: None };
         loop {
             let notice = async {
                 match &body.room {
@@ -57,10 +61,10 @@ impl Reading {
                 next = payload.next() => next,
                 () = notice => return Err(crowded()),
                 () = &mut alarm => {
-                    let allowed = self.allowed(body.len());
+                    let allowed = self.allowed(body.length);
                     let took = self.clock.monotonic().saturating_sub(began);
                     if took >= allowed {
-                        let detail = format!("{} bytes after {} ms", body.len(), took.as_millis());
+                        let detail = format!("{} bytes after {} ms", body.length, took.as_millis());
                         return Err(Reject::BodyTooSlow.because(detail));
                     }
                     alarm.set(sleep(allowed - took));
@@ -68,7 +72,11 @@ impl Reading {
                 }
             };
             match next {
-                Some(Ok(chunk)) => body.push(chunk, &self.memory).await?,
+                Some(Ok(chunk)) => {
+                    let bytes = chunk.len();
+                    body.push(chunk, &self.memory).await?;
+                    connection.into_iter().for_each(|connection| connection.take(bytes));
+                }
                 Some(Err(_)) => return Err(broken(connection)),
                 None => return Ok(body.end()),
             }
@@ -82,53 +90,55 @@ impl Reading {
     }
 }
 
-/// A body as far as it has come.
+/// A body as far as it has come: in blocks of one size, which another's can take the place of, until all of it is there.
 struct Body {
     bytes_max: usize,
-    declared: Option<u64>,
+    length: usize,
     first: Bytes,
-    /// All of it, once there is more than one piece.
-    whole: Vec<u8>,
+    blocks: Vec<Vec<u8>>,
     room: Option<Room>,
 }
 
 impl Body {
-    fn len(&self) -> usize {
-        self.first.len().max(self.whole.len())
-    }
-
     async fn push(&mut self, chunk: Bytes, memory: &Arc<Memory>) -> Result<(), Refused> {
-        let length = self.len() + chunk.len();
-        if length > self.bytes_max {
+        let only = self.length == 0;
+        self.length += chunk.len();
+        if self.length > self.bytes_max {
             return Err(too_large(self.bytes_max));
         }
-        if length == chunk.len() {
+        if only {
             self.first = chunk;
             return Ok(());
         }
-        let room = self.room.get_or_insert_with(|| memory.begin());
-        if length > self.whole.capacity() {
-            // Twice as much each time, and no more than was announced or may come.
-            let most = self.declared.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.bytes_max);
-            let capacity = (2 * self.whole.capacity()).min(most).max(length);
-            if !room.grow(capacity - self.whole.capacity()).await {
-                return Err(crowded());
+        let first = mem::take(&mut self.first);
+        self.copy(&first, memory).await?;
+        self.copy(&chunk, memory).await
+    }
+
+    async fn copy(&mut self, mut bytes: &[u8], memory: &Arc<Memory>) -> Result<(), Refused> {
+        while !bytes.is_empty() {
+            if self.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
+                let room = self.room.get_or_insert_with(|| memory.begin());
+                if !room.grow(BLOCK_BYTES).await {
+                    return Err(crowded());
+                }
+                self.blocks.push(Vec::with_capacity(BLOCK_BYTES));
             }
-            self.whole.reserve_exact(capacity - self.whole.len());
+            let Some(block) = self.blocks.last_mut() else { break };
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - block.len()));
+            block.extend_from_slice(now);
+            bytes = later;
         }
-        if self.whole.is_empty() {
-            self.whole.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.whole.extend_from_slice(&chunk);
         Ok(())
     }
 
     fn end(mut self) -> (Bytes, Option<Room>) {
-        if let Some(room) = &mut self.room {
-            room.arrive();
-            return (Bytes::from(self.whole), self.room);
-        }
-        (self.first, None)
+        let Some(room) = &mut self.room else { return (self.first, None) };
+        room.arrive();
+        let mut whole = Vec::with_capacity(self.length);
+        // Each block goes as soon as it is copied.
+        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
+        (Bytes::from(whole), self.room)
     }
 }
 

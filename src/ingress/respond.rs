@@ -1,7 +1,7 @@
 //! From an answer or a refusal to a response. A 2xx takes an [`Answer`], which takes a receipt.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 
@@ -53,7 +53,6 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> Http
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
-    response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
     if let Some(seconds) = row.retry_after {
         response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
     }
@@ -66,9 +65,13 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> Http
 fn problem(reject: Reject, id: &str) -> String {
     let Row { status, code, .. } = reject.row();
     let title = title(status);
-    format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","request_id":"{id}"}}"#
-    )
+    let mut document =
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}""#);
+    // One unknown path is answered as another, to the byte.
+    if reject != Reject::UnknownPath {
+        document.extend([r#","request_id":""#, id, "\""]);
+    }
+    document + "}"
 }
 
 fn title(status: u16) -> &'static str {

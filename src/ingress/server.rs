@@ -45,6 +45,9 @@ const SHUTDOWN_SECONDS: u64 = 5;
 const BACKLOG: i32 = 2048;
 /// How long what a sender still sends is thrown away after an answer that came before its body's end.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much of a request that was refused unread is read after all, and for how long, so that its connection can go on.
+const LEFT_BYTES_MAX: u64 = 64 * 1024;
+const LEFT_TIME: Duration = Duration::from_millis(250);
 /// Addresses whose requests are counted apart.
 const ADDRESSES: usize = 64 * 1024;
 /// Where proxies write for whom they call.
@@ -205,10 +208,9 @@ impl Gate {
                 Reject::ContentEncoded.because("signatures cover the bytes on the wire: send them plain")
             );
         }
-        let declared =
-            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let connection = connection(request);
-        let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
+        let (body, room) =
+            self.reading.whole(payload, declared(request), source.body_bytes_max, connection).await?;
         Ok((head(request, body, self.pipeline.clock().now()), room))
     }
 
@@ -394,6 +396,11 @@ impl Ingress {
     }
 }
 
+/// How long the request says that its body is.
+fn declared(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
 /// The connection of a request, where it has a guard.
 fn connection(request: &HttpRequest) -> Option<&State> {
     request.conn_data::<Rc<State>>().map(|state| &**state)
@@ -406,10 +413,16 @@ async fn notified(stop: GracefulShutdownSignal) {
 async fn serve(request: HttpRequest, mut payload: Payload, gate: Data<Gate>) -> HttpResponse {
     let mut response = gate.serve(&request, &mut payload).await;
     if let Some(connection) = connection(&request) {
-        if connection.is_complete() {
-            // What was refused unread is there already, and out of the next request's way.
-            while payload.next().await.is_some_and(|chunk| chunk.is_ok()) {}
-        } else {
+        // What was refused unread is put out of the next request's way, if it is short and there.
+        if connection.is_complete() || declared(&request).is_some_and(|bytes| bytes <= LEFT_BYTES_MAX) {
+            let left = async {
+                while let Some(Ok(chunk)) = payload.next().await {
+                    connection.take(chunk.len());
+                }
+            };
+            drop(tokio::time::timeout(LEFT_TIME, left).await);
+        }
+        if !connection.is_complete() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         connection.answer();

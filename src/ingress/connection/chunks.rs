@@ -23,11 +23,14 @@ enum At {
 
 /// A chunked body on its way through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunks(At);
+pub struct Chunks {
+    at: At,
+    data: u64,
+}
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self(At::Size { value: 0, digits: 0 })
+        Self { at: At::Size { value: 0, digits: 0 }, data: 0 }
     }
 }
 
@@ -39,13 +42,14 @@ impl Chunks {
     pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
         let mut passed = 0;
         while passed < bytes.len() && !self.is_complete() {
-            if let At::Data { left } = self.0 {
+            if let At::Data { left } = self.at {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - passed);
                 passed += here;
                 let left = left - here as u64;
-                self.0 = if left == 0 { At::DataReturn } else { At::Data { left } };
+                self.data += here as u64;
+                self.at = if left == 0 { At::DataReturn } else { At::Data { left } };
             } else {
-                self.0 = self.next(bytes[passed])?;
+                self.at = self.next(bytes[passed])?;
                 passed += 1;
             }
         }
@@ -54,11 +58,16 @@ impl Chunks {
 
     /// Whether the last chunk has passed.
     pub fn is_complete(&self) -> bool {
-        self.0 == At::After
+        self.at == At::After
+    }
+
+    /// Bytes of the body that have passed, without their framing.
+    pub fn data(&self) -> u64 {
+        self.data
     }
 
     fn next(&self, byte: u8) -> Result<At, &'static str> {
-        match (self.0, byte) {
+        match (self.at, byte) {
             (At::Size { value, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < DIGITS_MAX => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 Ok(At::Size { value: value << 4 | digit, digits: digits + 1 })

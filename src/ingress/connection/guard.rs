@@ -27,10 +27,10 @@ use super::transport::Transport;
 use crate::clock::Clock;
 use crate::reject::{Refused, Reject};
 
-/// Room for a read.
-const READ_BYTES_MIN: usize = 2048;
+/// Room for a read: most requests whole.
+const READ_BYTES: usize = 8 * 1024;
 /// Bytes passed on in one go: what the library's buffer of a connection grows to.
-const BURST_BYTES_MAX: usize = 16 * 1024;
+const BURST_BYTES_MAX: usize = 8 * 1024;
 /// Longest time that a peer may take none of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
@@ -153,16 +153,23 @@ impl Guarded {
             Stage::Length(left) => {
                 let passing = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= passing as u64;
+                self.state.pass(passing as u64);
                 (passing, *left == 0)
             }
-            Stage::Chunks(chunks) => match chunks.pass(bytes) {
-                Ok(passing) => (passing, chunks.is_complete()),
-                Err(detail) => {
-                    self.state.fail(detail);
-                    self.stage = Stage::Ended;
-                    return 0;
+            Stage::Chunks(chunks) => {
+                let before = chunks.data();
+                match chunks.pass(bytes) {
+                    Ok(passing) => {
+                        self.state.pass(chunks.data() - before);
+                        (passing, chunks.is_complete())
+                    }
+                    Err(detail) => {
+                        self.state.fail(detail);
+                        self.stage = Stage::Ended;
+                        return 0;
+                    }
                 }
-            },
+            }
             _ => return 0,
         };
         if complete {
@@ -200,18 +207,28 @@ impl Guarded {
                 Stage::Ended => return Poll::Ready(false),
                 Stage::Refusing { .. } => ready!(self.poll_refuse(cx)),
                 Stage::Answer { .. } => ready!(self.poll_next(cx)),
-                Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_) => {
-                    self.held.reserve(READ_BYTES_MIN);
-                    match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held) {
-                        Poll::Ready(Ok(1..)) => self.look_at_held(),
-                        Poll::Ready(_) => self.stage = Stage::Ended,
-                        Poll::Pending if self.is_over(cx) => self.give_up(),
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
+                Stage::Head(_) | Stage::Length(_) | Stage::Chunks(_) => match self.poll_hold(cx) {
+                    Poll::Ready(Ok(1..)) => self.look_at_held(),
+                    Poll::Ready(_) => self.stage = Stage::Ended,
+                    Poll::Pending if self.is_over(cx) => self.give_up(),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
         Poll::Ready(true)
+    }
+
+    /// Reads what is there; who waits has no room for it yet.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.io.poll_readable(cx) {
+            return Poll::Pending;
+        }
+        self.held.reserve(READ_BYTES);
+        let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held);
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        read
     }
 
     fn look_at_held(&mut self) {
@@ -332,6 +349,10 @@ impl AsyncRead for Guarded {
             // What was passed on is taken up before more is read.
             this.burst = 0;
             cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if matches!(this.stage, Stage::Length(_) | Stage::Chunks(_)) && this.state.is_behind(cx) {
+            this.burst = 0;
             return Poll::Pending;
         }
         let before = buffer.filled().len();

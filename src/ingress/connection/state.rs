@@ -1,8 +1,12 @@
 //! What the guard of a connection and the handler of its requests tell each other; both run in one thread.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::task::{Context, Waker};
 
 use crate::verify::ClientChain;
+
+/// Bytes of a body that wait for a handler which is held up itself.
+const AHEAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// One connection, as its guard and its handler share it.
 #[derive(Debug, Default)]
@@ -11,6 +15,11 @@ pub struct State {
     answered: Cell<bool>,
     /// All of that request has been passed on.
     complete: Cell<bool>,
+    /// Bytes of its body that were passed on, and of these what the handler has taken.
+    passed: Cell<u64>,
+    taken: Cell<u64>,
+    /// Whom to wake once the handler takes more.
+    waits: RefCell<Option<Waker>>,
     /// What is wrong with the framing of its body.
     broken: Cell<Option<&'static str>>,
     /// Nothing more is to be written.
@@ -24,6 +33,30 @@ impl State {
     pub(super) fn begin(&self) {
         self.answered.set(false);
         self.complete.set(false);
+        self.passed.set(0);
+        self.taken.set(0);
+    }
+
+    /// So many bytes of its body have been passed on.
+    pub(super) fn pass(&self, bytes: u64) {
+        self.passed.set(self.passed.get() + bytes);
+    }
+
+    /// Whether the handler has so much to take that nothing more is read for it; the task is woken when it takes some.
+    pub(super) fn is_behind(&self, cx: &Context<'_>) -> bool {
+        let behind = self.passed.get() - self.taken.get() >= AHEAD_BYTES_MAX && !self.answered.get();
+        if behind {
+            *self.waits.borrow_mut() = Some(cx.waker().clone());
+        }
+        behind
+    }
+
+    /// The handler has taken so many bytes of the body.
+    pub fn take(&self, bytes: usize) {
+        self.taken.set(self.taken.get() + bytes as u64);
+        if let Some(waker) = self.waits.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// All of the request has been passed on.

@@ -221,7 +221,7 @@ fn a_slow_sender_that_goes_on_is_served() {
 
 #[test]
 fn large_bodies_that_never_end_take_no_more_than_their_share() {
-    let battery = Battery::of(Setup::new().set("ingress", "bodies_in_flight_max = \"16MiB\""));
+    let battery = Battery::of(Setup::new().set("ingress", "bodies_in_flight_max = \"12MiB\""));
     let (fared, most) = endure(&battery, |crowd, to| {
         let part = vec![b'x'; 400 << 10];
         for _ in 0..200 {
