@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
@@ -102,10 +102,10 @@ fn plain(definition: &Definition) -> Result<(), String> {
     }
 }
 
-/// Providers by name.
+/// Providers by name; a clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    providers: BTreeMap<String, Definition>,
+    providers: BTreeMap<String, Arc<Definition>>,
     own: [u8; 32],
 }
 
@@ -180,7 +180,7 @@ impl Catalog {
         }
         plain(&definition).and_then(|()| unverified::check(&definition, text)).map_err(form)?;
         definition.folder = folder.map(Path::to_owned);
-        self.providers.insert(definition.name.clone(), definition);
+        self.providers.insert(definition.name.clone(), Arc::new(definition));
         Ok(())
     }
 
@@ -192,12 +192,12 @@ impl Catalog {
 
     /// The provider of that name.
     pub fn get(&self, name: &str) -> Option<&Definition> {
-        self.providers.get(name)
+        self.providers.get(name).map(|known| &**known)
     }
 
     /// All providers, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Definition> {
-        self.providers.values()
+        self.providers.values().map(|known| &**known)
     }
 
     /// The sample payload of an event type of the provider, or of the one whose payloads its file names: from
