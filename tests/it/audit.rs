@@ -43,7 +43,10 @@ fn a_senders_support_ticket_finds_its_line() {
     let told = lines(&gateway, "refusal");
     assert_eq!(told.len(), refused.len(), "{told:#?}");
     for (answer, line) in refused.iter().zip(&told) {
-        assert_eq!(line["request"], id(answer).as_str(), "{line}");
+        let shown = id(answer);
+        // One unknown path is answered as another, to the byte: its id stands in the log alone.
+        assert!(line["request"] == shown.as_str() || (answer.status == 404 && shown.is_empty()), "{line}");
+        assert!(line["request"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
         assert_eq!(
             (line["status"].as_u64(), &line["address"]),
             (Some(answer.status.into()), &"127.0.0.1".into())
