@@ -12,12 +12,12 @@ use crate::clock::Clock;
 use crate::limit::{AddressLimit, per_second};
 
 /// Refusals that an address gets at once, in a second and in one go.
-const PER_SECOND: u32 = 20;
-const BURST: u32 = 100;
+const PER_SECOND: u32 = 200;
+const BURST: u32 = 1000;
 /// Addresses told apart; of two that fall together only refusals are slower.
 const ADDRESSES: usize = 16 * 1024;
 /// How long an answer is held.
-const HELD_FOR: Duration = Duration::from_secs(1);
+const HELD_FOR: Duration = Duration::from_millis(500);
 /// Answers held at one time.
 const HELD_MAX: usize = 256;
 
@@ -81,7 +81,7 @@ mod tests {
         let (bad, good) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut held = Vec::new();
         let (mut now, mut never) = (0, 0);
-        for _ in 0..1000 {
+        for _ in 0..2000 {
             match flood.turn(bad) {
                 Turn::Now => now += 1,
                 Turn::Later(wait, place) => {
@@ -91,7 +91,7 @@ mod tests {
                 Turn::Never => never += 1,
             }
         }
-        assert_eq!((now, held.len(), never), (BURST as usize, HELD_MAX, 1000 - BURST as usize - HELD_MAX));
+        assert_eq!((now, held.len(), never), (BURST as usize, HELD_MAX, 2000 - BURST as usize - HELD_MAX));
         assert!(matches!(flood.turn(good), Turn::Now));
         held.pop();
         assert!(matches!(flood.turn(bad), Turn::Later(..)));

@@ -149,6 +149,8 @@ class Gateway:
         config = folder / "hookgate.toml"
         config.write_text(
             f'[ingress]\nlisten = "127.0.0.1:{ingress}"\npublic_url = "{self.url}"\n'
+            # The refusals of one address that forges so much would be held back: each request comes from another.
+            'trusted_proxies = ["127.0.0.1/32"]\n'
             f'[admin]\nlisten = "127.0.0.1:{admin}"\n[journal]\ndir = "{folder}/journal"\n'
             '[dedup]\nwindow = "31d"\n'  # for so long the most patient of them tries again
             f'[sink]\nkind = "rabbitmq"\nurl = {{ env = "SDK_AMQP_URL" }}\n{tables}'
