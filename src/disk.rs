@@ -64,6 +64,21 @@ pub fn is_full(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
+/// Writes a file that takes another's place once it is renamed: durable, and instead of what an earlier try has left at
+/// its path.
+///
+/// # Errors
+/// Where the disk refuses; nothing but this file has changed then.
+pub fn write_anew<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = disk.create(path)?;
+    disk.write_at(&file, bytes, 0)?;
+    disk.sync(&file)
+}
+
 /// True where removing files would help.
 pub fn lacks_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

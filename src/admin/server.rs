@@ -86,10 +86,9 @@ impl AdminParts {
 
     /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
     pub(super) fn did(&self, request: &HttpRequest, action: &str, done: &Done<'_>) {
-        let operator = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
         self.audit.action(audit::Action {
             request: &self.audit.id(),
-            operator,
+            operator: self.operator(),
             address: address(request),
             action,
             selection: done.selection,
@@ -97,6 +96,17 @@ impl AdminParts {
             outcome: done.outcome,
             failed: done.failed,
         });
+    }
+
+    /// Who calls, for the log.
+    pub(super) fn caller(&self, request: &HttpRequest) -> String {
+        let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        format!("{} from {peer}", self.operator())
+    }
+
+    /// What an operator is known by.
+    fn operator(&self) -> &'static str {
+        if self.live.load().guard.wants_token() { "the admin token" } else { "no token" }
     }
 }
 
@@ -110,15 +120,6 @@ pub(super) struct Done<'a> {
 
 fn address(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip().to_canonical())
-}
-
-impl AdminParts {
-    /// Who calls, for the log.
-    pub(super) fn caller(&self, request: &HttpRequest) -> String {
-        let peer = request.peer_addr().map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-        let kind = if self.live.load().guard.wants_token() { "the admin token" } else { "no token" };
-        format!("{kind} from {peer}")
-    }
 }
 
 /// The admin listener, running.

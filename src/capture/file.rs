@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::failpoint::{self, Point};
 
 /// How long the secret before the last one stays valid.
@@ -129,14 +129,8 @@ pub(super) fn write<D: Disk>(disk: &D, path: &Path, kept: &Kept) -> io::Result<(
     undone.push(UNDONE);
     let undone = PathBuf::from(undone);
     disk.create_dir(folder)?;
-    match disk.remove(&undone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
     let text = Zeroizing::new(serde_json::to_vec_pretty(kept)?);
-    let file = disk.create(&undone)?;
-    disk.write_at(&file, &text, 0)?;
-    disk.sync(&file)?;
+    disk::write_anew(disk, &undone, &text)?;
     failpoint::reach(Point::CaptureRenameBefore);
     disk.rename(&undone, path)?;
     failpoint::reach(Point::CaptureRenameAfter);

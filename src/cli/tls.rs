@@ -81,7 +81,6 @@ fn settings<'a>(loaded: &Loaded, rules: impl Iterator<Item = &'a ClientRule>) ->
             TlsVersion::Tls12 => MinVersion::Tls12,
             TlsVersion::Tls13 => MinVersion::Tls13,
         },
-        handshake_timeout: loaded.settings.ingress.head_timeout.duration(),
         authorities: authorities(rules),
     })
 }

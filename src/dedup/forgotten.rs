@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::keyfile::Key;
 use super::run::Broken;
 use crate::clock::Timestamp;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::event::Sequence;
 use crate::failpoint::{self, Point};
 
@@ -73,12 +73,7 @@ impl Forgotten {
     pub(super) fn save<D: Disk>(&self, disk: &D, dir: &Path) -> io::Result<()> {
         let bytes = self.encode();
         let temporary = dir.join(TEMPORARY);
-        if disk.list(dir)?.contains(&temporary) {
-            disk.remove(&temporary)?;
-        }
-        let file = disk.create(&temporary)?;
-        disk.write_at(&file, &bytes, 0)?;
-        disk.sync(&file)?;
+        disk::write_anew(disk, &temporary, &bytes)?;
         failpoint::reach(Point::DedupForgottenSynced);
         disk.rename(&temporary, &dir.join(FILE))?;
         failpoint::reach(Point::DedupForgottenRenamed);

@@ -3,6 +3,7 @@
 //! It decides nothing about a delivery but what can be told without the secret: framing, path, method, encoding,
 //! size, time, address. The only room beside `admin` that knows actix.
 
+mod asked;
 mod body;
 mod connection;
 mod flood;

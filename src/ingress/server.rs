@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use actix_http::{Extensions, HttpService};
 use actix_server::{GracefulShutdownSignal, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, web};
@@ -19,6 +17,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use socket2::SockRef;
 
+use super::asked::{Asked, connection, declared};
 use super::body::Reading;
 use super::connection::{Door, Guarded, Limits, State};
 use super::flood::{self, Flood};
@@ -28,8 +27,7 @@ use super::respond;
 use super::table::{Live, Table};
 use super::tls::Tls;
 use crate::audit::{Audit, Refusal};
-use crate::clock::Timestamp;
-use crate::delivery::{Delivery, Headers};
+use crate::delivery::Delivery;
 use crate::diagnose::{Explainer, Turn};
 use crate::failpoint::{self, Point};
 use crate::limit::{AddressLimit, Rate};
@@ -50,8 +48,6 @@ const LEFT_BYTES_MAX: u64 = 64 * 1024;
 const LEFT_TIME: Duration = Duration::from_millis(250);
 /// Addresses whose requests are counted apart.
 const ADDRESSES: usize = 64 * 1024;
-/// Where proxies write for whom they call.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the listener behaves.
 #[derive(Clone, Debug)]
@@ -117,8 +113,12 @@ impl Gate {
     }
 
     async fn serve(&self, request: &HttpRequest, payload: &mut Payload) -> HttpResponse {
-        let (mut response, refused) = self.judge(request, payload).await;
-        if let Some(caller) = refused.filter(|reject| reject.is_of_a_forgery()).and(self.caller(request)) {
+        let table = self.live.load_full();
+        let asked = Asked { request, table: &table };
+        let (mut response, refused) = self.judge(asked, payload).await;
+        if refused.is_some_and(Reject::is_of_a_forgery)
+            && let Some(caller) = asked.caller()
+        {
             match self.flood.turn(caller) {
                 flood::Turn::Now => {}
                 flood::Turn::Later(wait, held) => {
@@ -126,29 +126,26 @@ impl Gate {
                     tokio::time::sleep(wait).await;
                     drop(held);
                 }
-                flood::Turn::Never => connection(request).into_iter().for_each(State::abort),
+                flood::Turn::Never => asked.connection().into_iter().for_each(State::abort),
             }
         }
         response
     }
 
-    async fn judge(&self, request: &HttpRequest, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
-        let clock = Arc::clone(self.pipeline.clock());
+    async fn judge(&self, asked: Asked<'_>, payload: &mut Payload) -> (HttpResponse, Option<Reject>) {
+        let (clock, table) = (self.pipeline.clock(), asked.table);
         let started = clock.monotonic();
-        // Whatever is reloaded meanwhile, a request ends with what it began with.
-        let table = self.live.load_full();
-        let Some(source) = table.source(request.path()).filter(|source| request.uri().path() == source.path)
-        else {
-            if let Some(source) = table.asked(request.uri().path()) {
-                return self.serve_path(request, source);
+        let Some(source) = table.source(asked.path()) else {
+            if let Some(source) = table.asked(asked.path()) {
+                return self.serve_path(asked, source);
             }
             let refused = Reject::UnknownPath;
             self.strangers.begin().end(Ending::Refused(refused));
-            return (self.refuse(request, None, &refused.into(), &self.audit.id()), Some(refused));
+            return (self.refuse(asked, None, &refused.into(), &self.audit.id()), Some(refused));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
-        let answer = match self.delivery(request, payload, source).await {
+        let answer = match self.delivery(asked, payload, source).await {
             Ok((delivery, _room)) => {
                 kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
@@ -156,16 +153,16 @@ impl Gate {
             Err(refused) => Err(refused),
         };
         let answered = match answer {
-            Ok(answer) => (self.accept(request, source, &answer, counted), None),
+            Ok(answer) => (self.accept(asked, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
                 let turn =
-                    kept.and_then(|(body, at)| Some((turn(&table, source, &refused, &body)?, body, at)));
+                    kept.and_then(|(body, at)| Some((turn(table, source, &refused, &body)?, body, at)));
                 let id = self.audit.id();
-                let response = self.refuse(request, Some(source), &refused, &id);
+                let response = self.refuse(asked, Some(source), &refused, &id);
                 let reject = refused.reject;
                 if let Some((turn, body, received_at)) = turn {
-                    turn.take(id, head(request, body, received_at), refused);
+                    turn.take(id, asked.delivery(body, received_at), refused);
                 }
                 (response, Some(reject))
             }
@@ -175,70 +172,56 @@ impl Gate {
     }
 
     /// A handshake at a path of its own: it needs no proof and has no body that is read.
-    fn serve_path(&self, request: &HttpRequest, source: &Source) -> (HttpResponse, Option<Reject>) {
+    fn serve_path(&self, asked: Asked<'_>, source: &Source) -> (HttpResponse, Option<Reject>) {
         let counted = source.metrics.begin();
-        let delivery = self.without_body(request);
+        let delivery = asked.delivery(Bytes::new(), self.pipeline.clock().now());
         let answer = |()| source.verifier.answer_at_path(&delivery, delivery.received_at);
-        let found = self.admit(request, source).and_then(|()| self.client(request, source)).and_then(answer);
+        let found = self.admit(asked, source).and_then(|()| self.client(asked, source)).and_then(answer);
         match found.and_then(|answer| answer.ok_or_else(|| Reject::UnknownPath.into())) {
-            Ok(answer) => (self.accept(request, source, &Answer::Handshake(answer), counted), None),
+            Ok(answer) => (self.accept(asked, source, &Answer::Handshake(answer), counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                (self.refuse(request, Some(source), &refused, &self.audit.id()), Some(refused.reject))
+                (self.refuse(asked, Some(source), &refused, &self.audit.id()), Some(refused.reject))
             }
         }
     }
 
     async fn delivery(
         &self,
-        request: &HttpRequest,
+        asked: Asked<'_>,
         payload: &mut Payload,
         source: &Source,
     ) -> Result<(Delivery, Option<Room>), Refused> {
-        self.admit(request, source)?;
-        self.client(request, source)?;
-        if !source.verifier.scheme().takes(request.method().as_str()) {
+        self.admit(asked, source)?;
+        self.client(asked, source)?;
+        if !source.verifier.scheme().takes(asked.request.method().as_str()) {
             return Err(Reject::MethodNotAllowed.into());
         }
-        // Names of codings have no case (RFC 9110, 8.4.1); an empty list names none.
-        let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
-        let encoded = |value: &HeaderValue| !plain(value.as_bytes());
-        if request.headers().get_all(CONTENT_ENCODING).any(encoded) {
+        if asked.is_encoded() {
             return Err(
                 Reject::ContentEncoded.because("signatures cover the bytes on the wire: send them plain")
             );
         }
-        let connection = connection(request);
-        let (body, room) =
-            self.reading.whole(payload, declared(request), source.body_bytes_max, connection).await?;
-        Ok((head(request, body, self.pipeline.clock().now()), room))
+        let (declared, connection) = (declared(asked.request), asked.connection());
+        let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
+        Ok((asked.delivery(body, self.pipeline.clock().now()), room))
     }
 
     /// Whether the connection has shown the certificate that the source wants, where it wants one.
-    fn client(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
+    fn client(&self, asked: Asked<'_>, source: &Source) -> Result<(), Refused> {
         let Some(rule) = &source.client else { return Ok(()) };
-        let shown = connection(request).and_then(State::client);
+        let shown = asked.connection().and_then(State::client);
         rule.judge(shown.map(Vec::as_slice), self.pipeline.clock().now())
     }
 
-    fn without_body(&self, request: &HttpRequest) -> Delivery {
-        head(request, Bytes::new(), self.pipeline.clock().now())
-    }
-
-    fn accept(
-        &self,
-        request: &HttpRequest,
-        source: &Source,
-        answer: &Answer,
-        counted: Request,
-    ) -> HttpResponse {
+    fn accept(&self, asked: Asked<'_>, source: &Source, answer: &Answer, counted: Request) -> HttpResponse {
         match answer {
             // Counted with its commit.
             Answer::Kept { .. } => failpoint::reach(Point::IngressAnswerDecided),
             Answer::Filtered => counted.end(Ending::Filtered),
             Answer::Handshake(answered) => {
                 counted.end(Ending::Handshake);
-                self.audit.handshake(&source.name, &answered.name, self.caller(request));
+                self.audit.handshake(&source.name, &answered.name, asked.caller());
             }
         }
         let response = respond::accepted(answer, source);
@@ -247,12 +230,12 @@ impl Gate {
     }
 
     /// Whether the caller's address may send to the source, and has not sent too much.
-    fn admit(&self, request: &HttpRequest, source: &Source) -> Result<(), Refused> {
-        self.notice_proxy(request, source);
+    fn admit(&self, asked: Asked<'_>, source: &Source) -> Result<(), Refused> {
+        self.notice_proxy(asked, source);
         if source.addresses.is_none() && self.per_address.is_none() {
             return Ok(());
         }
-        let caller = self.caller(request);
+        let caller = asked.caller();
         match &source.addresses {
             Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
                 Err(Reject::AddressNotAllowed.into())
@@ -267,11 +250,11 @@ impl Gate {
     }
 
     /// Tells once of a proxy in front that is not trusted.
-    fn notice_proxy(&self, request: &HttpRequest, source: &Source) {
-        let trusts_nobody = self.live.load().trusted_proxies.is_empty();
-        let Some(socket) = request.peer_addr().filter(|_| trusts_nobody) else { return };
+    fn notice_proxy(&self, asked: Asked<'_>, source: &Source) {
+        let trusts_nobody = asked.table.trusted_proxies.is_empty();
+        let Some(socket) = asked.request.peer_addr().filter(|_| trusts_nobody) else { return };
         let socket = socket.ip();
-        if self.untrusted_proxy.is_due(socket, request.headers().contains_key(FORWARDED_FOR)) {
+        if self.untrusted_proxy.is_due(socket, asked.is_forwarded()) {
             source.metrics.untrusted_proxy();
             tracing::warn!(
                 address = %socket.to_canonical(),
@@ -280,13 +263,6 @@ impl Gate {
                  the proxy's address in the log, in lists of addresses and in limits"
             );
         }
-    }
-
-    /// Who called, as far as trusted proxies tell.
-    fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let lines = request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
-        let table = self.live.load();
-        request.peer_addr().map(|socket| table.trusted_proxies.caller(socket.ip(), lines))
     }
 
     /// Counts and logs what was refused before it was a request; yields its last answer, as on the wire.
@@ -298,18 +274,12 @@ impl Gate {
     }
 
     /// Answers with a refusal; `id` stands in the answer and in the log.
-    fn refuse(
-        &self,
-        request: &HttpRequest,
-        source: Option<&Source>,
-        refused: &Refused,
-        id: &str,
-    ) -> HttpResponse {
+    fn refuse(&self, asked: Asked<'_>, source: Option<&Source>, refused: &Refused, id: &str) -> HttpResponse {
         let refusal = Refusal {
             request: id,
             source: source.map_or("", |source| &*source.name),
-            address: self.caller(request),
-            path: source.is_none().then(|| request.uri().path()),
+            address: asked.caller(),
+            path: source.is_none().then(|| asked.path()),
         };
         self.audit.refused(refusal, refused);
         respond::refused(refused.reject, source, id)
@@ -320,17 +290,6 @@ impl Gate {
 fn turn<'t>(table: &'t Table, source: &Source, refused: &Refused, body: &Bytes) -> Option<Turn<'t>> {
     let explainer = table.explainer.as_ref().filter(|_| Explainer::wants(refused.reject, body.len()))?;
     explainer.turn(&source.name)
-}
-
-/// The request with its body, as a delivery.
-fn head(request: &HttpRequest, body: Bytes, received_at: Timestamp) -> Delivery {
-    let mut headers = Headers::with_capacity(request.headers().len());
-    for (name, value) in request.headers() {
-        headers.push(name.as_str(), value.as_bytes());
-    }
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    let method = request.method().as_str().to_owned();
-    Delivery { method, target, headers, body, received_at }
 }
 
 /// The public listener, running.
@@ -394,16 +353,6 @@ impl Ingress {
     pub async fn stop(&self, graceful: bool) {
         self.handle.stop(graceful).await;
     }
-}
-
-/// How long the request says that its body is.
-fn declared(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
-}
-
-/// The connection of a request, where it has a guard.
-fn connection(request: &HttpRequest) -> Option<&State> {
-    request.conn_data::<Rc<State>>().map(|state| &**state)
 }
 
 async fn notified(stop: GracefulShutdownSignal) {

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::timer::Timer;
 use super::transport::Transport;
 use crate::clock::Clock;
 use crate::ingress::Live;
-use crate::ingress::tls::{Accepted, Tls};
+use crate::ingress::tls::Tls;
 use crate::reject::Refused;
 use crate::verify::ClientChain;
 
@@ -59,7 +58,8 @@ struct Opened {
 }
 
 impl Door {
-    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own, and ends what has not begun once `stop` is notified.
+    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own, and ends what has not
+    /// begun once `stop` is notified.
     pub fn new(
         limits: Limits,
         live: Live,
@@ -121,22 +121,15 @@ impl Door {
             return Ok(Opened { transport: Transport::Plain(tcp), peer, client: None });
         };
         let ended = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let accepted = self.shake(tls, tcp, place).await?.ok_or_else(ended)?;
+        let accepted = tls.accept(tcp, self.late(place)).await?.ok_or_else(ended)?;
         let transport = Transport::Tls(Box::new(accepted.stream));
         Ok(Opened { transport, peer, client: accepted.client })
     }
 
-    /// Shakes hands, for as long as a head may take, and less while connections are short.
-    async fn shake(&self, tls: &Tls, tcp: TcpStream, place: &Place) -> io::Result<Option<Accepted>> {
+    /// Comes after as long as a head may take, and sooner while connections are short.
+    async fn late(&self, place: &Place) {
         let mut timer = Timer::new(Arc::clone(&self.rules.clock), self.rules.limits.head_timeout);
-        let mut accepting = pin!(tls.accept(tcp));
-        poll_fn(|cx| match accepting.as_mut().poll(cx) {
-            Poll::Pending if timer.is_over(cx, place.is_in_a_crowd()) => {
-                tls.cut_short();
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            accepted => accepted,
-        })
-        .await
+        poll_fn(|cx| if timer.is_over(cx, place.is_in_a_crowd()) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
     }
 }

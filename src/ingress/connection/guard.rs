@@ -51,20 +51,14 @@ pub(super) struct Rules {
 enum Stage {
     /// In a head, or before one.
     Head(Search),
-    /// In a body.
+    /// In a body of which so many bytes are still to come.
     Length(u64),
+    /// In a body that comes in chunks.
     Chunks(Chunks),
     /// After a request whose answer is not written yet.
-    Answer {
-        flushed: bool,
-        more: bool,
-    },
+    Answer { flushed: bool, more: bool },
     /// After the last request: an answer of the guard's own is written, and what comes is thrown away.
-    Refusing {
-        answer: Bytes,
-        said: bool,
-        thrown: usize,
-    },
+    Refusing { answer: Bytes, said: bool, thrown: usize },
     /// Nothing more is read.
     Ended,
 }
@@ -297,19 +291,7 @@ impl Guarded {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-/// Reads once; an error where that was the last.
-fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, thrown: &mut usize) -> Poll<io::Result<()>> {
-    let mut room = [0; 2048];
-    let mut buffer = ReadBuf::new(&mut room);
-    ready!(io.poll_read(cx, &mut buffer))?;
-    *thrown += buffer.filled().len();
-    let last = buffer.filled().is_empty() || *thrown > LINGER_BYTES_MAX;
-    Poll::Ready(if last { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
-}
-
-impl Guarded {
     /// Passes bytes on; none at the end.
     fn poll_pass(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -336,6 +318,24 @@ impl Guarded {
             }
         }
     }
+
+    /// What a wait for the peer has come to: an error once it has lasted too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            polled => polled,
+        }
+    }
+}
+
+/// Reads once; an error where that was the last.
+fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, thrown: &mut usize) -> Poll<io::Result<()>> {
+    let mut room = [0; 2048];
+    let mut buffer = ReadBuf::new(&mut room);
+    ready!(io.poll_read(cx, &mut buffer))?;
+    *thrown += buffer.filled().len();
+    let last = buffer.filled().is_empty() || *thrown > LINGER_BYTES_MAX;
+    Poll::Ready(if last { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
 }
 
 impl AsyncRead for Guarded {
@@ -368,23 +368,12 @@ impl AsyncWrite for Guarded {
         if this.state.is_aborted() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        match Pin::new(&mut this.io).poll_write(cx, bytes) {
-            Poll::Ready(written) => {
-                this.stuck = false;
-                Poll::Ready(written)
-            }
-            Poll::Pending => {
-                if !this.stuck {
-                    this.stuck = true;
-                    this.timer.start(WRITE_TIMEOUT);
-                }
-                if this.is_over(cx) {
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                } else {
-                    Poll::Pending
-                }
-            }
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        if written.is_pending() && !this.stuck {
+            this.timer.start(WRITE_TIMEOUT);
         }
+        this.stuck = written.is_pending();
+        this.in_time(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -409,16 +398,10 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.io).poll_shutdown(cx) {
-            Poll::Ready(ended) => Poll::Ready(ended),
-            Poll::Pending => {
-                this.timer.start_once(LINGER);
-                if this.is_over(cx) {
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                } else {
-                    Poll::Pending
-                }
-            }
+        let ended = Pin::new(&mut this.io).poll_shutdown(cx);
+        if ended.is_pending() {
+            this.timer.start_once(LINGER);
         }
+        this.in_time(cx, ended)
     }
 }

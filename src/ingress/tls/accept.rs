@@ -1,4 +1,4 @@
-//! One handshake, from a socket to a stream, within its deadline. What it came to is counted here.
+//! One handshake, from a socket to a stream, before it is late. What it came to is counted here.
 
 use std::io;
 use std::time::Duration;
@@ -43,22 +43,22 @@ impl Tls {
     /// Shakes hands. `None` for a connection that was a challenge of ACME and has ended.
     ///
     /// # Errors
-    /// Whatever ended the handshake; the client has been told so far as it can be. `TimedOut` after the time of the
-    /// settings, however much came.
-    pub async fn accept(&self, io: TcpStream) -> io::Result<Option<Accepted>> {
-        let shaken = timeout(self.handshake_timeout(), self.handshake(io)).await;
-        match shaken.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), HandshakeFailure::Late))) {
-            Ok(accepted) => Ok(accepted),
-            Err((error, failure)) => {
-                self.failed(&error, failure);
-                Err(error)
-            }
-        }
-    }
-
-    /// Counts a handshake that was broken off from outside, before its time, since connections are short.
-    pub fn cut_short(&self) {
-        self.failed(&io::ErrorKind::TimedOut.into(), HandshakeFailure::Late);
+    /// Whatever ended the handshake; the client has been told so far as it can be. `TimedOut` once `late` has come,
+    /// however much came before.
+    pub async fn accept(
+        &self,
+        io: TcpStream,
+        late: impl Future<Output = ()>,
+    ) -> io::Result<Option<Accepted>> {
+        let shaken = tokio::select! {
+            biased;
+            shaken = self.handshake(io) => shaken,
+            () = late => Err((io::ErrorKind::TimedOut.into(), HandshakeFailure::Late)),
+        };
+        shaken.map_err(|(error, failure)| {
+            self.failed(&error, failure);
+            error
+        })
     }
 
     async fn handshake(&self, io: TcpStream) -> Result<Option<Accepted>, (io::Error, HandshakeFailure)> {

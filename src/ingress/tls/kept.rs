@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::acme::AcmeSettings;
 use super::pair;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{self, Disk, RealDisk};
 
 type Text = Zeroizing<Vec<u8>>;
 
@@ -62,13 +62,7 @@ impl Kept {
     fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         let undone = path.with_extension("undone");
         RealDisk.create_dir(&self.dir)?;
-        match RealDisk.remove(&undone) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let file = RealDisk.create(&undone)?;
-        RealDisk.write_at(&file, text, 0)?;
-        RealDisk.sync(&file)?;
+        disk::write_anew(&RealDisk, &undone, text)?;
         RealDisk.rename(&undone, path)?;
         RealDisk.sync_dir(&self.dir)
     }

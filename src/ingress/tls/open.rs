@@ -47,8 +47,6 @@ pub struct TlsSettings {
     pub certificate: CertificateFrom,
     /// The oldest version that is spoken.
     pub min_version: MinVersion,
-    /// Longest time for a handshake, from the first byte on or without any.
-    pub handshake_timeout: Duration,
     /// Whose client certificates some source wants; without any, none is asked for.
     pub authorities: Vec<CertificateDer<'static>>,
 }
@@ -101,7 +99,6 @@ pub struct Tls {
     spoken: ArcSwap<Spoken>,
     served: Arc<Served>,
     origin: Origin,
-    handshake_timeout: Duration,
     metrics: TlsMetrics,
     pub(super) clock: Arc<dyn Clock>,
     log: Budget,
@@ -144,19 +141,9 @@ impl Tls {
                 Origin::Acme(Box::new(acme))
             }
         };
-        let (handshake_timeout, log) = (settings.handshake_timeout, Budget::new(FAILURES_LOGGED));
+        let log = Budget::new(FAILURES_LOGGED);
         let warned = AtomicI64::new(clock.now().seconds());
-        Ok(Arc::new(Self {
-            constant,
-            spoken,
-            served,
-            origin,
-            handshake_timeout,
-            metrics,
-            clock,
-            log,
-            warned,
-        }))
+        Ok(Arc::new(Self { constant, spoken, served, origin, metrics, clock, log, warned }))
     }
 
     /// Whether [`Tls::open`] would do with the files that are there.
@@ -251,10 +238,6 @@ impl Tls {
             self.warned.store(now.seconds(), Ordering::Relaxed);
             self.served.warn(now);
         }
-    }
-
-    pub(super) fn handshake_timeout(&self) -> Duration {
-        self.handshake_timeout
     }
 
     pub(super) fn metrics(&self) -> &TlsMetrics {

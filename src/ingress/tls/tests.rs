@@ -14,6 +14,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, Suppor
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tokio_rustls::{TlsConnector, client};
 
 use super::acme::AcmeSettings;
@@ -23,6 +24,8 @@ use crate::clock::{Clock, System};
 use crate::metrics::Metrics;
 
 const NAME: &str = "hooks.example.com";
+/// Longer than any handshake of these tests takes.
+const LATE: Duration = Duration::from_secs(5);
 
 struct Authority {
     certificate: CertificateDer<'static>,
@@ -109,7 +112,7 @@ impl Bench {
         let name = ServerName::try_from(NAME).unwrap();
         let connector = TlsConnector::from(Arc::clone(config));
         let server = async {
-            let mut accepted = self.tls.accept(here).await;
+            let mut accepted = self.tls.accept(here, sleep(LATE)).await;
             if let Ok(Some(accepted)) = &mut accepted {
                 accepted.stream.write_all(b"!").await.unwrap();
                 accepted.stream.flush().await.unwrap();
@@ -149,7 +152,6 @@ fn settings(dir: &Path) -> TlsSettings {
             key: dir.join("key.pem"),
         },
         min_version: MinVersion::Tls12,
-        handshake_timeout: Duration::from_secs(5),
         authorities: Vec::new(),
     }
 }
@@ -221,11 +223,11 @@ fn hello_of_tls_1_1(signatures: bool) -> Vec<u8> {
     record
 }
 
-/// What a connection that sends `bytes` and then nothing more is told, and what it came to.
-async fn told(bench: &Bench, bytes: &[u8]) -> (Vec<u8>, std::io::Result<Option<Accepted>>) {
+/// What a connection that sends `bytes` and then nothing more is told, and what it came to, at the latest after `late`.
+async fn told(bench: &Bench, bytes: &[u8], late: Duration) -> (Vec<u8>, std::io::Result<Option<Accepted>>) {
     let (here, mut there) = bench.sockets().await;
     there.write_all(bytes).await.unwrap();
-    let accepted = bench.tls.accept(here).await;
+    let accepted = bench.tls.accept(here, sleep(late)).await;
     let mut told = Vec::new();
     let _end = there.read_to_end(&mut told).await;
     (told, accepted)
@@ -236,7 +238,7 @@ async fn tls_1_1_is_told_that_its_version_is_refused() {
     let bench = Bench::new(|_| ()).await;
     // Fatal alerts: handshake_failure, protocol_version.
     for (signatures, alert) in [(false, 40), (true, 70)] {
-        let (told, accepted) = told(&bench, &hello_of_tls_1_1(signatures)).await;
+        let (told, accepted) = told(&bench, &hello_of_tls_1_1(signatures), LATE).await;
         assert!(accepted.is_err());
         assert_eq!((told[0], &told[5..]), (21, &[2, alert][..]));
     }
@@ -247,7 +249,7 @@ async fn tls_1_1_is_told_that_its_version_is_refused() {
 #[tokio::test]
 async fn a_plain_request_is_told_in_plain_words() {
     let bench = Bench::new(|_| ()).await;
-    let (told, accepted) = told(&bench, b"POST /in/shop HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (told, accepted) = told(&bench, b"POST /in/shop HTTP/1.1\r\nhost: a\r\n\r\n", LATE).await;
     assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidData);
     let told = String::from_utf8(told).unwrap();
     assert!(told.starts_with("HTTP/1.1 400 Bad Request\r\n") && told.contains("speaks HTTPS"), "{told}");
@@ -256,19 +258,19 @@ async fn a_plain_request_is_told_in_plain_words() {
 
 #[tokio::test]
 async fn noise_and_silence_have_an_end() {
-    let bench = Bench::new(|settings| settings.handshake_timeout = Duration::from_millis(200)).await;
+    let bench = Bench::new(|_| ()).await;
     let hello = hello_of_tls_1_1(true);
     for start in [&[][..], &hello[..1], &hello[..20]] {
-        let (told, accepted) = told(&bench, start).await;
+        let (told, accepted) = told(&bench, start, Duration::from_millis(200)).await;
         assert_eq!((told.len(), accepted.unwrap_err().kind()), (0, ErrorKind::TimedOut));
     }
     assert!(bench.counted("hookgate_tls_handshakes_failed_total{reason=\"late\"} 3\n"));
-    assert!(told(&bench, b"\x16\x03\x01\xff\xff garbage").await.1.is_err());
-    assert!(told(&bench, b"\x80garbage of an older time").await.1.is_err());
+    assert!(told(&bench, b"\x16\x03\x01\xff\xff garbage", LATE).await.1.is_err());
+    assert!(told(&bench, b"\x80garbage of an older time", LATE).await.1.is_err());
     assert!(bench.counted("hookgate_tls_handshakes_failed_total{reason=\"malformed\"} 2\n"));
     let (here, there) = bench.sockets().await;
     drop(there);
-    assert!(bench.tls.accept(here).await.is_err());
+    assert!(bench.tls.accept(here, sleep(LATE)).await.is_err());
     assert!(bench.failed("closed"), "{}", bench.metrics.encode());
 }
 

@@ -9,15 +9,18 @@ use crate::gateway::*;
 use crate::load::{Book, DRAIN, Load, drained, until_drained, with_rabbitmq};
 use crate::services::{RabbitMq, Redis};
 
+/// A gateway with one source, connected, that a source `late` may be added to.
+fn connected(url: &str) -> Gateway {
+    let gateway = with_rabbitmq(url).source("shop", "stripe", "").env("SECRET_LATE", &secret("late")).start();
+    until("it is connected", DRAIN, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    gateway
+}
+
 #[test]
 fn a_further_source_has_its_queue_before_its_first_delivery_and_no_connection_ends_for_it() {
     let broker = RabbitMq::shared();
     let vhost = broker.vhost();
-    let mut gateway = with_rabbitmq(&broker.url(&vhost))
-        .source("shop", "stripe", "")
-        .env("SECRET_LATE", &secret("late"))
-        .start();
-    until("it is connected", DRAIN, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    let mut gateway = connected(&broker.url(&vhost));
     let load = Load::start(&[gateway.ingress()], "shop", "under", 400);
     gateway.change(|setup| setup.source("late", "stripe", ""));
     let told = applied(&gateway);
@@ -117,11 +120,7 @@ fn in_confirm_mode_a_further_source_is_answered_2xx_at_once() {
 fn a_queue_that_cannot_be_declared_ends_no_connection_and_is_told_of() {
     let broker = RabbitMq::shared();
     let vhost = broker.vhost();
-    let mut gateway = with_rabbitmq(&broker.url(&vhost))
-        .source("shop", "stripe", "")
-        .env("SECRET_LATE", &secret("late"))
-        .start();
-    until("it is connected", DRAIN, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
+    let mut gateway = connected(&broker.url(&vhost));
     // Of another kind: RabbitMQ refuses with 406.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
