@@ -34,8 +34,8 @@ pub type Stream = TlsStream<TcpStream>;
 pub struct Accepted {
     /// The plain bytes.
     pub stream: Stream,
-    /// The client's certificate and those behind it, where it has shown one that the authorities of some source vouch
-    /// for; of which source is not told.
+    /// The client's certificate and those behind it, where it has shown one. It holds the key; whose it is is not looked
+    /// at.
     pub client: Option<ClientChain>,
 }
 

@@ -1,4 +1,4 @@
-//! What rustls is told: versions, ciphers, tickets, whose client certificates count. The one place that chooses.
+//! What rustls is told: versions, ciphers, tickets, whose client certificates are asked for. The one place that chooses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
+use super::asking::Asking;
 use super::served::Served;
 use crate::clock::Clock;
 
@@ -70,7 +71,7 @@ impl Constant {
         Ok(Self { provider, tickets, served, clock, min_version })
     }
 
-    /// A configuration that asks for a client certificate, and does not insist on it, where there are authorities.
+    /// A configuration that asks for a client certificate, and insists on none, where there are authorities.
     ///
     /// # Errors
     /// An authority that rustls cannot use.
@@ -94,10 +95,9 @@ impl Constant {
             }
             let provider = Arc::clone(&self.provider);
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
                 .build()
                 .map_err(|error| rustls::Error::General(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(Arc::new(Asking(verifier)))
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&self.served) as Arc<_>);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];

@@ -6,6 +6,7 @@
 
 mod accept;
 mod acme;
+mod asking;
 mod config;
 mod failure;
 mod files;

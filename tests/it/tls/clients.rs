@@ -4,7 +4,7 @@ use std::fs;
 
 use super::https::{Caller, Https};
 use super::party::{Authority, Issued};
-use super::{event, failed, prepared};
+use super::prepared;
 use crate::gateway::*;
 
 /// The authorities of the server and of two senders.
@@ -33,7 +33,16 @@ impl Parties {
     }
 
     fn status(&self, gateway: &Gateway, own: Option<&Issued>, source: &str) -> u16 {
-        let caller = Caller { own, ..Caller::of(&self.web.pem) };
+        self.delivered(gateway, Caller { own, ..Caller::of(&self.web.pem) }, source)
+    }
+
+    /// The same of a client that shows its certificate to whoever asks for one.
+    fn bold(&self, gateway: &Gateway, own: &Issued, source: &str) -> u16 {
+        let caller = Caller { whoever_asks: true, ..Caller::of(&self.web.pem).showing(own) };
+        self.delivered(gateway, caller, source)
+    }
+
+    fn delivered(&self, gateway: &Gateway, caller: Caller<'_>, source: &str) -> u16 {
         let mut client = Https::connect(gateway.ingress(), &caller.config()).unwrap();
         let answer = client.deliver(&stripe(source, &stripe_event("evt_1"))).unwrap();
         assert!(answer.status != 403 || answer.code() == "forbidden", "{}", answer.text());
@@ -85,16 +94,15 @@ fn the_right_certificate_is_no_signature() {
 }
 
 #[test]
-fn a_certificate_of_nobodys_authority_ends_in_the_handshake() {
+fn a_certificate_of_nobodys_authority_counts_for_none_and_ends_nothing() {
     let parties = Parties::new();
     let gateway = parties.gateway();
     let stranger = Authority::new("stranger").client("hooks.bank.example", "Bank");
-    let caller = Caller { whoever_asks: true, ..Caller::of(&parties.web.pem).showing(&stranger) };
-    let client = Https::connect(gateway.ingress(), &caller.config());
-    // Under TLS 1.3 the client learns of it with what it reads next.
-    assert!(client.and_then(|mut client| client.deliver(&event("evt_1"))).is_none());
-    failed(&gateway, "client_certificate", 1.0);
-    assert_eq!(gateway.metric("hookgate_requests_received_total", &[]), 0.0);
+    assert_eq!(parties.bold(&gateway, &stranger, "shop"), 200, "it always shows it, and nobody asked here");
+    for source in ["bank", "post"] {
+        assert_eq!(parties.bold(&gateway, &stranger, source), 403);
+        assert_eq!(rejected(&gateway, source, "client_certificate_refused"), 1.0);
+    }
 }
 
 #[test]
@@ -131,9 +139,7 @@ fn a_reload_takes_other_authorities_and_another_certificate_over() {
     assert_eq!(parties.status(&gateway, Some(&bank), "bank"), 200);
     let config = Caller::of(&parties.web.pem).config();
     assert_eq!(Https::connect(gateway.ingress(), &config).unwrap().shown(), next.der());
-    let caller = Caller { whoever_asks: true, ..Caller::of(&parties.web.pem).showing(&post) };
-    let client = Https::connect(gateway.ingress(), &caller.config());
-    assert!(client.and_then(|mut client| client.deliver(&event("evt_1"))).is_none(), "nobody's any more");
+    assert_eq!(parties.bold(&gateway, &post, "post"), 403, "nobody's any more");
     fs::write(gateway.path("key.pem"), "nothing").unwrap();
     let answer = gateway.admin_call("POST", "/v1/reload", &[], b"");
     assert_eq!((answer.status, answer.code().as_str()), (422, "invalid_configuration"), "{}", answer.text());
