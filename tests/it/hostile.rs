@@ -8,6 +8,7 @@ use crate::gateway::*;
 
 mod battery;
 mod chunks;
+mod encrypted;
 mod framing;
 mod keys;
 mod logs;

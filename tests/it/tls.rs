@@ -2,8 +2,8 @@
 
 mod acme;
 mod clients;
-mod https;
-mod party;
+pub mod https;
+pub mod party;
 mod pebble;
 
 use std::fs;
@@ -24,11 +24,16 @@ use party::Authority;
 const SEEN: Duration = Duration::from_secs(20);
 
 /// A gateway with a certificate of `authority`; nothing runs yet.
-fn prepared(authority: &Authority, setup: Setup) -> Gateway {
+pub fn certified(authority: &Authority, setup: Setup) -> Gateway {
     let setup = setup.set("ingress.tls", "certificate = \"fullchain.pem\"\nkey = \"key.pem\"");
-    let gateway = setup.source("shop", "stripe", "").prepare();
+    let gateway = setup.prepare();
     authority.server().put(&gateway.path(""));
     gateway
+}
+
+/// The same with a source.
+fn prepared(authority: &Authority, setup: Setup) -> Gateway {
+    certified(authority, setup.source("shop", "stripe", ""))
 }
 
 fn started(authority: &Authority, setup: Setup) -> Gateway {

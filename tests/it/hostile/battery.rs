@@ -5,12 +5,17 @@
 //! stands in its log, and its workers get nothing but what honest senders sent.
 
 use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use super::wire::{Heard, Wait, Wire, stranger};
 use crate::gateway::*;
+use crate::tls;
+use crate::tls::https::{Caller, Https};
+use crate::tls::party::Authority;
 
 /// Cases tried at once: most of them wait for a deadline that they provoke.
 const AT_ONCE: usize = 6;
@@ -98,6 +103,8 @@ fn until_closed(heard: &Heard) -> bool {
 /// A gateway under attack.
 pub struct Battery {
     pub gateway: Gateway,
+    /// How its clients speak, where they do so under TLS.
+    tls: Option<Arc<ClientConfig>>,
     honest: AtomicUsize,
     resident: u64,
 }
@@ -110,9 +117,25 @@ impl Battery {
 
     /// A gateway of one's own, with these sources too.
     pub fn of(setup: Setup) -> Self {
+        Self::against(Self::sources(setup).start(), None)
+    }
+
+    /// The same under TLS.
+    pub fn under_tls() -> Self {
+        let authority = Authority::new("web");
+        let setup = Setup::new().set("ingress", "head_timeout = \"2s\"\nbody_timeout = \"2s\"");
+        let mut gateway = tls::certified(&authority, Self::sources(setup));
+        gateway.start();
+        Self::against(gateway, Some(Caller::of(&authority.pem).config()))
+    }
+
+    fn sources(setup: Setup) -> Setup {
         let named = [("plain", "generic"), ("hidden", "generic"), ("shop", "stripe"), ("git", "github")];
-        let gateway = named.iter().fold(setup, |setup, (name, provider)| setup.source(name, provider, ""));
-        let mut battery = Self { gateway: gateway.start(), honest: AtomicUsize::new(0), resident: 0 };
+        named.iter().fold(setup, |setup, (name, provider)| setup.source(name, provider, ""))
+    }
+
+    fn against(gateway: Gateway, tls: Option<Arc<ClientConfig>>) -> Self {
+        let mut battery = Self { gateway, tls, honest: AtomicUsize::new(0), resident: 0 };
         // What the first requests touch is no growth.
         for _ in 0..50 {
             battery.honest().unwrap();
@@ -140,8 +163,13 @@ impl Battery {
     pub fn honest(&self) -> Result<Duration, String> {
         let number = self.honest.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let mut client = Client::new(self.gateway.ingress()).within(HONEST * 2);
-        let answer = client.try_deliver(&generic("plain", format!("{MARK} {number}").as_bytes()));
+        let signed = generic("plain", format!("{MARK} {number}").as_bytes());
+        let answer = match &self.tls {
+            None => Client::new(self.gateway.ingress()).within(HONEST * 2).try_deliver(&signed),
+            Some(tls) => {
+                Https::connect(self.gateway.ingress(), tls).and_then(|mut client| client.deliver(&signed))
+            }
+        };
         match answer {
             Some(answer) if answer.status == 200 && begun.elapsed() < HONEST => Ok(begun.elapsed()),
             Some(answer) => Err(format!("an honest delivery: {} after {:?}", answer.status, begun.elapsed())),
@@ -165,7 +193,8 @@ impl Battery {
 
     fn attempt(&self, case: &Case) -> Result<(), String> {
         let tell = |what: &str| Err(format!("{}: {what}; sent {}", case.name, shown(&case.bytes)));
-        let Some(mut wire) = Wire::open(stranger(), self.gateway.ingress()) else {
+        let wire = Wire::open(stranger(), self.gateway.ingress());
+        let Some(mut wire) = wire.and_then(|wire| wire.under(self.tls.as_ref())) else {
             return tell("no connection");
         };
         wire.say(&case.bytes);

@@ -1,14 +1,21 @@
 //! Connections that say exactly what they are told, from an address of their own, and hear everything that comes back.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use crate::gateway::Answer;
+use crate::tls::party::NAME;
 
 /// How long silence lasts until nothing more is expected.
 const SILENCE: Duration = Duration::from_millis(60);
+/// Longest time for a handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often one looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -52,9 +59,14 @@ impl Wait {
     }
 }
 
+/// What bytes go over: plain, or under TLS.
+trait Carrier: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Carrier for T {}
+
 /// A connection.
 pub struct Wire {
-    stream: TcpStream,
+    carrier: Box<dyn Carrier>,
     heard: Vec<u8>,
     begun: Instant,
 }
@@ -74,26 +86,41 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(LOOK)).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
-        Some(Self { stream, heard: Vec::new(), begun: Instant::now() })
+        Some(Self { carrier: Box::new(stream), heard: Vec::new(), begun: Instant::now() })
+    }
+
+    /// The same under TLS, where the client's configuration is there; nothing where hands are not shaken.
+    pub fn under(self, tls: Option<&Arc<ClientConfig>>) -> Option<Self> {
+        let Some(tls) = tls else { return Some(self) };
+        let name = ServerName::try_from(NAME).unwrap();
+        let (mut connection, mut below) =
+            (ClientConnection::new(Arc::clone(tls), name).unwrap(), self.carrier);
+        while connection.is_handshaking() {
+            match connection.complete_io(&mut below) {
+                Ok(_) => {}
+                Err(error) if is_silence(&error) && self.begun.elapsed() < HANDSHAKE => {}
+                Err(_) => return None,
+            }
+        }
+        let carrier = Box::new(StreamOwned::new(connection, below));
+        Some(Self { carrier, heard: Vec::new(), begun: Instant::now() })
     }
 
     /// Says `bytes`; false where the other side no longer takes them.
     pub fn say(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.carrier.write_all(bytes).and_then(|()| self.carrier.flush()).is_ok()
     }
 
     /// Reads what is there; false when the other side has ended the connection.
     pub fn listen(&mut self) -> bool {
         let mut piece = [0_u8; 16 * 1024];
-        match self.stream.read(&mut piece) {
+        match self.carrier.read(&mut piece) {
             Ok(0) => false,
             Ok(length) => {
                 self.heard.extend_from_slice(&piece[..length]);
                 true
             }
-            Err(error) => {
-                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-            }
+            Err(error) => is_silence(&error),
         }
     }
 
@@ -118,6 +145,11 @@ impl Wire {
         let (answers, rest) = answers(&self.heard);
         Heard { answers, rest, closed, took: self.begun.elapsed() }
     }
+}
+
+/// Whether nothing came, for a while.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// The answers in `bytes`, and what follows the last.
