@@ -3,7 +3,7 @@
 //! It knows no proxies and no headers: whose address is asked for, its caller knows. IPv4 written as IPv6 counts as IPv4,
 //! in a network as in an address that is looked for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -27,6 +27,15 @@ pub fn network(text: &str) -> Option<IpNet> {
         Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
     };
     (net.trunc() == net).then(|| canonical(net))
+}
+
+/// What addresses of one party have in common, where they are counted: IPv4 whole, of IPv6 the /64 that providers give
+/// to each customer, within which one can call from any.
+pub fn one_party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 fn canonical(net: IpNet) -> IpNet {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
+use crate::addresses::one_party;
 use crate::clock::Clock;
 
 /// How many deliveries a source may bring in how long.
@@ -155,11 +156,7 @@ impl StateStore for Buckets {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let network = match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-            v4 => v4,
-        };
-        let index = self.hash.hash_one(network) % self.states.len() as u64;
+        let index = self.hash.hash_one(one_party(*address)) % self.states.len() as u64;
         self.states[index as usize].measure_and_replace(&NotKeyed::NonKey, decide)
     }
 }

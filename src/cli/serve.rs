@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -14,6 +15,9 @@ use crate::config::{self, Ack, Loaded, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq;
 use crate::telemetry::{self, LogFormat};
+
+/// How long reads of files that are under way at the end may take.
+const LEFT_TO_READS: Duration = Duration::from_secs(1);
 
 /// Runs the gateway; the exit code comes back.
 pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
@@ -46,13 +50,16 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     loaded.warnings.iter().chain(proofs).for_each(|warning| tracing::warn!("{warning}"));
     let exposed = loaded.settings.ingress.exposed().filter(|_| !dev);
     exposed.iter().for_each(|warning| tracing::warn!("{warning}"));
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let gateway = Gateway::start(Arc::clone(&loaded), plans, Some(again))?;
         announce(&loaded, &gateway);
         // What is in force from here on is the gateway's.
         drop(loaded);
         until_the_end(gateway).await
-    })
+    });
+    // A read that hangs, as of a file on a server that is gone, holds up no end.
+    runtime.shutdown_timeout(LEFT_TO_READS);
+    ended
 }
 
 /// Lets no core be dumped and no other process of this user read this one's memory, which holds secrets and bodies. Root

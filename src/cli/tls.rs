@@ -85,7 +85,7 @@ fn settings<'a>(loaded: &Loaded, rules: impl Iterator<Item = &'a ClientRule>) ->
     })
 }
 
-/// Whose client certificates count in handshakes: each authority once.
+/// Whose client certificates are asked for in handshakes: each authority once.
 pub(super) fn authorities<'a>(rules: impl Iterator<Item = &'a ClientRule>) -> ClientChain {
     let mut all: ClientChain = rules.flat_map(ClientRule::authorities).cloned().collect();
     all.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));

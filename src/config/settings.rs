@@ -78,8 +78,8 @@ pub struct Ingress {
     /// The most connections; more wait to be accepted. Default 0: 25,000 for each of `workers`, fewer where the process
     /// may open fewer files.
     pub connections_max: u32,
-    /// The most connections from one address, those of `trusted_proxies` aside; more are closed at once. Default 0: any
-    /// number.
+    /// The most connections from one address (of IPv6, from a /64), those of `trusted_proxies` aside; more are closed at
+    /// once. Default 0: any number.
     pub connections_per_address: u32,
     /// The requests from one address (of IPv6, from a /64), such as `{ rate = "50/s", burst = 100 }`; more are answered
     /// 429. Default: any number.
@@ -310,7 +310,7 @@ pub enum SinkKind {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Reload {
     /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
-    /// `fetch.ca_file`, and those of secrets and addresses. They are looked at every 2 s, and loaded when they have been the same
+    /// `fetch.ca_file`, and those of secrets, addresses and client authorities. They are looked at every 2 s, and loaded when they have been the same
     /// twice; where they hold errors, what was in force stays so. Default `true`.
     pub watch: bool,
 }

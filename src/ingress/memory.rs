@@ -28,6 +28,8 @@ struct Used {
     bytes: usize,
     /// Of these, what is given back by those who were told to go.
     leaving: usize,
+    /// Of these, what stays: it belongs to bodies that are there.
+    arrived: usize,
     next: u64,
     /// Bodies still arriving, the first to come first.
     arriving: BTreeMap<u64, Arrival>,
@@ -99,6 +101,10 @@ impl Room {
         if !used.arriving.contains_key(&self.number) {
             return Some(false);
         }
+        if used.arrived + bytes > self.memory.bytes_max {
+            // Whoever else went, those that stay would leave no room.
+            return Some(false);
+        }
         while used.bytes - used.leaving + bytes > self.memory.bytes_max {
             let Some((number, oldest)) = used.arriving.pop_first() else { return Some(false) };
             used.leaving += oldest.bytes;
@@ -121,7 +127,11 @@ impl Room {
 
     /// All of the body is there: it stays until it is dropped.
     pub fn arrive(&mut self) {
-        self.arrived = self.memory.lock().arriving.remove(&self.number).is_some();
+        let mut used = self.memory.lock();
+        self.arrived = used.arriving.remove(&self.number).is_some();
+        if self.arrived {
+            used.arrived += self.bytes;
+        }
     }
 
     /// Yields once the body has to go.
@@ -138,7 +148,9 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mut used = self.memory.lock();
         used.bytes -= self.bytes;
-        if !self.arrived && used.arriving.remove(&self.number).is_none() {
+        if self.arrived {
+            used.arrived -= self.bytes;
+        } else if used.arriving.remove(&self.number).is_none() {
             used.leaving -= self.bytes;
         }
         drop(used);
@@ -180,16 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn what_has_arrived_stays_and_a_newcomer_goes() {
+    fn what_has_arrived_stays_and_a_newcomer_goes_and_takes_nobody_along() {
         let memory = Arc::new(Memory::new(100));
-        let mut kept = memory.begin();
-        assert_eq!(grows(&mut kept, 90), Some(true));
+        let (mut kept, mut other) = (memory.begin(), memory.begin());
+        assert_eq!((grows(&mut other, 5), grows(&mut kept, 90)), (Some(true), Some(true)));
         kept.arrive();
         let mut late = memory.begin();
         assert_eq!(grows(&mut late, 20), Some(false));
-        assert!(must_go(&late) && !must_go(&kept));
+        assert!(!must_go(&other) && !must_go(&kept), "their going would not have made room");
         drop((late, kept));
-        assert_eq!(state(&memory), (0, 0, 0));
+        assert_eq!(grows(&mut other, 95), Some(true));
+        drop(other);
+        assert_eq!((state(&memory), memory.lock().arrived), ((0, 0, 0), 0));
     }
 
     #[test]

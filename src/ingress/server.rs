@@ -139,9 +139,9 @@ impl Gate {
             if let Some(source) = table.asked(asked.path()) {
                 return self.serve_path(asked, source);
             }
-            let refused = Reject::UnknownPath;
-            self.strangers.begin().end(Ending::Refused(refused));
-            return (self.refuse(asked, None, &refused.into(), &self.audit.id()), Some(refused));
+            let refused = self.pace(asked.caller()).err().unwrap_or_else(|| Reject::UnknownPath.into());
+            self.strangers.begin().end(Ending::Refused(refused.reject));
+            return (self.refuse(asked, None, &refused, &self.audit.id()), Some(refused.reject));
         };
         let mut counted = source.metrics.begin();
         let mut kept = None;
@@ -240,12 +240,15 @@ impl Gate {
             Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
                 Err(Reject::AddressNotAllowed.into())
             }
-            _ => match (&self.per_address, caller) {
-                (Some(limit), Some(caller)) => {
-                    limit.take(caller).map_err(|_| Reject::AddressRateLimited.into())
-                }
-                _ => Ok(()),
-            },
+            _ => self.pace(caller),
+        }
+    }
+
+    /// Whether the caller has not asked too often, for whatever path.
+    fn pace(&self, caller: Option<IpAddr>) -> Result<(), Refused> {
+        match (&self.per_address, caller) {
+            (Some(limit), Some(caller)) => limit.take(caller).map_err(|_| Reject::AddressRateLimited.into()),
+            _ => Ok(()),
         }
     }
 
@@ -282,7 +285,12 @@ impl Gate {
             path: source.is_none().then(|| asked.path()),
         };
         self.audit.refused(refusal, refused);
-        respond::refused(refused.reject, source, id)
+        let mut response = respond::refused(refused.reject, source, id);
+        if matches!(refused.reject, Reject::ClientCertificateMissing | Reject::ClientCertificateRefused) {
+            // The next connection may show another certificate; this one never will.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Reloaded {
     Invalid,
     /// They differ in what only a restart changes.
     RestartNeeded,
-    /// The system refused what a new configuration needs, such as a thread.
+    /// The system refused what a new configuration needs, such as a thread; or the certificate alone was another, and ended.
     Failed,
 }
 

@@ -22,7 +22,7 @@ pub enum HandshakeFailure {
     Cipher,
     /// The client wants another protocol than HTTP/1.1.
     Protocol,
-    /// The client's certificate is none that any source's authorities vouch for.
+    /// The client's certificate cannot be read, is too long, or is not proven to be its own.
     ClientCertificate,
     /// The client broke it off, most often because it does not trust the certificate.
     Alert,

@@ -81,6 +81,37 @@ fn a_delivery_comes_in_by_1_2_and_by_1_3() {
 }
 
 #[test]
+fn who_takes_no_answer_is_cut() {
+    let authority = Authority::new("web");
+    let gateway = started(&authority, Setup::new());
+    let client = Https::connect(gateway.ingress(), &Caller::of(&authority.pem).config()).unwrap();
+    let request = b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    // Ten seconds once the sockets between the two are full.
+    let took = client.never_reads(&request, Duration::from_secs(40));
+    assert!(took.is_some_and(|took| took > Duration::from_secs(8)), "{took:?}");
+}
+
+#[test]
+fn a_certificate_that_has_ended_holds_up_no_other_change() {
+    let authority = Authority::new("web");
+    let mut gateway = started(&authority, Setup::new().env("SECRET_LATE", &secret("late")));
+    let config = Caller::of(&authority.pem).config();
+    let first = Https::connect(gateway.ingress(), &config).unwrap().shown();
+    authority.ended_server().put(&gateway.path(""));
+    gateway.change(|setup| setup.source("late", "generic", ""));
+    let answer = gateway.admin_call("POST", "/v1/reload", &[], b"");
+    let told = answer.json();
+    assert_eq!((answer.status, told["outcome"].as_str()), (200, Some("applied")), "{told}");
+    assert!(told["warnings"][0].as_str().unwrap().contains("ended at"), "{told}");
+    let mut client = Https::connect(gateway.ingress(), &config).unwrap();
+    assert_eq!(client.shown(), first);
+    assert_eq!(client.deliver(&generic("late", b"in force")).unwrap().status, 200);
+    // Alone it is a reload that failed.
+    let answer = gateway.admin_call("POST", "/v1/reload", &[], b"");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "failed"), "{}", answer.text());
+}
+
+#[test]
 fn a_body_of_many_records_comes_in_whole() {
     let authority = Authority::new("web");
     let gateway = started(&authority, Setup::new());

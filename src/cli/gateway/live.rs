@@ -123,11 +123,13 @@ impl Live {
         let authorities = tls::authorities(prepared.rules());
         let start = |known| Explainer::start(known, Arc::clone(&metrics), Arc::clone(&clock));
         let explainer = prepared.surroundings.map(start).transpose()?;
+        let other = !self.fetching.is_as(&prepared.fetch);
+        let fetching = other.then(|| Fetching::start(prepared.fetch, &clock, &metrics)).transpose()?;
         if let Some(tls) = &self.tls {
             tls.trust(authorities)?;
         }
-        if !self.fetching.is_as(&prepared.fetch) {
-            self.fetching = Fetching::start(prepared.fetch, &clock, &metrics)?;
+        if let Some(fetching) = fetching {
+            self.fetching = fetching;
         }
         let loaded = prepared.loaded;
         let mut before = std::mem::take(&mut self.kept);

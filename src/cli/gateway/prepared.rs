@@ -140,7 +140,9 @@ fn secrets(loaded: &Loaded, source: &str) -> BTreeMap<String, Print> {
 }
 
 fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTreeMap<&'static str, Print> {
-    let config::Settings { ingress, sink, reload, .. } = &loaded.settings;
+    let config::Settings { ingress, sink, reload, providers, .. } = &loaded.settings;
+    // A further key of these is one that a reload changes, and has to be told apart below.
+    let (config::Reload { watch }, config::Providers { dir: _ }) = (reload, providers);
     let shown = |value: &dyn Debug| Printing::default().bytes(format!("{value:?}").as_bytes()).done();
     let token = |token: &Option<Secret>| {
         token.iter().fold(Printing::default(), |print, token| print.secret(token)).done()
@@ -151,7 +153,7 @@ fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTr
         ("admin.token", token(&loaded.secrets.admin_token)),
         ("admin.worker_token", token(&loaded.secrets.worker_token)),
         ("sink.lease", shown(&sink.lease)),
-        ("reload.watch", shown(&reload.watch)),
+        ("reload.watch", shown(watch)),
         ("fetch", shown(fetch)),
         ("providers.dir", own_providers),
     ])

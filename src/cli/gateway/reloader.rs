@@ -101,9 +101,10 @@ impl Reloader {
             // Whoever asked by now is told of the same reload.
             calls.extend(std::iter::from_fn(|| self.calls.try_recv().ok()));
             let signal = self.again.hangups.recv().now_or_never().map(|_| "SIGHUP");
-            let caller = calls.first().map(|call| format!("POST /v1/reload by {}", call.who));
-            let operator = why.or(signal).map(str::to_owned).or(caller).unwrap_or_default();
-            let answer = self.reload(&operator).await;
+            let callers = calls.iter().map(|call| format!("POST /v1/reload by {}", call.who));
+            let operators: Vec<String> =
+                why.or(signal).map(str::to_owned).into_iter().chain(callers).collect();
+            let answer = self.reload(&operators.join(", ")).await;
             for call in calls {
                 drop(call.answer.send(answer.clone()));
             }
@@ -146,23 +147,24 @@ impl Reloader {
             return Outcome::RestartNeeded(forbidden);
         }
         let mut changes = self.live.changes(&prepared);
-        match self.certificate().await {
-            Ok(true) => changes.settings.push("ingress.tls.certificate"),
-            Ok(false) => {}
-            Err(error) => return Outcome::Failed(error),
-        }
-        if changes.is_empty() {
-            return Outcome::Unchanged;
-        }
         let mut warnings = prepared.warnings.clone();
         if changes.other_sources() {
             // Before they take deliveries: what finds no queue comes back, and waits.
             warnings.extend(self.outlet.serve_sources(prepared.names()).await.err());
         }
-        if let Err(error) = self.live.install(prepared) {
+        if !changes.is_empty()
+            && let Err(error) = self.live.install(prepared)
+        {
             return Outcome::Failed(format!("{error:#}"));
         }
-        Outcome::Applied { changes, warnings }
+        match self.certificate().await {
+            Ok(true) => changes.settings.push("ingress.tls.certificate"),
+            Ok(false) => {}
+            // Nothing else waits for it, a secret that has leaked least of all.
+            Err(error) if changes.is_empty() => return Outcome::Failed(error),
+            Err(error) => warnings.push(format!("{error}; the certificate of before is shown")),
+        }
+        if changes.is_empty() { Outcome::Unchanged } else { Outcome::Applied { changes, warnings } }
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use actix_server::GracefulShutdownSignal;
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::guard::{Guarded, Rules};
 use super::places::{Place, Places};
@@ -110,7 +109,11 @@ impl Door {
             if !trusted {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
-            let told = timeout(self.rules.limits.head_timeout, proxy::read(&mut tcp)).await??;
+            let told = tokio::select! {
+                biased;
+                told = proxy::read(&mut tcp) => told?,
+                () = self.late(place) => return Err(io::ErrorKind::TimedOut.into()),
+            };
             peer = told.unwrap_or(peer);
         }
         let counted = !trusted || self.rules.limits.proxy_protocol;

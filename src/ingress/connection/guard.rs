@@ -77,7 +77,7 @@ pub struct Guarded {
     passing: usize,
     /// Passed on since the task was last given up.
     burst: usize,
-    /// The peer takes nothing at the moment.
+    /// The peer has not taken all that was written, since the timer was started for it.
     stuck: bool,
 }
 
@@ -247,6 +247,7 @@ impl Guarded {
         }
         // Nothing is read; but where nothing is there to read, the next byte wakes the task, and no flush need to.
         *more = *more || !self.held.is_empty() || self.io.poll_readable(cx);
+        // The timer wakes the task, which finds the answer written and begins the next wait.
         self.is_over(cx);
         Poll::Pending
     }
@@ -319,6 +320,15 @@ impl Guarded {
         }
     }
 
+    /// What a write has come to: an error once the peer has taken nothing for too long.
+    fn while_taken<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_pending() && !self.stuck {
+            self.stuck = true;
+            self.timer.start(WRITE_TIMEOUT);
+        }
+        self.in_time(cx, written)
+    }
+
     /// What a wait for the peer has come to: an error once it has lasted too long.
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match polled {
@@ -369,16 +379,15 @@ impl AsyncWrite for Guarded {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
-        if written.is_pending() && !this.stuck {
-            this.timer.start(WRITE_TIMEOUT);
-        }
-        this.stuck = written.is_pending();
-        this.in_time(cx, written)
+        this.while_taken(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        // What TLS has taken may still wait for the peer; a plain socket is always flushed.
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.stuck &= flushed.is_pending();
+        ready!(this.while_taken(cx, flushed))?;
         if !this.state.is_answered() {
             return Poll::Ready(Ok(()));
         }

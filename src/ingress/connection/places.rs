@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::addresses::one_party;
+
 /// Parts of the places in use from which on waits are cut short: seven eighths.
 const CROWDED: (usize, usize) = (7, 8);
 
@@ -44,7 +46,7 @@ impl Places {
 
     /// Whether so many are taken that nobody may wait long in one.
     pub fn are_short(&self) -> bool {
-        self.taken() >= self.max / CROWDED.1 * CROWDED.0
+        self.taken() * CROWDED.1 >= self.max * CROWDED.0
     }
 }
 
@@ -54,11 +56,12 @@ impl Place {
         self.places.are_short()
     }
 
-    /// Counts it for `address`; false where that has as many as it may have.
+    /// Counts it for `address`, of IPv6 for its /64; false where that has as many as it may have.
     pub fn belongs_to(&mut self, address: IpAddr) -> bool {
         if self.places.per_address_max == 0 {
             return true;
         }
+        let address = one_party(address);
         let mut by_address = self.places.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let open = by_address.entry(address).or_default();
         if *open >= self.places.per_address_max {
@@ -98,12 +101,32 @@ mod tests {
         assert!(taken[0].belongs_to(address(1)) && taken[1].belongs_to(address(1)));
         assert!(!taken[2].belongs_to(address(1)));
         assert!(taken[2].belongs_to(address(2)));
+        let of_one_network =
+            ["2001:db8::1", "2001:db8::2:0:0:2", "2001:db8::3"].map(|text| text.parse().unwrap());
+        let mut others: Vec<Place> = of_one_network.iter().map(|_| places.take()).collect();
+        let counted = others
+            .iter_mut()
+            .zip(of_one_network)
+            .filter_map(|(place, address)| place.belongs_to(address).then_some(()));
+        assert_eq!(counted.count(), 2, "an IPv6 /64 is one");
+        drop(others);
         taken.remove(0);
         let mut another = places.take();
         assert!(another.belongs_to(address(1)));
         drop((taken, another));
         assert_eq!(places.taken(), 0);
         assert!(places.by_address.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn few_places_are_not_short_from_the_first_on() {
+        for max in 1..8 {
+            let places = Arc::new(Places::new(max, 0));
+            let taken: Vec<Place> = (1..max).map(|_| places.take()).collect();
+            assert!(!places.are_short(), "{} of {max}", taken.len());
+            let _last = places.take();
+            assert!(places.are_short(), "{max} of {max}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
@@ -47,8 +47,6 @@ impl TimeProvider for Told {
 /// What stays the same when the authorities of clients change.
 pub(super) struct Constant {
     pub provider: Arc<CryptoProvider>,
-    /// Keys of tickets, which change every six hours and are in no file.
-    tickets: Arc<dyn ProducesTickets>,
     served: Arc<Served>,
     clock: Arc<dyn Clock>,
     min_version: MinVersion,
@@ -60,21 +58,14 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Constant {
-    /// # Errors
-    /// Where the system gives no random bytes.
-    pub(super) fn new(
-        served: Arc<Served>,
-        clock: Arc<dyn Clock>,
-        min_version: MinVersion,
-    ) -> Result<Self, rustls::Error> {
-        let (provider, tickets) = (provider(), aws_lc_rs::Ticketer::new()?);
-        Ok(Self { provider, tickets, served, clock, min_version })
+    pub(super) fn new(served: Arc<Served>, clock: Arc<dyn Clock>, min_version: MinVersion) -> Self {
+        Self { provider: provider(), served, clock, min_version }
     }
 
     /// A configuration that asks for a client certificate, and insists on none, where there are authorities.
     ///
     /// # Errors
-    /// An authority that rustls cannot use.
+    /// An authority that rustls cannot use; a system that gives no random bytes.
     pub(super) fn with(
         &self,
         authorities: &[CertificateDer<'static>],
@@ -101,7 +92,9 @@ impl Constant {
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&self.served) as Arc<_>);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        config.ticketer = Arc::clone(&self.tickets);
+        // The keys change every six hours and are in no file. A session that began when no certificate was asked for has
+        // none: with other authorities none is resumed.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.ignore_client_order = true;
         Ok(Arc::new(config))
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::open::{Tls, TlsError};
 use super::pair::{self, Pair};
@@ -19,6 +20,7 @@ use crate::tasks;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 type Mark = [u8; 32];
+type Text = Zeroizing<Vec<u8>>;
 
 /// The two files, and what is known of them.
 pub(super) struct Files {
@@ -35,16 +37,6 @@ struct Seen {
     doubtful: Option<Mark>,
 }
 
-/// What a look has found.
-pub(super) enum Found {
-    /// Nothing that was not known.
-    Same,
-    /// Another certificate, with its key.
-    Other(Pair),
-    /// What cannot be served, for the first time.
-    Wrong(TlsError),
-}
-
 /// How a look judges what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -59,55 +51,60 @@ impl Files {
         Self { certificate, key, seen: Mutex::default() }
     }
 
-    /// Reads the files; `usable` judges a pair that is whole.
+    /// Reads the files; `usable` judges a pair that is whole and was not known, and `show` gets it, before anybody else
+    /// looks. True where there was one.
+    ///
+    /// # Errors
+    /// What cannot be served, where that was not known.
     pub(super) fn look(
         &self,
         patience: Patience,
         provider: &CryptoProvider,
         usable: impl FnOnce(&Pair) -> Result<(), pair::PairError>,
-    ) -> Found {
+        show: impl FnOnce(Pair),
+    ) -> Result<bool, TlsError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mark, found) = self.read(provider);
-        let told = seen.served == Some(mark) || (patience == Patience::OneLook && seen.refused == Some(mark));
-        let found = found.and_then(|pair| match usable(&pair) {
-            Ok(()) => Ok(pair),
-            Err(error) => Err(self.wrong(error)),
+        let (mark, texts) = self.read();
+        if seen.served == Some(mark) || (patience == Patience::OneLook && seen.refused == Some(mark)) {
+            seen.doubtful = None;
+            return Ok(false);
+        }
+        let usable = |pair: Pair| usable(&pair).map(|()| pair);
+        let found = texts.and_then(|(certificate, key)| {
+            Pair::parse(&certificate, &key, provider).and_then(usable).map_err(|error| self.wrong(error))
         });
         match found {
-            _ if told => {
-                seen.doubtful = None;
-                Found::Same
-            }
             Ok(pair) => {
                 *seen = Seen { served: Some(mark), ..Seen::default() };
-                Found::Other(pair)
+                show(pair);
+                Ok(true)
             }
             Err(_) if patience == Patience::OneLook && seen.doubtful != Some(mark) => {
                 seen.doubtful = Some(mark);
-                Found::Same
+                Ok(false)
             }
             Err(error) => {
                 seen.refused = Some(mark);
-                Found::Wrong(error)
+                Err(error)
             }
         }
     }
 
-    fn read(&self, provider: &CryptoProvider) -> (Mark, Result<Pair, TlsError>) {
+    /// The texts of certificate and key, and what tells them from others.
+    fn read(&self) -> (Mark, Result<(Text, Text), TlsError>) {
         let open =
             |path: &Path| pair::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error));
         let texts = open(&self.certificate).and_then(|certificate| Ok((certificate, open(&self.key)?)));
-        match texts {
+        let mut mark = Sha256::new();
+        match &texts {
             Ok((certificate, key)) => {
-                let mut mark = Sha256::new();
                 mark.update(certificate.len().to_be_bytes());
-                mark.update(&*certificate);
-                mark.update(&*key);
-                let pair = Pair::parse(&certificate, &key, provider).map_err(|error| self.wrong(error));
-                (mark.finalize().into(), pair)
+                mark.update(&**certificate);
+                mark.update(&**key);
             }
-            Err(error) => (Sha256::digest(error.to_string()).into(), Err(error)),
+            Err(error) => mark.update(error.to_string()),
         }
+        (mark.finalize().into(), texts)
     }
 
     fn wrong(&self, error: pair::PairError) -> TlsError {

@@ -13,7 +13,7 @@ use rustls::server::ClientHello;
 
 use super::acme::{self, Acme, AcmeSettings};
 use super::config::{self, Constant, MinVersion};
-use super::files::{self, Files, Found, Patience};
+use super::files::{self, Files, Patience};
 use super::pair::{Pair, PairError};
 use super::served::Served;
 use crate::clock::{Clock, Timestamp};
@@ -21,7 +21,7 @@ use crate::metrics::{CertificateReload, HandshakeFailure, TlsMetrics};
 use crate::tasks;
 use crate::telemetry::Budget;
 
-/// Failed handshakes logged in a second; all are counted.
+/// Failed handshakes logged in a second, of those worth a warning and of others; all are counted.
 const FAILURES_LOGGED: u32 = 5;
 /// How often the log warns of an end that is near.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -47,7 +47,7 @@ pub struct TlsSettings {
     pub certificate: CertificateFrom,
     /// The oldest version that is spoken.
     pub min_version: MinVersion,
-    /// Whose client certificates some source wants; without any, none is asked for.
+    /// Whose client certificates some source wants: clients are told of them. Without any, none is asked for.
     pub authorities: Vec<CertificateDer<'static>>,
 }
 
@@ -102,7 +102,9 @@ pub struct Tls {
     metrics: TlsMetrics,
     pub(super) clock: Arc<dyn Clock>,
     log: Budget,
-    /// Seconds of monotonic time when the log warned last of an end.
+    /// The same for what is nobody's fault here, so that it hides nothing else.
+    noise: Budget,
+    /// When the log warned last of an end, in seconds since 1970.
     warned: AtomicI64,
 }
 
@@ -121,16 +123,13 @@ impl Tls {
             CertificateFrom::Acme(_) => "acme",
         };
         let served = Arc::new(Served::new(from, metrics.clone()));
-        let constant = Constant::new(Arc::clone(&served), Arc::clone(&clock), settings.min_version)?;
+        let constant = Constant::new(Arc::clone(&served), Arc::clone(&clock), settings.min_version);
         let spoken = ArcSwap::new(Spoken::new(&constant, settings.authorities)?);
         let origin = match settings.certificate {
             CertificateFrom::Files { certificate, key } => {
                 let files = Files::new(certificate, key);
-                match files.look(Patience::None, &constant.provider, |_| Ok(())) {
-                    Found::Other(pair) => served.swap(pair, clock.now()),
-                    Found::Same => {}
-                    Found::Wrong(error) => return Err(error),
-                }
+                let show = |pair| served.swap(pair, clock.now());
+                files.look(Patience::None, &constant.provider, |_| Ok(()), show)?;
                 Origin::Files(files)
             }
             CertificateFrom::Acme(settings) => {
@@ -141,9 +140,9 @@ impl Tls {
                 Origin::Acme(Box::new(acme))
             }
         };
-        let log = Budget::new(FAILURES_LOGGED);
+        let (log, noise) = (Budget::new(FAILURES_LOGGED), Budget::new(FAILURES_LOGGED));
         let warned = AtomicI64::new(clock.now().seconds());
-        Ok(Arc::new(Self { constant, spoken, served, origin, metrics, clock, log, warned }))
+        Ok(Arc::new(Self { constant, spoken, served, origin, metrics, clock, log, noise, warned }))
     }
 
     /// Whether [`Tls::open`] would do with the files that are there.
@@ -155,10 +154,7 @@ impl Tls {
         match &settings.certificate {
             CertificateFrom::Files { certificate, key } => {
                 let files = Files::new(certificate.clone(), key.clone());
-                match files.look(Patience::None, &provider, |_| Ok(())) {
-                    Found::Wrong(error) => Err(error),
-                    Found::Other(_) | Found::Same => Ok(()),
-                }
+                files.look(Patience::None, &provider, |_| Ok(()), drop).map(drop)
             }
             CertificateFrom::Acme(acme) => Acme::open(acme.clone(), &provider).map(drop),
         }
@@ -183,7 +179,7 @@ impl Tls {
         self.look_with(Patience::None)
     }
 
-    /// Whose client certificates count in handshakes from here on.
+    /// Whose client certificates are asked for in handshakes from here on.
     ///
     /// # Errors
     /// An authority that rustls cannot use; those of before stay.
@@ -203,18 +199,11 @@ impl Tls {
 
     fn look_with(&self, patience: Patience) -> Result<bool, TlsError> {
         let Origin::Files(files) = &self.origin else { return Ok(false) };
-        match files.look(patience, &self.constant.provider, |pair| self.usable(pair)) {
-            Found::Same => Ok(false),
-            Found::Other(pair) => {
-                self.show(pair);
-                Ok(true)
-            }
-            Found::Wrong(error) => {
-                self.metrics.reloaded(CertificateReload::Refused);
-                tracing::error!(%error, "the TLS certificate was not changed; the one of before is shown");
-                Err(error)
-            }
-        }
+        let (usable, show) = (|pair: &Pair| self.usable(pair), |pair| self.show(pair));
+        files.look(patience, &self.constant.provider, usable, show).inspect_err(|error| {
+            self.metrics.reloaded(CertificateReload::Refused);
+            tracing::error!(%error, "the TLS certificate was not changed; the one of before is shown");
+        })
     }
 
     /// What has ended takes the place of nothing that has not.
@@ -276,12 +265,14 @@ impl Tls {
     /// Counts a failed handshake; that of a client's certificate is worth a warning, others are the internet's noise.
     pub(super) fn failed(&self, error: &io::Error, failure: HandshakeFailure) {
         self.metrics.failed(failure);
-        let Some(left_out) = self.log.take(self.clock.monotonic()) else { return };
         let reason = failure.label();
-        if matches!(failure, HandshakeFailure::ClientCertificate | HandshakeFailure::Unserved) {
-            tracing::warn!(reason, %error, left_out, "a TLS handshake failed");
-        } else {
+        let noise = !matches!(failure, HandshakeFailure::ClientCertificate | HandshakeFailure::Unserved);
+        let budget = if noise { &self.noise } else { &self.log };
+        let Some(left_out) = budget.take(self.clock.monotonic()) else { return };
+        if noise {
             tracing::debug!(reason, %error, left_out, "a TLS handshake failed");
+        } else {
+            tracing::warn!(reason, %error, left_out, "a TLS handshake failed");
         }
     }
 }

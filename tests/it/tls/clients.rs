@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustls::version::{TLS12, TLS13};
+
 use super::https::{Caller, Https};
 use super::party::{Authority, Issued};
 use super::prepared;
@@ -120,6 +122,30 @@ fn a_source_without_its_authoritys_file_is_an_error_of_the_configuration() {
     assert!(told().contains("none.pem"), "{}", told());
     fs::write(gateway.path("none.pem"), &parties.bank.pem).unwrap();
     assert!(told().contains("sources.bank.client_certificates.subjects[1]"), "{}", told());
+}
+
+/// Whoever began to call before a source wanted a certificate is asked for it with the next connection.
+#[test]
+fn senders_that_were_there_before_a_certificate_was_wanted_get_to_show_it() {
+    let parties = Parties::new();
+    let own = parties.bank.client("hooks.bank.example", "Bank");
+    for version in [&TLS12, &TLS13] {
+        let mut gateway = prepared(&parties.web, Setup::new().source("bank", "stripe", ""));
+        gateway.start();
+        let config = Caller { versions: &[version], ..Caller::of(&parties.web.pem).showing(&own) }.config();
+        let deliver = |client: &mut Https, id| client.deliver(&stripe("bank", &stripe_event(id))).unwrap();
+        let mut before = Https::connect(gateway.ingress(), &config).unwrap();
+        assert_eq!(deliver(&mut before, "evt_1").status, 200);
+        fs::write(gateway.path("bank.pem"), &parties.bank.pem).unwrap();
+        let wanted = "client_certificates = { ca_file = \"bank.pem\" }";
+        gateway.change(|setup| setup.source("bank", "stripe", wanted));
+        let answer = gateway.admin_call("POST", "/v1/reload", &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let refused = deliver(&mut before, "evt_2");
+        assert_eq!((refused.status, refused.header("connection")), (403, "close"));
+        let mut after = Https::connect(gateway.ingress(), &config).unwrap();
+        assert_eq!(deliver(&mut after, "evt_2").status, 200, "{version:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -96,6 +96,20 @@ impl Https {
         self.stream.write_all(&[head.as_bytes(), &signed.body].concat()).ok()?;
         self.stream.flush().ok()?;
         self.answer()
+    }
+
+    /// Asks again and again and takes no answer: how long until the other side ends it, where it does within `limit`.
+    pub fn never_reads(mut self, request: &[u8], limit: Duration) -> Option<Duration> {
+        let begun = Instant::now();
+        self.stream.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        while begun.elapsed() < limit {
+            let said = self.stream.write(request).and_then(|_| self.stream.flush());
+            match said.map_err(|error| error.kind()) {
+                Ok(()) | Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => return Some(begun.elapsed()),
+            }
+        }
+        None
     }
 
     fn answer(&mut self) -> Option<Answer> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair,
+    KeyPair, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -41,18 +41,33 @@ impl Authority {
         self.issue(&[NAME, "127.0.0.1"], "server", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, of years ago.
+    pub fn ended_server(&self) -> Issued {
+        let mut params = Self::params(&[NAME], "server", ExtendedKeyUsagePurpose::ServerAuth);
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.sign(&params)
+    }
+
     /// For a client with these names.
     pub fn client(&self, dns: &str, common_name: &str) -> Issued {
         self.issue(&[dns], common_name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     fn issue(&self, names: &[&str], common_name: &str, usage: ExtendedKeyUsagePurpose) -> Issued {
+        self.sign(&Self::params(names, common_name, usage))
+    }
+
+    fn params(names: &[&str], common_name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Acme, Inc.");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![usage];
+        params
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Issued { certificate, key: key.serialize_pem() }
