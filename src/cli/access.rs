@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use super::args::ConfigArgs;
 use super::http::Url;
 use super::stop::Stop;
-use crate::config::Admin;
+use crate::config::{self, Admin, Report};
+use crate::exit;
 use crate::provider::secret::Environment;
 
 /// A secret's bytes, wiped when dropped.
@@ -34,20 +35,23 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Whose configured token is sent.
+/// Whose configured token is sent, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// A worker's, else the operator's.
     Worker,
     /// The operator's.
     Operator,
+    /// None.
+    Anyone,
 }
 
-/// The admin listener and its token: what the command line says, then the configuration, then the defaults. A
-/// configuration that nobody named may be missing or broken: a worker's machine lacks the sources' secrets.
+/// The admin listener and its token: what the command line says, then the configuration, then the defaults. What else a
+/// configuration holds may be broken: a worker's machine lacks the sources' secrets.
 ///
 /// # Errors
-/// Where what the command line names is not there.
+/// Where what the command line names is not there, or the configuration's word on this listener cannot be read: a guess
+/// could call another gateway.
 pub(super) fn admin_listener(
     role: Role,
     from: Option<&str>,
@@ -55,21 +59,30 @@ pub(super) fn admin_listener(
     config: ConfigArgs,
 ) -> Result<(Url, Option<Secret>), Stop> {
     let token = token.map(|name| variable("--token-env", name)).transpose()?;
-    let loaded = match (config.is_given(), from) {
-        (true, _) => Some(config.load().map_err(Stop::told)?),
-        (false, None) => config.try_load().ok(),
+    let found = match (config.is_given(), from) {
         (false, Some(_)) => None,
+        _ => Some(config::admin_access(&config.input()).map_err(|report| unread(&report, "--from URL"))?),
     };
-    let listen = loaded.as_ref().map(|loaded| loaded.settings.admin.listen);
+    let listen = found.as_ref().map(|found| found.listen);
     // A port of the system's choice is not in the configuration.
     let listen = listen.filter(|listen| listen.port() != 0).unwrap_or(Admin::default().listen);
     let url = from.map_or_else(|| format!("http://{}", reachable(listen)), str::to_owned);
     let url = Url::parse(&url).map_err(Stop::usage)?;
-    let configured = loaded.and_then(|loaded| {
-        let worker = loaded.secrets.worker_token.filter(|_| role == Role::Worker);
-        worker.or(loaded.secrets.admin_token)
-    });
-    Ok((url, token.or(configured.map(|token| Zeroizing::new(token.expose().to_vec())))))
+    if token.is_some() || role == Role::Anyone {
+        return Ok((url, token));
+    }
+    let Some(found) = found else { return Ok((url, None)) };
+    let configured = found.worker_token.filter(|_| role == Role::Worker).or(found.token);
+    if configured.is_none() && !found.unread.is_empty() {
+        return Err(unread(&found.unread, "--token-env NAME"));
+    }
+    Ok((url, configured.map(|token| Zeroizing::new(token.expose().to_vec()))))
+}
+
+/// Tells what of the configuration cannot be read, and which option does without it.
+fn unread(report: &Report, option: &str) -> Stop {
+    eprintln!("{report}; {option} does without");
+    Stop::told(exit::CONFIG)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::stop::Stop;
 /// Which gateway is called.
 #[derive(Debug, Args)]
 pub(super) struct CallerArgs {
-    /// The admin listener [default: the configured one, else http://127.0.0.1:9090]
+    /// The admin listener [default: the configured one; without a configuration http://127.0.0.1:9090]
     #[arg(long, value_name = "URL")]
     from: Option<String>,
     /// The environment variable with the admin token [default: the configured token, if any]

@@ -59,7 +59,7 @@ Examples:
 pub(super) struct ConsumeArgs {
     /// The source; from RabbitMQ also `invalid` or `dead`
     source: String,
-    /// `inbox`, `rabbitmq`, or the URL of an admin listener [default: the configured one, else http://127.0.0.1:9090]
+    /// `inbox`, `rabbitmq`, or the URL of an admin listener [default: the configured one; without a configuration http://127.0.0.1:9090]
     #[arg(long, value_name = "WHERE")]
     from: Option<String>,
     /// End after so many events [default: when there are none left]

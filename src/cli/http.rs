@@ -1,8 +1,8 @@
 //! The HTTP client of every subcommand that calls a gateway: one request, exact header values and body bytes, the answer
 //! whole, under a deadline.
 //!
-//! A thin cover over `ureq`. It follows no redirect, obeys no proxy variable and speaks no TLS: what it calls is
-//! a gateway of one's own, mostly on this machine.
+//! A thin cover over `ureq`. It follows no redirect and obeys no proxy variable: what it calls is a gateway of one's own,
+//! mostly on this machine.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use ureq::http::{Request, Uri};
 use super::output;
 use crate::clock::{Clock, System};
 use crate::delivery::Delivery;
+use crate::verify::operators_tls;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -26,14 +27,14 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Where a request goes: a URL that can be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
-    /// `http://host:port`.
+    /// `http://host:port`, or `https`.
     base: String,
     /// Path and query; at least `/`.
     target: String,
 }
 
 impl Url {
-    /// Reads `http://host[:port][/path][?query]`.
+    /// Reads `http://host[:port][/path][?query]`, or the same with `https`.
     ///
     /// # Errors
     /// A sentence that tells what is allowed.
@@ -42,12 +43,11 @@ impl Url {
             |found: &str| format!("{text}: {found}; allowed: a URL such as http://127.0.0.1:8080/in/shop");
         let uri: Uri = text.parse().map_err(|_| allowed("not a URL"))?;
         match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if !authority.as_str().contains('@') => {
+            (Some(scheme @ ("http" | "https")), Some(authority)) if !authority.as_str().contains('@') => {
                 let target = uri.path_and_query().map_or("/", |target| target.as_str());
-                Ok(Self { base: format!("http://{authority}"), target: target.to_owned() })
+                Ok(Self { base: format!("{scheme}://{authority}"), target: target.to_owned() })
             }
-            (Some("https"), _) => Err(allowed("https; call the gateway itself, behind what ends TLS")),
-            _ => Err(allowed("not http")),
+            _ => Err(allowed("neither http nor https")),
         }
     }
 
@@ -123,6 +123,15 @@ pub(super) struct Unreachable {
     source: Box<ureq::Error>,
 }
 
+/// Whom a client believes, of those that it calls by `https`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Hosts that an authority vouches for that Mozilla trusts.
+    Public,
+    /// Anybody, as fits a listener of one's own that is called by an address and has the certificate of a name.
+    Anybody,
+}
+
 /// The client; connections are kept between calls.
 pub(super) struct Client {
     agent: Agent,
@@ -134,9 +143,19 @@ impl Client {
         Self::within(WHOLE)
     }
 
+    /// A client that believes whom `trust` tells.
+    pub(super) fn trusting(trust: Trust) -> Self {
+        Self::with(WHOLE, trust)
+    }
+
     /// A client that waits `whole` at most for an answer.
     pub(super) fn within(whole: Duration) -> Self {
+        Self::with(whole, Trust::Public)
+    }
+
+    fn with(whole: Duration, trust: Trust) -> Self {
         let config = Agent::config_builder()
+            .tls_config(operators_tls(trust == Trust::Anybody))
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(whole))
             .http_status_as_error(false)
@@ -225,8 +244,9 @@ mod tests {
         );
         assert!(Url::parse("http://[::1]:8080").unwrap().is_bare());
         assert_eq!(url.with_path("/readyz").to_string(), "http://127.0.0.1:8080/readyz");
+        assert_eq!(Url::parse("https://a.example/in/shop").unwrap().base(), "https://a.example");
         for wrong in
-            ["https://example.com/in/shop", "127.0.0.1:8080", "/in/shop", "ftp://a/b", "http://u:p@h/", ""]
+            ["https://u:p@a.example/", "127.0.0.1:8080", "/in/shop", "ftp://a/b", "http://u:p@h/", ""]
         {
             assert!(Url::parse(wrong).unwrap_err().contains("allowed: a URL such as"), "{wrong}");
         }

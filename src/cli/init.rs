@@ -133,7 +133,7 @@ fn text(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
          # Secrets are references, never text: { env = \"NAME\" }, { file = \"/path\" } or { credential = \"name\" }.\n\n",
     );
     text.push_str(
-        "[ingress]\nlisten = \"0.0.0.0:8080\"            # deliveries; put what ends TLS in front\n",
+        "[ingress]\nlisten = \"0.0.0.0:8080\"            # deliveries; for HTTPS a proxy in front, or [ingress.tls]\n",
     );
     match &args.public_url {
         Some(url) => text.push_str(&format!("public_url = {url:?}\n")),

@@ -68,7 +68,10 @@ fn errors(told: &Value) -> Vec<String> {
     let invalid = |error: &Value| {
         let [place, key, wrong, allowed] =
             ["place", "key", "wrong", "allowed"].map(|name| text(&error[name]));
-        format!("{place}: {key}: {wrong}; allowed: {allowed}")
+        // A file that cannot be read has no key.
+        let key = if key.is_empty() { key } else { format!("{key}: ") };
+        let allowed = if allowed.is_empty() { allowed } else { format!("; allowed: {allowed}") };
+        format!("{place}: {key}{wrong}{allowed}")
     };
     let found = told["errors"].as_array().into_iter().flatten();
     let mut lines: Vec<String> = found.filter(|error| error["place"].is_string()).map(invalid).collect();

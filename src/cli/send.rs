@@ -16,7 +16,7 @@ use self::target::Target;
 use super::access::{self, Secret};
 use super::args::{ConfigArgs, pair};
 use super::files::FilesArgs;
-use super::http::{Client, Reply, Url};
+use super::http::{Client, Reply, Trust, Url};
 use super::output::{self, Output};
 use super::sample::{Break, Sample, Wanted};
 use super::stop::Stop;
@@ -48,6 +48,9 @@ pub(super) struct SendArgs {
     /// Where to [default: the configured listener and the source's path]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Do not look at the certificate [default: so for the configured listener, which has that of its public name]
+    #[arg(long)]
+    insecure: bool,
     /// Send the same event so often, each time signed anew
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TIMES_MAX)))]
     times: u32,
@@ -91,6 +94,7 @@ struct Letter {
     /// The id and the slot of the key that it is.
     key: (Option<String>, Option<u8>),
     to: Url,
+    trust: Trust,
     wanted: Wanted,
     broken: Option<Break>,
     times: u32,
@@ -109,6 +113,7 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
         None if scheme.has_public_keys() => return Err(Target::needs_private_key(&scheme)),
         None => target.secret().ok_or_else(|| target.needs_secret(&args.name))?,
     };
+    let trust = if args.insecure || to.is_none() { Trust::Anybody } else { Trust::Public };
     let to = match to {
         Some(url) if !url.is_bare() => url,
         Some(url) => url.with_path(&target.path()),
@@ -122,7 +127,7 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let definition = target.definition.clone();
     let wanted = Wanted { event: args.event, id: args.id, data };
     let key = target.key(args.kid);
-    Ok(Letter { definition, scheme, secret, key, to, wanted, broken: args.broken, times: args.times })
+    Ok(Letter { definition, scheme, secret, key, to, trust, wanted, broken: args.broken, times: args.times })
 }
 
 /// The configuration. One that nobody named may be missing or broken where the secret is `given`: what it
@@ -162,7 +167,7 @@ impl Letter {
             sample.body().len(),
             self.to
         );
-        let client = Client::new();
+        let client = Client::trusting(self.trust);
         let mut out = io::stdout().lock();
         let mut all = true;
         let signer = Signer { secret: &self.secret, id: self.key.0.as_deref(), slot: self.key.1 };
@@ -194,6 +199,8 @@ fn to_json(reply: &Reply, sample: &Sample<'_>) -> Value {
         "accepted": reply.is_success(),
         "outcome": reply.text("outcome"),
         "code": reply.text("code"),
+        "detail": reply.text("detail"),
+        "request_id": reply.text("request_id"),
         "message_id": reply.text("message_id"),
         "event_id": sample.id,
         "event_type": sample.event,
@@ -208,7 +215,12 @@ pub(super) fn line(reply: &Reply) -> String {
             let id = reply.text("message_id").map(|id| format!("  message_id {id}")).unwrap_or_default();
             format!("{head}  {}{}", outcome.escape_debug(), id.escape_debug())
         }
-        (None, Some(code)) => format!("{head}  refused: {}", code.escape_debug()),
+        (None, Some(code)) => {
+            let told =
+                |before: &str, key| reply.text(key).map(|text| format!("{before}{text}")).unwrap_or_default();
+            let (detail, id) = (told(", ", "detail"), told("  request_id ", "request_id"));
+            format!("{head}  refused: {}{}{}", code.escape_debug(), detail.escape_debug(), id.escape_debug())
+        }
         (None, None) if reply.is_success() => head,
         (None, None) => format!("{head}  refused"),
     }
@@ -228,8 +240,12 @@ mod tests {
         let kept = reply(200, r#"{"outcome":"accepted","message_id":"ab12"}"#);
         assert_eq!(line(&kept), "200 in 0.8 ms  accepted  message_id ab12");
         assert_eq!(
-            line(&reply(401, r#"{"code":"signature_invalid"}"#)),
-            "401 in 0.8 ms  refused: signature_invalid"
+            line(&reply(401, r#"{"code":"signature_invalid","request_id":"a-1"}"#)),
+            "401 in 0.8 ms  refused: signature_invalid  request_id a-1"
+        );
+        assert_eq!(
+            line(&reply(400, r#"{"code":"malformed","detail":"this port speaks HTTPS"}"#)),
+            "400 in 0.8 ms  refused: malformed, this port speaks HTTPS"
         );
         assert_eq!(line(&reply(204, "")), "204 in 0.8 ms");
         assert_eq!(line(&reply(502, "<html>")), "502 in 0.8 ms  refused");

@@ -87,11 +87,14 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
     let signer = Signer { secret, id: id.as_deref(), slot };
     signer.sign(&scheme, &mut delivery, at).map_err(|error| Stop::data(error.to_string()))?;
     lacking(&scheme, &delivery);
-    let url = format!("{}{}", base.as_deref().unwrap_or("http://127.0.0.1:8080"), delivery.target);
+    let own = target.url().map_err(Stop::failure)?;
+    let url = format!("{}{}", base.as_deref().unwrap_or(own.base()), delivery.target);
+    // The configured listener has the certificate of its public name.
+    let insecure = base.is_none() && url.starts_with("https:");
     let mut out = io::stdout();
     let printed = match (output, args.curl) {
         (Output::Json, _) => output::json(&mut out, &to_json(&scheme, &delivery, at, &url)),
-        (Output::Text, true) => writeln!(out, "{}", curl(&delivery, &url, &body)),
+        (Output::Text, true) => writeln!(out, "{}", curl(&delivery, &url, insecure, &body)),
         (Output::Text, false) => lines(&delivery).iter().try_for_each(|line| writeln!(out, "{line}")),
     };
     printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
@@ -137,7 +140,7 @@ fn lines(delivery: &Delivery) -> Vec<String> {
 }
 
 /// A command for a shell that sends `body`, a file or `-` for stdin: the same bytes as were signed.
-fn curl(delivery: &Delivery, url: &str, body: &Path) -> String {
+fn curl(delivery: &Delivery, url: &str, insecure: bool, body: &Path) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let body = match body.as_os_str() == "-" {
         true => "@-".to_owned(),
@@ -150,7 +153,8 @@ fn curl(delivery: &Delivery, url: &str, body: &Path) -> String {
     } else {
         ""
     };
-    format!("curl -sS -X {} {}{plain}{headers} --data-binary {body}", delivery.method, quoted(url))
+    let insecure = if insecure { " -k" } else { "" };
+    format!("curl -sS{insecure} -X {} {}{plain}{headers} --data-binary {body}", delivery.method, quoted(url))
 }
 
 fn to_json(scheme: &Scheme, delivery: &Delivery, at: Timestamp, url: &str) -> Value {

@@ -32,10 +32,20 @@ pub(super) fn client_rule(
             return None;
         }
     };
-    match ClientRule::new(&text, &wanted.subjects) {
+    let subjects = wanted.subjects.as_deref().unwrap_or_default();
+    if wanted.subjects.is_some() && subjects.is_empty() {
+        // As of a list of addresses: what was emptied by a slip lets nobody new in.
+        report.error(
+            path.key("subjects"),
+            "no name",
+            "at least one; without the key any from the authorities",
+        );
+        return None;
+    }
+    match ClientRule::new(&text, subjects) {
         Ok(rule) => Some(rule),
         Err(RuleError::Subject(index, error)) => {
-            let found = format!("{:?}: {error}", wanted.subjects.get(index).map_or("", String::as_str));
+            let found = format!("{:?}: {error}", subjects.get(index).map_or("", String::as_str));
             let allowed =
                 "\"CN=…\" or \"O=…,CN=…\", the whole subject; or a DNS name, URI, mail or IP address";
             report.error(path.key("subjects").index(index), found, allowed);

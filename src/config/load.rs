@@ -1,6 +1,7 @@
 //! Loading: the one way from a command line to checked settings. `serve` and `check` both come this way.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::addresses;
@@ -14,7 +15,7 @@ use super::source::Source;
 use super::values::RoutePath;
 use super::{read, tree::Node};
 use crate::addresses::Addresses;
-use crate::provider::secret::Environment;
+use crate::provider::secret::{Environment, Secret};
 
 /// What a configuration is loaded from. Without a debug form: flags may carry plain secrets.
 #[derive(Clone, Default)]
@@ -99,6 +100,36 @@ pub fn load_with<T>(
 /// # Errors
 /// A [`Report`] where a layer cannot be read, or the folder's own value is wrong.
 pub fn providers_dir(input: &Input) -> Result<Option<PathBuf>, Report> {
+    Ok(part(input, &["providers.dir"])?.0.providers.dir)
+}
+
+/// The admin listener as its callers need it.
+#[derive(Debug)]
+pub struct AdminAccess {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The token that opens all of it, and the one that opens the inbox only: where one is configured that this process
+    /// can read.
+    pub token: Option<Secret>,
+    /// See `token`.
+    pub worker_token: Option<Secret>,
+    /// What keeps this process from reading a token.
+    pub unread: Report,
+}
+
+/// The admin listener that the configuration names, for commands that call it: whatever else is wrong there does not
+/// count.
+///
+/// # Errors
+/// A [`Report`] where a layer cannot be read, or what stands in `[admin]` is wrong.
+pub fn admin_access(input: &Input) -> Result<AdminAccess, Report> {
+    let (settings, mut unread) = part(input, &["admin.listen", "admin.token", "admin.worker_token"])?;
+    let [token, worker_token] = secrets::of_admin(&settings.admin, input, &mut unread);
+    Ok(AdminAccess { listen: settings.admin.listen, token, worker_token, unread })
+}
+
+/// The settings, of which only what stands at `keys` is sure to be what was given; and an empty report.
+fn part(input: &Input, keys: &[&str]) -> Result<(Settings, Report), Report> {
     let gathered = Gathered::read(input.file.as_deref(), &input.env, &input.flags);
     let (origins, report) = gathered.into_report();
     report.into_result(())?;
@@ -108,10 +139,10 @@ pub fn providers_dir(input: &Input) -> Result<Option<PathBuf>, Report> {
         report.clone()
     })?;
     let settings = complete(merged, &mut report);
-    if report.tells_of(&"providers.dir".into()) {
+    if keys.iter().any(|key| report.tells_of(&(*key).into())) {
         return Err(report);
     }
-    Ok(settings.providers.dir)
+    Ok((settings, Report::new(origins)))
 }
 
 /// The settings with what depends on a source's name.

@@ -22,7 +22,7 @@ mod watched;
 
 pub use addresses::{Caller, Callers};
 pub use layers::Origins;
-pub use load::{Input, Loaded, load, load_with, providers_dir};
+pub use load::{AdminAccess, Input, Loaded, admin_access, load, load_with, providers_dir};
 pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::Secrets;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::load::Input;
 use super::path::KeyPath;
 use super::report::Report;
-use super::settings::{Backend, Settings, SinkKind};
+use super::settings::{Admin, Backend, Settings, SinkKind};
 use crate::provider::secret::{KEY_BYTES_MIN, Secret, SecretError, SecretPlace, SecretRef};
 
 /// The secrets of a configuration, by what they are for.
@@ -41,13 +41,17 @@ pub(super) fn resolve(
         secrets.captured.extend(all.captured(&list, &source.secrets).map(|found| (name.clone(), found)));
     }
     let Settings { admin, dedup, sink, .. } = settings;
-    secrets.admin_token = all.optional("admin.token", admin.token.as_ref(), KEY_BYTES_MIN);
-    secrets.worker_token = all.optional("admin.worker_token", admin.worker_token.as_ref(), KEY_BYTES_MIN);
+    [secrets.admin_token, secrets.worker_token] = all.of_admin(admin);
     let redis = dedup.url.as_ref().filter(|_| dedup.backend == Backend::Redis);
     secrets.dedup_url = all.optional("dedup.url", redis, 1);
     let rabbitmq = sink.url.as_ref().filter(|_| sink.kind == SinkKind::Rabbitmq);
     secrets.sink_url = all.optional("sink.url", rabbitmq, 1);
     secrets
+}
+
+/// The tokens of the admin listener, the operator's first.
+pub(super) fn of_admin(admin: &Admin, input: &Input, report: &mut Report) -> [Option<Secret>; 2] {
+    Resolver { input, report, warnings: &mut Vec::new() }.of_admin(admin)
 }
 
 struct Resolver<'a> {
@@ -60,6 +64,13 @@ impl Resolver<'_> {
     fn list(&mut self, path: &KeyPath, references: &[SecretRef]) -> Vec<Secret> {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let mut resolved = Vec::new();
+        if references.len() > 1 && references.iter().any(|reference| reference.label.is_none()) {
+            let place = self.report.origins().place(path);
+            self.warnings.push(format!(
+                "{place}: {path}: several secrets, and not each has a label: metrics and log call such a one by its place, \
+                 which another takes when the list changes; give each a label"
+            ));
+        }
         for (index, reference) in references.iter().enumerate() {
             let label = reference.label_at(index + 1);
             if let Some(first) = seen.get(&label) {
@@ -84,6 +95,11 @@ impl Resolver<'_> {
             resolved.extend(self.one(&path.index(index), reference, index + 1, KEY_BYTES_MIN));
         }
         resolved
+    }
+
+    fn of_admin(&mut self, admin: &Admin) -> [Option<Secret>; 2] {
+        [("admin.token", &admin.token), ("admin.worker_token", &admin.worker_token)]
+            .map(|(path, reference)| self.optional(path, reference.as_ref(), KEY_BYTES_MIN))
     }
 
     /// The captured secret of a list, which has its own times.
@@ -136,7 +152,9 @@ impl Resolver<'_> {
 
 fn remedy(error: &SecretError) -> String {
     match error {
-        SecretError::Unset(name) => format!("a value in {name}, or the path of a file in {name}_FILE"),
+        SecretError::Unset(name) => {
+            format!("a value in {name}, or the path of a file in {name}_FILE, where this process was started")
+        }
         SecretError::Ambiguous(_) => "one of the two".to_owned(),
         SecretError::NoCredentials => "a service started with LoadCredential=".to_owned(),
         SecretError::Captured(_) => "env, file or credential".to_owned(),

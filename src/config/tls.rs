@@ -94,9 +94,8 @@ pub struct ClientCertificates {
     /// A file of the authorities in PEM that the certificate must come from. Needed.
     pub ca_file: PathBuf,
     /// Names of which the certificate must have one, compared whole: `"O=…,CN=…"` for its subject, or a DNS name, URI,
-    /// mail or IP address among its alternative names. Default `[]`: any.
-    #[serde(default)]
-    pub subjects: Vec<String>,
+    /// mail or IP address among its alternative names. Default: any that comes from the authorities.
+    pub subjects: Option<Vec<String>>,
 }
 
 impl Ingress {

@@ -36,6 +36,13 @@ impl<'r> Asked<'r> {
         Some(self.table.trusted_proxies.caller(socket, lines))
     }
 
+    /// Whether it comes from a trusted proxy.
+    pub(super) fn is_of_a_proxy(self) -> bool {
+        self.request
+            .peer_addr()
+            .is_some_and(|socket| self.table.trusted_proxies.contains(socket.ip().to_canonical()))
+    }
+
     /// Whether a proxy says for whom it calls.
     pub(super) fn is_forwarded(self) -> bool {
         self.request.headers().contains_key(FORWARDED_FOR)

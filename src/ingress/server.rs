@@ -238,7 +238,10 @@ impl Gate {
         let caller = asked.caller();
         match &source.addresses {
             Some(allowed) if !caller.is_some_and(|caller| allowed.contains(caller)) => {
-                Err(Reject::AddressNotAllowed.into())
+                let unheard = asked.is_forwarded() && !asked.is_of_a_proxy();
+                let why =
+                    "X-Forwarded-For is there, by an address that ingress.trusted_proxies does not list";
+                Err(Reject::AddressNotAllowed.because(if unheard { why } else { "" }))
             }
             _ => self.pace(caller),
         }

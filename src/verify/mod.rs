@@ -34,6 +34,7 @@ pub use captured::CapturedKeys;
 pub use certificate::{ClientChain, ClientRule, NoSubject, RuleError, Subject};
 pub use fetched::{
     CheckError, Client, ClientError, ClientSettings, Document, DocumentError, Keyring, KeyringParts, Visits,
+    operators_tls,
 };
 pub use key::{Key, KeyError};
 pub use sign::{SignError, Signer, sign};

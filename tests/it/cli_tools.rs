@@ -115,6 +115,30 @@ fn from_init_to_an_event_in_hand() {
     assert_eq!(health(&[]).status.code(), Some(69));
 }
 
+/// Calls of the admin listener need its address, whatever else of the configuration is broken or not there.
+#[test]
+fn the_admin_listener_is_found_whatever_else_the_configuration_lacks() {
+    let gateway = Setup::new().source("shop", "stripe", "").start();
+    let dir = gateway.path("");
+    let file = gateway.path("hookgate.toml");
+    // Another terminal, without the variables; and the default name, so that nobody names the file.
+    for call in [&["healthcheck"][..], &["consume", "shop"], &["events", "list"]] {
+        let output = run(&dir, call, &[]);
+        assert_eq!(output.status.code(), Some(0), "{call:?}: {}", text(&output.stderr));
+    }
+    let reload = || {
+        let output = run(&dir, &["reload"], &[]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{whole}\n[sources.late]\nprovider = \"stripe\"\nsecrets = []\n")).unwrap();
+    let (code, told) = reload();
+    assert!(code == Some(78) && told.contains("sources.late.secrets"), "the gateway's own report: {told}");
+    fs::write(&file, format!("{whole}\n[sources.x")).unwrap();
+    let (code, told) = reload();
+    assert!(code == Some(78) && told.contains("not TOML") && told.contains("--from URL"), "{told}");
+}
+
 #[test]
 fn what_sign_prints_is_accepted_by_a_gateway_and_by_curl() {
     let gateway = Setup::new().source("shop", "stripe", "").source("plain", "generic", "").start();

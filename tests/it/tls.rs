@@ -80,6 +80,35 @@ fn a_delivery_comes_in_by_1_2_and_by_1_3() {
     assert!(gateway.metric("hookgate_tls_certificate_expiry_timestamp_seconds", &[]) > 1.8e9);
 }
 
+/// The commands of an operator call the configured listener as it is.
+#[test]
+fn send_and_sign_speak_https_to_the_listener() {
+    let authority = Authority::new("web");
+    let gateway = started(&authority, Setup::new());
+    let told = |arguments: &[&str]| {
+        let output = gateway.run(arguments);
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, out, talk) = told(&["send", "shop"]);
+    assert!(code == Some(0) && out.contains("accepted"), "{out}{talk}");
+    let url = format!("https://{}/in/shop", gateway.ingress());
+    let (code, _, talk) = told(&["send", "shop", "--to", &url]);
+    assert!(code == Some(69) && talk.contains("UnknownIssuer"), "nobody vouches for it: {talk}");
+    assert_eq!(told(&["send", "shop", "--to", &url, "--insecure"]).0, Some(0));
+    let (code, out, _) = told(&["send", "shop", "--break", "body"]);
+    assert!(code == Some(1) && out.contains("request_id"), "{out}");
+    fs::write(gateway.path("body"), "{}").unwrap();
+    let (code, out, talk) = told(&["sign", "shop", "--body", "body", "--curl"]);
+    assert!(code == Some(0) && out.contains(&url) && out.contains(" -k "), "{out}{talk}");
+    let plain = format!("http://{}/in/shop", gateway.ingress());
+    let (_, out, _) = told(&["send", "shop", "--to", &plain]);
+    assert!(out.contains("this port speaks HTTPS"), "{out}");
+}
+
 #[test]
 fn who_takes_no_answer_is_cut() {
     let authority = Authority::new("web");

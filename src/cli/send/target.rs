@@ -168,14 +168,15 @@ impl<'t> Target<'t> {
         own.unwrap_or_else(|| format!("/in/{}", self.definition.name))
     }
 
-    /// Where deliveries go.
+    /// Where deliveries go: the configured listener, itself.
     ///
     /// # Errors
     /// Where the path is none that a URL can have.
-    pub(super) fn url(&self) -> Result<Url, String> {
-        let listen = self.source.map(|(_, _, loaded)| loaded.settings.ingress.listen);
-        let listen = listen.unwrap_or(Ingress::default().listen);
-        Url::parse(&format!("http://{}{}", reachable(listen), self.path()))
+    pub(in crate::cli) fn url(&self) -> Result<Url, String> {
+        let ingress = self.source.map(|(_, _, loaded)| &loaded.settings.ingress);
+        let listen = ingress.map_or(Ingress::default().listen, |ingress| ingress.listen);
+        let scheme = if ingress.is_some_and(|ingress| ingress.tls.is_some()) { "https" } else { "http" };
+        Url::parse(&format!("{scheme}://{}{}", reachable(listen), self.path()))
     }
 }
 

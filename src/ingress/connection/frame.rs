@@ -77,12 +77,19 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refused> {
         Err(cause) => return Err(Reject::HeadMalformed.because(cause.to_string())),
     }
     let newer = request.version == Some(1);
+    let posts = request.method == Some("POST");
     target(request.path.unwrap_or_default())?;
     let mut found = Found::default();
     for line in request.headers.iter() {
         found.line(line.name, line.value)?;
     }
-    found.framing(newer)
+    match found.framing(newer)? {
+        // RFC 1945, 7.2.2; the HTTP library refuses it too.
+        Framing::Length(_) if !newer && posts && found.length.is_none() => {
+            malformed("a POST of HTTP/1.0 without Content-Length")
+        }
+        framing => Ok(framing),
+    }
 }
 
 /// What of the headers says how the request is framed and where it goes.
@@ -283,6 +290,7 @@ mod tests {
             "POST /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
             "PO(ST /a HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST /a HTTP/1.0\r\n\r\n",
             "GET /\r\n\r\n",
             "GET / HTTP/0.9\r\n\r\n",
             "GET / HTTP/1.2\r\nHost: a\r\n\r\n",

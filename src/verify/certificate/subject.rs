@@ -152,7 +152,8 @@ fn name(text: &str) -> Result<Vec<(String, String)>, NoSubject> {
 fn attribute(step: &str) -> Result<(String, String), NoSubject> {
     let (kind, value) =
         step.split_once('=').ok_or(NoSubject("a part without \"=\"; write a comma as \"\\,\""))?;
-    let kind = kind.trim();
+    // openssl prints `O = Acme, CN = hooks`.
+    let (kind, value) = (kind.trim(), value.trim());
     let dotted = kind.contains('.') && kind.chars().all(|c| c.is_ascii_digit() || c == '.');
     let known = ATTRIBUTES.iter().find(|(short, _)| short.eq_ignore_ascii_case(kind));
     let oid = match known {
@@ -197,6 +198,7 @@ mod tests {
         let parts = [("2.5.4.10".to_owned(), "Acme, Inc.".to_owned()), ("2.5.4.3".into(), "a=b+c".into())];
         assert_eq!(named("O=Acme\\, Inc.,cn=a=b\\+c"), parts);
         assert_eq!(named("2.5.4.10=Acme\\, Inc., 2.5.4.3=a=b\\+c"), parts);
+        assert_eq!(named("O = Acme\\, Inc., CN = a=b\\+c"), parts);
     }
 
     #[test]

@@ -93,6 +93,27 @@ pub(super) enum Standing {
     Unproven,
 }
 
+/// The authorities that Mozilla trusts.
+fn public_roots() -> Vec<Certificate<'static>> {
+    let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    all.map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect()
+}
+
+fn believing(roots: Vec<Certificate<'static>>, anybody: bool) -> TlsConfig {
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .disable_verification(anybody)
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .build()
+}
+
+/// How a command of an operator speaks TLS: to hosts that an authority vouches for that Mozilla trusts; or to `anybody`,
+/// as fits a listener of one's own that is called by an address and has the certificate of a name.
+pub fn operators_tls(anybody: bool) -> TlsConfig {
+    believing(public_roots(), anybody)
+}
+
 /// Fetches; cheap to clone.
 #[derive(Clone)]
 pub struct Client {
@@ -114,20 +135,12 @@ impl Client {
     /// # Errors
     /// Certificates that cannot be read.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        let mut roots: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|root| Certificate::from_der(root.as_ref()).to_owned())
-            .collect();
+        let mut roots = public_roots();
         if let Some(pem) = &settings.ca {
             roots.extend(own_roots(pem)?);
         }
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-            .build();
         let config = Config::builder()
-            .tls_config(tls)
+            .tls_config(believing(roots, false))
             .https_only(true)
             .proxy(None)
             .max_redirects(0)

@@ -14,7 +14,7 @@ mod keyring;
 mod prove;
 mod visits;
 
-pub use client::{Client, ClientError, ClientSettings};
+pub use client::{Client, ClientError, ClientSettings, operators_tls};
 pub(super) use document::LABEL as FETCHED_LABEL;
 pub use document::{Document, DocumentError};
 pub use keyring::{CheckError, Keyring, KeyringParts};

@@ -336,6 +336,11 @@ fn older() -> Vec<Case> {
     vec![
         Case::new("chunked in HTTP/1.0", [format!("{chunked}\r\n").as_bytes(), CHUNKED].concat(), MALFORMED),
         Case::new("chunked in HTTP/1.0, kept alive", [kept.as_bytes(), CHUNKED].concat(), MALFORMED),
+        Case::new(
+            "POST of HTTP/1.0 without a length",
+            [format!("POST /in/plain HTTP/1.0\r\n{}\r\n", signature(b"")).as_bytes(), BODY].concat(),
+            MALFORMED,
+        ),
         Case::new("HTTP/1.0", [honest.as_bytes(), OLD].concat(), Expected::Accepted),
     ]
 }
