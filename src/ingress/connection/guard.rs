@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -218,7 +218,7 @@ impl Guarded {
             return Poll::Pending;
         }
         self.held.reserve(READ_BYTES);
-        let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held);
+        let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut (&mut self.held).limit(READ_BYTES));
         if self.held.is_empty() {
             self.held = BytesMut::new();
         }
@@ -361,7 +361,9 @@ impl AsyncRead for Guarded {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if matches!(this.stage, Stage::Length(_) | Stage::Chunks(_)) && this.state.is_behind(cx) {
+        // What is held may begin with the head, without which the handler takes nothing.
+        let reads = this.passing == 0 && matches!(this.stage, Stage::Length(_) | Stage::Chunks(_));
+        if reads && this.state.is_behind(cx) {
             this.burst = 0;
             return Poll::Pending;
         }

@@ -1,6 +1,9 @@
 //! More than a gateway takes: refused as soon as that is known, and never decoded or kept.
 
+use std::time::Duration;
+
 use super::battery::{Battery, Case, Expected, post, signature};
+use crate::gateway::*;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -146,4 +149,29 @@ fn what_is_too_large_is_refused_before_it_costs_anything() {
     battery.run(&bodies());
     battery.run(&encodings());
     battery.end(&[b"abc", &bomb(160_000)]);
+}
+
+/// Whatever the sizes of head and body, and of those before on the connection: each request is answered.
+#[test]
+fn on_one_connection_no_size_after_another_leaves_a_request_unanswered() {
+    const HEADS: [usize; 10] = [0, 3_500, 8_000, 12_000, 16_000, 17_000, 20_000, 24_000, 28_000, 31 * KIB];
+    const BODIES: [usize; 8] = [0, 2_000, 8 * KIB, 16 * KIB, 20_000, 60_000, 200_000, 400_000];
+    let gateway = Setup::new().source("plain", "generic", "").start();
+    let all: Vec<(usize, usize)> = HEADS.iter().flat_map(|head| BODIES.map(|body| (*head, body))).collect();
+    let (mut client, mut told) = (Client::new(gateway.ingress()).within(Duration::from_secs(20)), 0);
+    // Each twice in a row, and each behind another.
+    for step in [1, 7, 33] {
+        for place in 0..all.len() {
+            let (head, body) = all[place * step % all.len()];
+            for _ in 0..2 {
+                told += 1;
+                let text = format!("{told} {}", "b".repeat(body));
+                let padding = "h".repeat(head);
+                let answer =
+                    client.try_deliver(&generic("plain", text.as_bytes()).with("x-padding", &padding));
+                let status = answer.map(|answer| answer.status);
+                assert_eq!(status, Some(200), "request {told}, a head of {head} bytes and a body of {body}");
+            }
+        }
+    }
 }
