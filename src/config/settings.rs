@@ -70,8 +70,9 @@ pub struct Ingress {
     pub body_timeout: Span,
     /// The bytes a second that a body must come in with once `body_timeout` has passed. Default `"64KiB"`.
     pub body_rate_min: ByteSize,
-    /// The bytes that all bodies on their way in may take; beyond, the one that has been arriving longest is answered
-    /// 503. Those that come in one piece are not counted. At least the longest body. Default `"48MiB"`.
+    /// The bytes that heads and bodies on their way in may take; beyond, of the address that has most of them the one
+    /// that has been arriving longest is answered 503. Heads of up to 8 KiB and bodies that come in one piece are not
+    /// counted. At least the longest body. Default `"48MiB"`.
     pub bodies_in_flight_max: ByteSize,
     /// How long an idle connection is kept open. Default `"75s"`.
     pub keep_alive: Span,

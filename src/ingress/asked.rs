@@ -1,7 +1,7 @@
 //! A request as the listener has it, in the light of the table that was in force when it came. Reads what was sent;
 //! judges nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use actix_web::HttpRequest;
@@ -34,6 +34,11 @@ impl<'r> Asked<'r> {
         let lines = self.request.headers().get_all(FORWARDED_FOR).map(HeaderValue::as_bytes);
         let socket = self.request.peer_addr()?.ip();
         Some(self.table.trusted_proxies.caller(socket, lines))
+    }
+
+    /// Whose share of what is bounded it takes.
+    pub(super) fn party(self) -> IpAddr {
+        self.caller().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
     }
 
     /// Whether it comes from a trusted proxy.

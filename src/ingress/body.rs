@@ -10,8 +10,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
+use super::asked::{Asked, declared};
 use super::connection::State;
-use super::memory::{Memory, Room};
+use super::memory::{Memory, Room, crowded};
 use crate::clock::Clock;
 use crate::reject::{Refused, Reject};
 
@@ -24,7 +25,7 @@ pub(super) struct Reading {
     pub timeout: Duration,
     /// … and a second more for each so many bytes of it.
     pub bytes_per_second: u64,
-    /// Room for those that come in pieces.
+    /// Room for what comes in pieces.
     pub memory: Arc<Memory>,
     /// What time is told by.
     pub clock: Arc<dyn Clock>,
@@ -39,10 +40,10 @@ impl Reading {
     pub(super) async fn whole(
         &self,
         payload: &mut Payload,
-        declared: Option<u64>,
+        asked: Asked<'_>,
         bytes_max: usize,
-        connection: Option<&State>,
     ) -> Result<(Bytes, Option<Room>), Refused> {
+        let (declared, connection) = (declared(asked.request), asked.connection());
         if declared.is_some_and(|declared| declared > bytes_max as u64) {
             return Err(too_large(bytes_max));
         }
@@ -74,7 +75,7 @@ impl Reading {
             match next {
                 Some(Ok(chunk)) => {
                     let bytes = chunk.len();
-                    body.push(chunk, &self.memory).await?;
+                    body.push(chunk, || self.memory.begin(asked.party())).await?;
                     connection.into_iter().for_each(|connection| connection.take(bytes));
                 }
                 Some(Err(_)) => return Err(broken(connection)),
@@ -100,7 +101,7 @@ struct Body {
 }
 
 impl Body {
-    async fn push(&mut self, chunk: Bytes, memory: &Arc<Memory>) -> Result<(), Refused> {
+    async fn push(&mut self, chunk: Bytes, begin: impl Fn() -> Room) -> Result<(), Refused> {
         let only = self.length == 0;
         self.length += chunk.len();
         if self.length > self.bytes_max {
@@ -111,14 +112,14 @@ impl Body {
             return Ok(());
         }
         let first = mem::take(&mut self.first);
-        self.copy(&first, memory).await?;
-        self.copy(&chunk, memory).await
+        self.copy(&first, &begin).await?;
+        self.copy(&chunk, &begin).await
     }
 
-    async fn copy(&mut self, mut bytes: &[u8], memory: &Arc<Memory>) -> Result<(), Refused> {
+    async fn copy(&mut self, mut bytes: &[u8], begin: impl Fn() -> Room) -> Result<(), Refused> {
         while !bytes.is_empty() {
             if self.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
-                let room = self.room.get_or_insert_with(|| memory.begin());
+                let room = self.room.get_or_insert_with(&begin);
                 if !room.grow(BLOCK_BYTES).await {
                     return Err(crowded());
                 }
@@ -143,12 +144,11 @@ impl Body {
 }
 
 fn broken(connection: Option<&State>) -> Refused {
+    if connection.is_some_and(State::is_crowded_out) {
+        return crowded();
+    }
     let detail = connection.and_then(State::broken);
     Reject::BodyIncomplete.because(detail.unwrap_or("the connection ended before the body's end"))
-}
-
-fn crowded() -> Refused {
-    Reject::Overloaded.because("the bodies on their way in take more than bodies_in_flight_max")
 }
 
 fn too_large(bytes_max: usize) -> Refused {

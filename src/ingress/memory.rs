@@ -1,18 +1,22 @@
 //! The memory that bodies take while they come in, capped in all.
 //!
-//! A body that arrives in one piece is not counted: it lies in its connection's buffer, which is bounded. Of the others
-//! the one that has been arriving longest has to go when there is no room: that of an honest sender arrives in
-//! milliseconds, so that slow ones crowd out each other and nobody else.
+//! Heads and bodies that arrive in one piece of a few KiB are not counted: they lie in their connection's buffer, which
+//! is bounded. Where there is no room for another, something of the address goes that has most on its way in, the one
+//! of its that has been arriving longest: who sends much, or slowly and from many connections, crowds out its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+
+use crate::addresses::one_party;
+use crate::reject::{Refused, Reject};
 
 /// Room for bodies on their way in.
 #[derive(Debug)]
@@ -35,8 +39,24 @@ struct Used {
     arriving: BTreeMap<u64, Arrival>,
 }
 
+impl Used {
+    /// Takes out what has to go.
+    fn next_to_go(&mut self) -> Option<(u64, Arrival)> {
+        let mut parties: HashMap<IpAddr, usize> = HashMap::new();
+        for arrival in self.arriving.values() {
+            *parties.entry(arrival.party).or_default() += arrival.bytes;
+        }
+        let most = parties.values().copied().max()?;
+        let of_most = |arrival: &Arrival| parties.get(&arrival.party) == Some(&most);
+        let number = *self.arriving.iter().find(|(_, arrival)| of_most(arrival))?.0;
+        Some((number, self.arriving.remove(&number)?))
+    }
+}
+
 #[derive(Debug)]
 struct Arrival {
+    /// Whose it is.
+    party: IpAddr,
     bytes: usize,
     notice: Arc<Notice>,
 }
@@ -59,19 +79,25 @@ pub struct Room {
     arrived: bool,
 }
 
+/// What those are told that have to go.
+pub(super) fn crowded() -> Refused {
+    Reject::Overloaded.because("heads and bodies on their way in take more than bodies_in_flight_max")
+}
+
 impl Memory {
     /// Room for so many bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, used: Mutex::default(), freed: Notify::new() }
     }
 
-    /// A body begins to arrive.
-    pub fn begin(self: &Arc<Self>) -> Room {
+    /// Something begins to arrive from `address`.
+    pub fn begin(self: &Arc<Self>, address: IpAddr) -> Room {
         let notice = Arc::<Notice>::default();
         let mut used = self.lock();
         let number = used.next;
         used.next += 1;
-        used.arriving.insert(number, Arrival { bytes: 0, notice: Arc::clone(&notice) });
+        let arrival = Arrival { party: one_party(address), bytes: 0, notice: Arc::clone(&notice) };
+        used.arriving.insert(number, arrival);
         Room { memory: Arc::clone(self), number, bytes: 0, notice, arrived: false }
     }
 
@@ -95,6 +121,12 @@ impl Room {
         }
     }
 
+    /// Takes so much that it has `bytes` in all, if there is room just now.
+    #[must_use]
+    pub fn reach(&mut self, bytes: usize) -> bool {
+        bytes <= self.bytes || self.take(bytes - self.bytes) == Some(true)
+    }
+
     /// Takes `bytes`, or makes others go for them: none while they have not gone.
     fn take(&mut self, bytes: usize) -> Option<bool> {
         let mut used = self.memory.lock();
@@ -106,10 +138,10 @@ impl Room {
             return Some(false);
         }
         while used.bytes - used.leaving + bytes > self.memory.bytes_max {
-            let Some((number, oldest)) = used.arriving.pop_first() else { return Some(false) };
-            used.leaving += oldest.bytes;
-            oldest.notice.given.store(true, Ordering::Release);
-            oldest.notice.waker.wake();
+            let Some((number, going)) = used.next_to_go() else { return Some(false) };
+            used.leaving += going.bytes;
+            going.notice.given.store(true, Ordering::Release);
+            going.notice.waker.wake();
             if number == self.number {
                 return Some(false);
             }
@@ -125,7 +157,7 @@ impl Room {
         Some(true)
     }
 
-    /// All of the body is there: it stays until it is dropped.
+    /// All of it is there: it stays until it is dropped.
     pub fn arrive(&mut self) {
         let mut used = self.memory.lock();
         self.arrived = used.arriving.remove(&self.number).is_some();
@@ -134,13 +166,15 @@ impl Room {
         }
     }
 
-    /// Yields once the body has to go.
+    /// Yields once it has to go.
     pub async fn notice(&self) {
-        poll_fn(|cx| {
-            self.notice.waker.register(cx.waker());
-            if self.notice.given.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        poll_fn(|cx| if self.must_go(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Whether it has to go; the task is woken once it has to.
+    pub fn must_go(&self, cx: &Context<'_>) -> bool {
+        self.notice.waker.register(cx.waker());
+        self.notice.given.load(Ordering::Acquire)
     }
 }
 
@@ -163,6 +197,9 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
     fn must_go(room: &Room) -> bool {
         room.notice().now_or_never().is_some()
     }
@@ -180,7 +217,7 @@ mod tests {
     #[test]
     fn the_one_that_has_been_arriving_longest_goes() {
         let memory = Arc::new(Memory::new(100));
-        let (mut first, mut second, mut third) = (memory.begin(), memory.begin(), memory.begin());
+        let (mut first, mut second, mut third) = (memory.begin(ONE), memory.begin(ONE), memory.begin(ONE));
         assert_eq!((grows(&mut first, 40), grows(&mut second, 40)), (Some(true), Some(true)));
         assert!(!must_go(&first));
         assert_eq!(grows(&mut third, 40), None, "there is room once the first has gone");
@@ -192,12 +229,29 @@ mod tests {
     }
 
     #[test]
+    fn who_has_most_on_its_way_gives_way_however_long_others_take() {
+        let memory = Arc::new(Memory::new(100));
+        let mut honest = memory.begin(OTHER);
+        assert_eq!(grows(&mut honest, 10), Some(true));
+        let mut flood: Vec<Room> = (0..3).map(|_| memory.begin(ONE)).collect();
+        assert!(flood.iter_mut().all(|room| grows(room, 30) == Some(true)));
+        assert!(!flood[2].reach(60), "its own first has to go for it");
+        assert!(must_go(&flood[0]) && !must_go(&flood[1]) && !must_go(&honest));
+        flood.remove(0);
+        assert!(flood[1].reach(60) && flood[1].reach(40), "it has them");
+        assert_eq!(grows(&mut honest, 10), None);
+        assert!(must_go(&flood[0]) && !must_go(&honest));
+        drop(flood);
+        assert_eq!(state(&memory), (10, 0, 1));
+    }
+
+    #[test]
     fn what_has_arrived_stays_and_a_newcomer_goes_and_takes_nobody_along() {
         let memory = Arc::new(Memory::new(100));
-        let (mut kept, mut other) = (memory.begin(), memory.begin());
+        let (mut kept, mut other) = (memory.begin(ONE), memory.begin(ONE));
         assert_eq!((grows(&mut other, 5), grows(&mut kept, 90)), (Some(true), Some(true)));
         kept.arrive();
-        let mut late = memory.begin();
+        let mut late = memory.begin(ONE);
         assert_eq!(grows(&mut late, 20), Some(false));
         assert!(!must_go(&other) && !must_go(&kept), "their going would not have made room");
         drop((late, kept));
@@ -209,7 +263,7 @@ mod tests {
     #[test]
     fn it_is_never_more_than_the_cap_and_nothing_is_left_behind() {
         let memory = Arc::new(Memory::new(64));
-        let mut rooms: Vec<Room> = (0..40).map(|_| memory.begin()).collect();
+        let mut rooms: Vec<Room> = (0..40).map(|_| memory.begin(ONE)).collect();
         for round in 0..40 {
             for (index, room) in rooms.iter_mut().enumerate() {
                 let _in_out_or_waiting = grows(room, 1 + (index * 7 + round) % 5);
@@ -227,7 +281,7 @@ mod tests {
     fn who_waits_goes_on_when_others_have_gone() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let memory = Arc::new(Memory::new(10));
-        let (mut old, mut new) = (memory.begin(), memory.begin());
+        let (mut old, mut new) = (memory.begin(ONE), memory.begin(ONE));
         runtime.block_on(async {
             assert!(old.grow(10).await);
             let evicted = async {

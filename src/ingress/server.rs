@@ -19,7 +19,7 @@ use socket2::SockRef;
 
 use super::asked::{Asked, connection, declared};
 use super::body::Reading;
-use super::connection::{Door, Guarded, Limits, State};
+use super::connection::{Door, Guarded, Limits, Rules, State};
 use super::flood::{self, Flood};
 use super::memory::{Memory, Room};
 use super::peer::ProxyNotice;
@@ -202,8 +202,7 @@ impl Gate {
                 Reject::ContentEncoded.because("signatures cover the bytes on the wire: send them plain")
             );
         }
-        let (declared, connection) = (declared(asked.request), asked.connection());
-        let (body, room) = self.reading.whole(payload, declared, source.body_bytes_max, connection).await?;
+        let (body, room) = self.reading.whole(payload, asked, source.body_bytes_max).await?;
         Ok((asked.delivery(body, self.pipeline.clock().now()), room))
     }
 
@@ -321,10 +320,14 @@ impl Ingress {
         let server = actix_server::Server::build();
         let stop = server.graceful_shutdown_signal();
         let door = {
-            let (teller, clock) = (Arc::clone(&gate), Arc::clone(gate.pipeline.clock()));
-            let refused = move |refused: &Refused, peer| teller.refuse_connection(refused, peer);
-            let (limits, live) = (settings.connection.clone(), Arc::clone(&gate.live));
-            Door::new(limits, live, clock, refused, stop.clone()).under(tls)
+            let teller = Arc::clone(&gate);
+            let rules = Rules {
+                limits: settings.connection.clone(),
+                clock: Arc::clone(gate.pipeline.clock()),
+                refused: Box::new(move |refused: &Refused, peer| teller.refuse_connection(refused, peer)),
+                memory: Arc::clone(&gate.reading.memory),
+            };
+            Door::new(rules, Arc::clone(&gate.live), stop.clone()).under(tls)
         };
         let gate = Data::from(gate);
         let connections = move || {

@@ -2,13 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
-use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::guard::{Guarded, Rules};
@@ -16,10 +15,8 @@ use super::places::{Place, Places};
 use super::proxy;
 use super::timer::Timer;
 use super::transport::Transport;
-use crate::clock::Clock;
 use crate::ingress::Live;
 use crate::ingress::tls::Tls;
-use crate::reject::Refused;
 use crate::verify::ClientChain;
 
 /// What a connection may take.
@@ -57,18 +54,11 @@ struct Opened {
 }
 
 impl Door {
-    /// A door for what `live` says of proxies, that tells `refused` of each refusal of its own, and ends what has not
-    /// begun once `stop` is notified.
-    pub fn new(
-        limits: Limits,
-        live: Live,
-        clock: Arc<dyn Clock>,
-        refused: impl Fn(&Refused, IpAddr) -> Bytes + Send + Sync + 'static,
-        stop: GracefulShutdownSignal,
-    ) -> Self {
-        let places = Arc::new(Places::new(limits.connections_max, limits.connections_per_address));
-        let rules = Arc::new(Rules { limits, clock, refused: Box::new(refused) });
-        Self { rules, live, places, stop, tls: None }
+    /// A door for what `live` says of proxies, that ends what has not begun once `stop` is notified.
+    pub(in crate::ingress) fn new(rules: Rules, live: Live, stop: GracefulShutdownSignal) -> Self {
+        let Limits { connections_max, connections_per_address, .. } = rules.limits;
+        let places = Arc::new(Places::new(connections_max, connections_per_address));
+        Self { rules: Arc::new(rules), live, places, stop, tls: None }
     }
 
     /// The same, for connections under TLS where there is any.

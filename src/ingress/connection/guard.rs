@@ -25,6 +25,7 @@ use super::state::State;
 use super::timer::Timer;
 use super::transport::Transport;
 use crate::clock::Clock;
+use crate::ingress::memory::{Memory, Room, crowded};
 use crate::reject::{Refused, Reject};
 
 /// Room for a read: most requests whole.
@@ -38,13 +39,18 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who is told of refusals, and of whom; the last answer of the connection comes back.
-pub(super) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
+pub type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
 
 /// What guards of one listener share.
-pub(super) struct Rules {
+pub(in crate::ingress) struct Rules {
+    /// What a connection may take.
     pub limits: Limits,
+    /// What time is told by.
     pub clock: Arc<dyn Clock>,
+    /// Told of each refusal of the guard's own.
     pub refused: Refusals,
+    /// Room for heads and bodies on their way in.
+    pub memory: Arc<Memory>,
 }
 
 /// Where in the conversation the next byte stands.
@@ -75,6 +81,8 @@ pub struct Guarded {
     /// Read and not passed on; of these the first `passing` may be.
     held: BytesMut,
     passing: usize,
+    /// What a long head takes, until its answer is written.
+    room: Option<Room>,
     /// Passed on since the task was last given up.
     burst: usize,
     /// The peer has not taken all that was written, since the timer was started for it.
@@ -94,6 +102,7 @@ impl Guarded {
             timer,
             held: BytesMut::new(),
             passing: 0,
+            room: None,
             burst: 0,
             stuck: false,
         }
@@ -117,6 +126,11 @@ impl Guarded {
             let found = search
                 .end(bytes, self.rules.limits.head_bytes_max)
                 .and_then(|end| end.map(|end| Ok((end, frame::framing(&bytes[..end])?))).transpose());
+            let head = found.as_ref().map_or(0, |found| found.as_ref().map_or(bytes.len(), |(end, _)| *end));
+            if head > READ_BYTES && !self.has_room(head) {
+                self.refuse(&crowded());
+                return 0;
+            }
             match found {
                 Ok(None) => {
                     if !begun {
@@ -140,6 +154,25 @@ impl Guarded {
             }
         }
         passing + self.look_at_body(&bytes[passing..])
+    }
+
+    /// Whether a head of so many bytes may be, and go on.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.room.get_or_insert_with(|| self.rules.memory.begin(self.peer)).reach(bytes)
+    }
+
+    /// Whether a request with a long head has to go before all of it is there.
+    fn must_go(&self, cx: &Context<'_>) -> bool {
+        self.room.as_ref().is_some_and(|room| room.must_go(cx))
+    }
+
+    /// Ends such a request.
+    fn go(&mut self) {
+        if matches!(self.stage, Stage::Head(_)) {
+            return self.refuse(&crowded());
+        }
+        self.state.crowd_out();
+        self.stage = Stage::Ended;
     }
 
     fn look_at_body(&mut self, bytes: &[u8]) -> usize {
@@ -168,6 +201,7 @@ impl Guarded {
         };
         if complete {
             self.state.end();
+            self.room.iter_mut().for_each(Room::arrive);
             self.stage = Stage::Answer { flushed: false, more: false };
         }
         passing
@@ -176,7 +210,7 @@ impl Guarded {
     fn refuse(&mut self, refused: &Refused) {
         let answer = (self.rules.refused)(refused, self.peer);
         self.timer.start(LINGER);
-        self.held = BytesMut::new();
+        (self.held, self.room) = (BytesMut::new(), None);
         self.stage = Stage::Refusing { answer, said: false, thrown: 0 };
     }
 
@@ -205,6 +239,7 @@ impl Guarded {
                     Poll::Ready(Ok(1..)) => self.look_at_held(),
                     Poll::Ready(_) => self.stage = Stage::Ended,
                     Poll::Pending if self.is_over(cx) => self.give_up(),
+                    Poll::Pending if self.must_go(cx) => self.go(),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -239,6 +274,7 @@ impl Guarded {
         let Stage::Answer { flushed, more } = &mut self.stage else { return Poll::Ready(()) };
         if *flushed {
             self.stage = Stage::Head(Search::default());
+            self.room = None;
             self.timer.start(self.rules.limits.keep_alive);
             if !self.held.is_empty() {
                 self.look_at_held();
@@ -288,6 +324,7 @@ impl Guarded {
             }
             Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
             Poll::Pending if self.is_over(cx) => self.give_up(),
+            Poll::Pending if self.must_go(cx) => self.go(),
             Poll::Pending => return Poll::Pending,
         }
         Poll::Ready(Ok(()))
@@ -365,7 +402,10 @@ impl AsyncRead for Guarded {
         let reads = this.passing == 0 && matches!(this.stage, Stage::Length(_) | Stage::Chunks(_));
         if reads && this.state.is_behind(cx) {
             this.burst = 0;
-            return Poll::Pending;
+            if !this.must_go(cx) {
+                return Poll::Pending;
+            }
+            this.go();
         }
         let before = buffer.filled().len();
         let polled = this.poll_pass(cx, buffer);

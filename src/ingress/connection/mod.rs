@@ -18,5 +18,5 @@ mod transport;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use alike::reads_alike;
 pub use door::{Door, Limits};
-pub(super) use guard::Guarded;
+pub(super) use guard::{Guarded, Rules};
 pub(super) use state::State;

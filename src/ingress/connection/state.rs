@@ -22,6 +22,8 @@ pub struct State {
     waits: RefCell<Option<Waker>>,
     /// What is wrong with the framing of its body.
     broken: Cell<Option<&'static str>>,
+    /// It gave way to others before all of it was there.
+    crowded_out: Cell<bool>,
     /// Nothing more is to be written.
     aborted: Cell<bool>,
     /// The certificate that the client has shown.
@@ -67,6 +69,16 @@ impl State {
     /// The request's body is framed wrongly, and nothing more of it is passed on.
     pub(super) fn fail(&self, detail: &'static str) {
         self.broken.set(Some(detail));
+    }
+
+    /// The request has to give way to others, and nothing more of it is passed on.
+    pub(super) fn crowd_out(&self) {
+        self.crowded_out.set(true);
+    }
+
+    /// Whether that is why its body ended.
+    pub fn is_crowded_out(&self) -> bool {
+        self.crowded_out.get()
     }
 
     pub(super) fn is_answered(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::battery::{Battery, Case, Expected, post, signature};
+use super::wire::{Wait, Wire, stranger};
 use crate::gateway::*;
 
 const KIB: usize = 1 << 10;
@@ -174,4 +175,34 @@ fn on_one_connection_no_size_after_another_leaves_a_request_unanswered() {
             }
         }
     }
+}
+
+/// Who fills the room for what is on its way in crowds out requests of its own, and nobody else's.
+#[test]
+fn a_flood_of_long_heads_and_slow_bodies_gives_way_to_others() {
+    let battery = Battery::of(Setup::new().set("ingress", "bodies_in_flight_max = \"4MiB\""));
+    let (to, attacker) = (battery.gateway.ingress(), stranger());
+    let body = vec![b'p'; 100_000];
+    let whole = post(&format!("content-length: {}\r\n", body.len()), &body, &body);
+    let mut honest = Wire::open(stranger(), to).unwrap();
+    assert!(honest.say(&whole[..60_000]), "the first half of an upload");
+    let padding: String = (0..80).map(|line| format!("x-{line}: {}\r\n", "h".repeat(370))).collect();
+    let head = format!("POST /in/plain HTTP/1.1\r\nhost: a\r\nx-signature: 00\r\n{padding}");
+    let slow = [format!("{head}content-length: 400000\r\n\r\n").as_bytes(), &[b'b'; 20_000]].concat();
+    // Heads without an end, and heads with a body without one.
+    let crowd: Vec<Wire> = (0..500)
+        .filter_map(|number| {
+            let mut wire = Wire::open(attacker, to)?;
+            wire.say(if number % 2 == 0 { head.as_bytes() } else { &slow });
+            Some(wire)
+        })
+        .collect();
+    until("some had to go", Duration::from_secs(8), || {
+        battery.gateway.metric("hookgate_rejected_total", &[("reason", "overloaded")]) > 100.0
+    });
+    assert!(honest.say(&whole[60_000..]), "the second half");
+    let heard = honest.hear(Wait::Answered, Duration::from_secs(8));
+    assert_eq!(heard.answers.first().map(|answer| answer.status), Some(200));
+    drop(crowd);
+    battery.end(&[&body]);
 }
