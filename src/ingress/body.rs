@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::web::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::asked::{Asked, declared};
 use super::connection::State;
@@ -18,6 +18,9 @@ use crate::reject::{Refused, Reject};
 
 /// What a body in pieces is put together from.
 const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Longest wait for others to make room: they are told to, and go at once.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// How bodies are read.
 pub(super) struct Reading {
@@ -47,9 +50,10 @@ impl Reading {
         if declared.is_some_and(|declared| declared > bytes_max as u64) {
             return Err(too_large(bytes_max));
         }
+        let room = connection.and_then(State::take_room);
         let began = self.clock.monotonic();
         let mut alarm = pin!(sleep(self.timeout));
-        let mut body = Body { bytes_max, length: 0, first: Bytes::new(), blocks: Vec::new(), room: None };
+        let mut body = Body { bytes_max, length: 0, first: Bytes::new(), blocks: Vec::new(), room };
         loop {
             let notice = async {
                 match &body.room {
@@ -120,7 +124,7 @@ impl Body {
         while !bytes.is_empty() {
             if self.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
                 let room = self.room.get_or_insert_with(&begin);
-                if !room.grow(BLOCK_BYTES).await {
+                if !timeout(ROOM_WAIT, room.grow(BLOCK_BYTES)).await.unwrap_or(false) {
                     return Err(crowded());
                 }
                 self.blocks.push(Vec::with_capacity(BLOCK_BYTES));
@@ -134,8 +138,10 @@ impl Body {
     }
 
     fn end(mut self) -> (Bytes, Option<Room>) {
-        let Some(room) = &mut self.room else { return (self.first, None) };
-        room.arrive();
+        self.room.iter_mut().for_each(Room::arrive);
+        if self.blocks.is_empty() {
+            return (self.first, self.room);
+        }
         let mut whole = Vec::with_capacity(self.length);
         // Each block goes as soon as it is copied.
         self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
@@ -144,9 +150,6 @@ impl Body {
 }
 
 fn broken(connection: Option<&State>) -> Refused {
-    if connection.is_some_and(State::is_crowded_out) {
-        return crowded();
-    }
     let detail = connection.and_then(State::broken);
     Reject::BodyIncomplete.because(detail.unwrap_or("the connection ended before the body's end"))
 }

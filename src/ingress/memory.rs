@@ -107,7 +107,7 @@ impl Memory {
 }
 
 impl Room {
-    /// Takes `bytes` more, once there is room; false where this body itself has to go.
+    /// Takes `bytes` more, once there is room; false where it has to go itself.
     #[must_use]
     pub async fn grow(&mut self, bytes: usize) -> bool {
         let memory = Arc::clone(&self.memory);
@@ -116,7 +116,11 @@ impl Room {
             freed.as_mut().enable();
             match self.take(bytes) {
                 Some(taken) => return taken,
-                None => freed.await,
+                None => tokio::select! {
+                    () = freed => {}
+                    // Who waits may be told to go, too: others wait for what it has.
+                    () = self.notice() => return false,
+                },
             }
         }
     }
@@ -275,6 +279,28 @@ mod tests {
         }
         rooms.clear();
         assert_eq!(state(&memory), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_is_told_to_go_while_it_waits_goes() {
+        let memory = Arc::new(Memory::new(100));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut first, mut second, mut third) = (memory.begin(ONE), memory.begin(ONE), memory.begin(OTHER));
+        assert!(first.reach(50) && second.reach(40));
+        runtime.block_on(async {
+            let waits = async {
+                assert!(!second.grow(40).await, "it waited for the first, and had to go for the third");
+                drop(second);
+            };
+            let other = async { third.grow(70).await };
+            // The first is told to go, and does not until the others have waited.
+            let slow = async {
+                tokio::task::yield_now().await;
+                drop(first);
+            };
+            let ((), grown, ()) = tokio::join!(waits, other, slow);
+            assert!(grown);
+        });
     }
 
     #[test]

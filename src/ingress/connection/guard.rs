@@ -81,7 +81,7 @@ pub struct Guarded {
     /// Read and not passed on; of these the first `passing` may be.
     held: BytesMut,
     passing: usize,
-    /// What a long head takes, until its answer is written.
+    /// What a long head takes, until it is passed on.
     room: Option<Room>,
     /// Passed on since the task was last given up.
     burst: usize,
@@ -140,7 +140,7 @@ impl Guarded {
                 }
                 Ok(Some((end, framing))) => {
                     self.timer.stop();
-                    self.state.begin();
+                    self.state.begin(self.room.take());
                     self.stage = match framing {
                         Framing::Length(length) => Stage::Length(length),
                         Framing::Chunked => Stage::Chunks(Chunks::default()),
@@ -161,18 +161,9 @@ impl Guarded {
         self.room.get_or_insert_with(|| self.rules.memory.begin(self.peer)).reach(bytes)
     }
 
-    /// Whether a request with a long head has to go before all of it is there.
+    /// Whether a long head has to go before all of it is there.
     fn must_go(&self, cx: &Context<'_>) -> bool {
         self.room.as_ref().is_some_and(|room| room.must_go(cx))
-    }
-
-    /// Ends such a request.
-    fn go(&mut self) {
-        if matches!(self.stage, Stage::Head(_)) {
-            return self.refuse(&crowded());
-        }
-        self.state.crowd_out();
-        self.stage = Stage::Ended;
     }
 
     fn look_at_body(&mut self, bytes: &[u8]) -> usize {
@@ -201,7 +192,6 @@ impl Guarded {
         };
         if complete {
             self.state.end();
-            self.room.iter_mut().for_each(Room::arrive);
             self.stage = Stage::Answer { flushed: false, more: false };
         }
         passing
@@ -239,7 +229,7 @@ impl Guarded {
                     Poll::Ready(Ok(1..)) => self.look_at_held(),
                     Poll::Ready(_) => self.stage = Stage::Ended,
                     Poll::Pending if self.is_over(cx) => self.give_up(),
-                    Poll::Pending if self.must_go(cx) => self.go(),
+                    Poll::Pending if self.must_go(cx) => self.refuse(&crowded()),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -274,7 +264,6 @@ impl Guarded {
         let Stage::Answer { flushed, more } = &mut self.stage else { return Poll::Ready(()) };
         if *flushed {
             self.stage = Stage::Head(Search::default());
-            self.room = None;
             self.timer.start(self.rules.limits.keep_alive);
             if !self.held.is_empty() {
                 self.look_at_held();
@@ -324,7 +313,7 @@ impl Guarded {
             }
             Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
             Poll::Pending if self.is_over(cx) => self.give_up(),
-            Poll::Pending if self.must_go(cx) => self.go(),
+            Poll::Pending if self.must_go(cx) => self.refuse(&crowded()),
             Poll::Pending => return Poll::Pending,
         }
         Poll::Ready(Ok(()))
@@ -402,10 +391,7 @@ impl AsyncRead for Guarded {
         let reads = this.passing == 0 && matches!(this.stage, Stage::Length(_) | Stage::Chunks(_));
         if reads && this.state.is_behind(cx) {
             this.burst = 0;
-            if !this.must_go(cx) {
-                return Poll::Pending;
-            }
-            this.go();
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         let polled = this.poll_pass(cx, buffer);

@@ -3,13 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::task::{Context, Waker};
 
+use crate::ingress::memory::Room;
 use crate::verify::ClientChain;
 
 /// Bytes of a body that wait for a handler which is held up itself.
 const AHEAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// One connection, as its guard and its handler share it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct State {
     /// The request that was passed on has its answer, which may not be written yet.
     answered: Cell<bool>,
@@ -22,8 +23,8 @@ pub struct State {
     waits: RefCell<Option<Waker>>,
     /// What is wrong with the framing of its body.
     broken: Cell<Option<&'static str>>,
-    /// It gave way to others before all of it was there.
-    crowded_out: Cell<bool>,
+    /// What its long head takes, until the handler takes it over.
+    room: Cell<Option<Room>>,
     /// Nothing more is to be written.
     aborted: Cell<bool>,
     /// The certificate that the client has shown.
@@ -31,8 +32,9 @@ pub struct State {
 }
 
 impl State {
-    /// A request's head is passed on.
-    pub(super) fn begin(&self) {
+    /// A request's head is passed on, that takes this room.
+    pub(super) fn begin(&self, room: Option<Room>) {
+        self.room.set(room);
         self.answered.set(false);
         self.complete.set(false);
         self.passed.set(0);
@@ -71,14 +73,9 @@ impl State {
         self.broken.set(Some(detail));
     }
 
-    /// The request has to give way to others, and nothing more of it is passed on.
-    pub(super) fn crowd_out(&self) {
-        self.crowded_out.set(true);
-    }
-
-    /// Whether that is why its body ended.
-    pub fn is_crowded_out(&self) -> bool {
-        self.crowded_out.get()
+    /// What the request's head takes, which its body adds to.
+    pub fn take_room(&self) -> Option<Room> {
+        self.room.take()
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -97,6 +94,7 @@ impl State {
     /// The handler has its answer.
     pub fn answer(&self) {
         self.answered.set(true);
+        self.room.set(None);
     }
 
     /// What is wrong with the framing of the body, if that is why it ended.

@@ -202,7 +202,7 @@ fn a_flood_of_long_heads_and_slow_bodies_gives_way_to_others() {
     });
     assert!(honest.say(&whole[60_000..]), "the second half");
     let heard = honest.hear(Wait::Answered, Duration::from_secs(8));
-    assert_eq!(heard.answers.first().map(|answer| answer.status), Some(200));
+    assert_eq!(heard.answers.first().map(|answer| answer.status), Some(200), "{heard:?}");
     drop(crowd);
     battery.end(&[&body]);
 }
