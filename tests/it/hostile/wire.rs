@@ -55,7 +55,12 @@ impl Wait {
     /// Whether silence after these answers is the end. After a 2xx nobody ends a connection.
     fn is_over(self, answers: &[Answer]) -> bool {
         let last = answers.last().map(|answer| answer.status);
-        last.is_some_and(|status| self == Self::Answered || status < 300)
+        last.is_some_and(|status| match self {
+            Self::Closed => status < 300,
+            Self::Answered => true,
+            // Silence on a busy machine is no answer.
+            Self::Answers(_) => false,
+        })
     }
 }
 
