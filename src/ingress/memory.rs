@@ -1,4 +1,4 @@
-//! The memory that bodies take while they come in, capped in all.
+//! The memory that long heads and bodies take while they come in, capped in all.
 //!
 //! Heads and bodies that arrive in one piece of a few KiB are not counted: they lie in their connection's buffer, which
 //! is bounded. Where there is no room for another, something of the address goes that has most on its way in, the one
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::addresses::one_party;
 use crate::reject::{Refused, Reject};
 
-/// Room for bodies on their way in.
+/// Room for what is on its way in.
 #[derive(Debug)]
 pub struct Memory {
     bytes_max: usize,
@@ -32,10 +32,10 @@ struct Used {
     bytes: usize,
     /// Of these, what is given back by those who were told to go.
     leaving: usize,
-    /// Of these, what stays: it belongs to bodies that are there.
+    /// Of these, what stays: it belongs to requests that are there.
     arrived: usize,
     next: u64,
-    /// Bodies still arriving, the first to come first.
+    /// What is still arriving, the first to come first.
     arriving: BTreeMap<u64, Arrival>,
 }
 
@@ -61,14 +61,14 @@ struct Arrival {
     notice: Arc<Notice>,
 }
 
-/// That a body has to go.
+/// That something has to go.
 #[derive(Debug, Default)]
 struct Notice {
     given: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// What one body takes, given back when dropped.
+/// What one request takes, given back when dropped.
 #[derive(Debug)]
 pub struct Room {
     memory: Arc<Memory>,
@@ -137,7 +137,7 @@ impl Room {
         if !used.arriving.contains_key(&self.number) {
             return Some(false);
         }
-        if used.arrived + bytes > self.memory.bytes_max {
+        if used.arrived + self.bytes + bytes > self.memory.bytes_max {
             // Whoever else went, those that stay would leave no room.
             return Some(false);
         }
@@ -258,6 +258,9 @@ mod tests {
         let mut late = memory.begin(ONE);
         assert_eq!(grows(&mut late, 20), Some(false));
         assert!(!must_go(&other) && !must_go(&kept), "their going would not have made room");
+        assert_eq!(grows(&mut late, 4), Some(true));
+        assert_eq!(grows(&mut late, 8), Some(false), "with what it has itself there is no room either");
+        assert!(!must_go(&other));
         drop((late, kept));
         assert_eq!(grows(&mut other, 95), Some(true));
         drop(other);

@@ -39,7 +39,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who is told of refusals, and of whom; the last answer of the connection comes back.
-pub type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
+pub(in crate::ingress) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
 
 /// What guards of one listener share.
 pub(in crate::ingress) struct Rules {
@@ -126,7 +126,11 @@ impl Guarded {
             let found = search
                 .end(bytes, self.rules.limits.head_bytes_max)
                 .and_then(|end| end.map(|end| Ok((end, frame::framing(&bytes[..end])?))).transpose());
-            let head = found.as_ref().map_or(0, |found| found.as_ref().map_or(bytes.len(), |(end, _)| *end));
+            let head = match &found {
+                Ok(Some((end, _))) => *end,
+                Ok(None) => bytes.len(),
+                Err(_) => 0,
+            };
             if head > READ_BYTES && !self.has_room(head) {
                 self.refuse(&crowded());
                 return 0;
