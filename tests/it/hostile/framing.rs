@@ -238,6 +238,7 @@ fn first_lines() -> Vec<Case> {
         "POST /in/plain HTTP/1.1\r",
         "PO\0ST /in/plain HTTP/1.1",
         "PO(ST) /in/plain HTTP/1.1",
+        "PO#ST /in/plain HTTP/1.1",
         "P\u{d6}ST /in/plain HTTP/1.1",
         "POST http://a/in/plain HTTP/1.1",
         "POST http://b/in/plain HTTP/1.1",
