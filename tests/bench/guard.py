@@ -3,7 +3,8 @@
 The gateway runs with its embedded defaults, with schemas and without, under one connection; the cost is the difference between
 a run with some events and one with more, divided by their number, so that start and stop cancel out. Fails where a
 count is more than 5 % above tests/bench/guard.json. The compiler and the C library have a part in the instructions: a new
-one is a reason to renew. The build is optimized, on the libraries that tests are built with. Started by tests/bench/guard."""
+one is a reason to renew. The build is that of tests/optimised, whose checks have a part in the instructions too. Started by
+tests/bench/guard."""
 
 import argparse
 import json
@@ -132,12 +133,10 @@ def main():
     missing = [tool for tool in ("cc", "strace", "valgrind") if not shutil.which(tool)]
     if missing:
         raise SystemExit(f"tests/bench/guard: missing: {', '.join(missing)}; `tests/run --prepare` installs them")
-    built = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "debug"
-    if not plan.no_build:
-        build = ["cargo", "build", "--locked", "--bin", "hookgate", "--example", "bench"]
-        for setting in ("opt-level=3", "debug-assertions=false", "overflow-checks=false"):
-            build += ["--config", f"profile.dev.package.hookgate.{setting}"]
-        subprocess.run(build, check=True)
+    if plan.no_build:
+        built = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "optimised"
+    else:
+        built = Path(subprocess.run(["tests/optimised"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
     if platform.machine() != "x86_64":
         print("instructions: expected for x86_64 alone; left out", flush=True)
         plan.only = [name for name in plan.only if name != "instructions"]

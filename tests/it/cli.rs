@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::gateway::binary;
 use crate::services::free_port;
 
 const SECRET: &str = "whsec_3f9a6c1e5b7d2048";
@@ -17,7 +18,7 @@ const TOKEN: &str = "worker-token-0123456789";
 
 /// The binary, without anything of this process's environment that could configure it.
 fn hookgate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+    let mut command = Command::new(binary());
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }

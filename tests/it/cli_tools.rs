@@ -14,7 +14,7 @@ const BODY: &str = "{\"id\": \"evt_1\", \"type\": \"charge.captured\", \"note\":
 
 /// Runs the binary in `dir` with these variables alone.
 fn run(dir: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+    let mut command = Command::new(binary());
     command.args(arguments).current_dir(dir).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
     command.output().unwrap()
 }
@@ -93,7 +93,7 @@ fn from_init_to_an_event_in_hand() {
         serde_json::from_str(&done(&run(dir, &["check", "--output", "json"], &env))).unwrap();
     assert_eq!((&checked["ok"], &checked["sources"][1]["path"]), (&json!(true), &json!("/in/shop")));
     assert_eq!(keys(&checked["sources"][1]), ["methods", "name", "path", "provider", "scheme", "secrets"]);
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+    let mut gateway = Command::new(binary());
     gateway.arg("serve").args(set).current_dir(dir).env_clear().envs(env).stderr(Stdio::null());
     let mut gateway = gateway.spawn().unwrap();
     let health = |more: &[&str]| run(dir, &[&["healthcheck"], &set[..], more].concat(), &env);

@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,7 +21,6 @@ pub use crate::handed::Handed;
 pub use crate::http::{Answer, Client};
 pub use crate::senders::*;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_hookgate");
 /// A gateway that has not answered by then never will; with an empty folder it takes some milliseconds.
 const START: Duration = Duration::from_secs(20);
 /// The promise for SIGTERM is 10 s; what takes longer is killed and reported as such.
@@ -37,6 +37,14 @@ pub fn port() -> u16 {
             return port;
         }
     }
+}
+
+/// The gateway that is tested: the one of `HOOKGATE_IT_BINARY`, which tests/run has built optimised, or else cargo's.
+pub fn binary() -> &'static str {
+    static BINARY: LazyLock<String> = LazyLock::new(|| {
+        std::env::var("HOOKGATE_IT_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_hookgate").to_owned())
+    });
+    &BINARY
 }
 
 /// Waits until `done`, looking often; panics with `what` when `limit` has passed.
@@ -209,7 +217,7 @@ impl Gateway {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut words = self.setup.wrapper.iter().map(String::as_str).chain([BINARY]);
+        let mut words = self.setup.wrapper.iter().map(String::as_str).chain([binary()]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).args(arguments).arg("--config").arg(self.path("hookgate.toml"));
         command.current_dir(self.dir.path()).env_clear().envs(&self.setup.env).stdin(Stdio::null());
@@ -462,7 +470,7 @@ pub fn sum(scrape: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 
 /// Runs the binary with these arguments alone, in the root of the sources: output and exit code.
 pub fn hookgate(arguments: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env_clear().stdin(Stdio::null());
     command.output().unwrap()
 }

@@ -13,7 +13,7 @@ const SECRET: &str = "made-0123456789abcdef0123456789abcdef";
 
 /// Runs the binary in `dir` with these variables alone.
 fn run(dir: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+    let mut command = Command::new(binary());
     command.args(arguments).current_dir(dir).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
     command.output().unwrap()
 }

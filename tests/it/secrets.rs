@@ -425,7 +425,7 @@ fn a_fingerprint_tells_which_secret_it_is_and_not_what() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["secrets"][1]["fingerprint"], old.as_str(), "{json}");
     let of_stdin = |text: &str| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hookgate"));
+        let mut command = std::process::Command::new(binary());
         let command = command.args(["secret", "fingerprint", "--stdin"]).stdin(std::process::Stdio::piped());
         let mut child =
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();

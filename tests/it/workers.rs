@@ -32,7 +32,7 @@ impl Worker {
     }
 
     fn start_at(dir: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
+        let mut command = Command::new(binary());
         command.args(arguments).current_dir(dir).env_clear().env("PATH", "/usr/bin:/bin");
         command.envs(env.iter().copied()).env("HOOKGATE_EVENT_ID", "of an outer event");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,6 @@
 //! Copies of every event to two replicas at once, one of which is killed: nothing lost, no copy without its mark.
 //!
-//! `HOOKGATE_IT_EVENTS` makes the run longer.
+//! `HOOKGATE_IT_EVENTS` and `HOOKGATE_IT_KILLS` make the run longer.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,23 +14,23 @@ use crate::replicas::pair::{Copies, audit, both};
 use crate::services::{RabbitMq, Redis};
 
 #[test]
-fn a_replica_killed_five_times_under_copies_to_both_loses_and_doubles_nothing() {
-    let events = number("HOOKGATE_IT_EVENTS", 1500);
+fn a_replica_killed_again_and_again_under_copies_to_both_loses_and_doubles_nothing() {
+    let (events, kills) = (number("HOOKGATE_IT_EVENTS", 1500), number("HOOKGATE_IT_KILLS", 3));
     let (broker, redis) = (RabbitMq::shared(), Redis::start());
     let vhost = broker.vhost();
     let steady = start(setup(&broker.url(&vhost), &redis.url()));
     let mut killed = start(setup(&broker.url(&vhost), &redis.url()));
     let copies = Copies::to([steady.ingress(), killed.ingress()], "both", 1500);
     let book = copies.during(|| {
-        for _ in 0..5 {
-            copies.more(events / 6);
+        for _ in 0..kills {
+            copies.more(events / (kills + 1));
             killed.kill();
             sleep(Duration::from_millis(100));
             killed.start();
         }
     });
     let out = audit(&book, &drained(broker, &vhost, "shop"));
-    assert!(out.marked <= 5 * 16 * 2, "only what a kill caught is marked: {out:?}");
+    assert!(out.marked <= kills as usize * 16 * 2, "only what a kill caught is marked: {out:?}");
 }
 
 #[test]
