@@ -41,7 +41,10 @@ pub(super) fn check(definition: &Definition, text: &str) -> Result<(), String> {
                 "a key, or a phrase of 3 letters or more and at most {PHRASE_MAX} characters"
             ));
         }
-        if let Some(meant) = meant(entry).filter(|_| words == 1 && !entry.contains('.')) {
+        if words == 1
+            && !entry.contains('.')
+            && let Some(meant) = meant(entry)
+        {
             return wrong(&format!("did you mean \"{meant}\"?"));
         }
         if words == 1 && entry.contains('.') && !is_key(text, entry) {
