@@ -309,30 +309,28 @@ fn event(number: usize, source: &str, received_at: Timestamp) -> Event {
     Event::restore(envelope, Bytes::from(vec![b'x'; 100]))
 }
 
-/// A broker that ends the channel for all that is in flight on it when poison comes, and confirms
-/// what came without it a little later; with how often poison came alone.
+/// A broker that sees every few milliseconds to what came in the meantime: it ends the channel for all of it where
+/// poison is among it, and confirms it otherwise; with how often poison came alone.
 fn closing_on(
     poison: impl Fn(&Seen) -> bool + Send + 'static,
 ) -> (Arc<Script>, Arc<AtomicUsize>, JoinHandle<()>) {
-    let waiting: Arc<Mutex<Vec<oneshot::Sender<Confirmation>>>> = Arc::default();
+    let waiting = Arc::new(Mutex::new(Vec::new()));
     let held = Arc::clone(&waiting);
     let alone = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&alone);
-    let sink = Script::new(move |seen, answer| {
-        let mut waiting = held.lock().unwrap();
-        waiting.push(answer);
-        if poison(seen) {
-            counted.fetch_add(usize::from(waiting.len() == 1), Ordering::SeqCst);
-            for answer in waiting.drain(..) {
-                answer.send(Confirmation::ChannelClosed { code: 406, reason: "too large".into() }).unwrap();
-            }
-        }
-    });
+    let sink = Script::new(move |seen, answer| held.lock().unwrap().push((poison(seen), answer)));
     let broker = tasks::task(async move {
         loop {
             sleep(Duration::from_millis(3)).await;
-            for answer in waiting.lock().unwrap().drain(..) {
-                answer.send(Confirmation::Confirmed).unwrap();
+            let came: Vec<_> = waiting.lock().unwrap().drain(..).collect();
+            let closes = came.iter().any(|(is_poison, _)| *is_poison);
+            counted.fetch_add(usize::from(closes && came.len() == 1), Ordering::SeqCst);
+            for (_, answer) in came {
+                let told = match closes {
+                    true => Confirmation::ChannelClosed { code: 406, reason: "too large".into() },
+                    false => Confirmation::Confirmed,
+                };
+                answer.send(told).unwrap();
             }
         }
     });

@@ -342,7 +342,7 @@ fn a_limited_source_goes_at_its_rate_and_delays_no_other() {
     for _ in 0..20 {
         sleep(Duration::from_millis(150));
         let lag = gateway.metric("hookgate_relay_oldest_age_seconds", &[("source", "fast")]);
-        assert!(lag < 0.5, "the fast source waits {lag} s");
+        assert!(lag < 2.0, "the fast source waits {lag} s, where the slow one has 50 s to go");
     }
     let rate = (confirmed() - before) / begun.elapsed().as_secs_f64();
     assert!((7.0..=11.0).contains(&rate), "{rate} a second");

@@ -11,6 +11,9 @@ use crate::load::drained;
 use crate::machine::faketime;
 use crate::services::Redis;
 
+/// `max_in_flight` of the pair that is cut.
+const IN_FLIGHT: usize = 24;
+
 /// The second replica does not see Redis: what it publishes is marked, what the first publishes is not.
 fn one_without_redis(ack: Ack) {
     let redis = Redis::start();
@@ -43,7 +46,8 @@ fn a_replica_that_alone_lost_redis_publishes_with_the_mark() {
 /// The first replica does not see RabbitMQ: the second hands over all but what the first holds a claim on.
 fn one_without_rabbitmq(ack: Ack, mode: Mode) {
     let redis = Redis::start();
-    let pair = Pair::start(ack, &redis);
+    let lines = format!("max_in_flight = {IN_FLIGHT}");
+    let pair = Pair::with(ack, &redis, |_, setup| setup.set("sink", &lines));
     let copies = Copies::to(pair.addresses(), "cut", 300).pausing(Duration::from_millis(10));
     let book = copies.during(|| {
         copies.more(60);
@@ -57,7 +61,7 @@ fn one_without_rabbitmq(ack: Ack, mode: Mode) {
         is_ready(&pair.gateways[0]);
     });
     let out = audit(&book, &pair.messages());
-    assert!(out.all - book.kept.len() <= 24 + 16, "what was in flight at the cut, at most: {out:?}");
+    assert!(out.all - book.kept.len() <= IN_FLIGHT + 16, "what was in flight at the cut, at most: {out:?}");
 }
 
 #[test]
