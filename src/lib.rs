@@ -37,7 +37,8 @@
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
-//! - [`ingress`]: the public listener; its `tls` shakes hands, and shows a certificate from files or by ACME.
+//! - [`ingress`]: the public listener; its `connection` guards each one in front of the HTTP library, its `tls` shakes hands,
+//!   and shows a certificate from files or by ACME.
 //! - [`admin`]: health, metrics, events for operators and the inbox for workers, on a listener of their own.
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.

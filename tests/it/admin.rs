@@ -203,10 +203,12 @@ fn a_small_journal_is_filled_and_emptied_for_ever() {
             most = most.max(folder_bytes(&gateway.journal()));
         }
         assert_eq!(gateway.drain("plain", 12).len(), 12);
+        // What is confirmed goes beside the deliveries, on a busy machine somewhat after them.
+        until("it is within its bound again", SOON, || folder_bytes(&gateway.journal()) <= 512 << 10);
     }
-    // What is confirmed goes beside the deliveries, and on a busy machine somewhat after them; all of it is 1.9 MB.
-    assert!(most <= (512 + 4 * 128) << 10, "{most} bytes of a journal of half a MiB");
-    until("it is within its bound again", SOON, || folder_bytes(&gateway.journal()) <= 512 << 10);
+    println!("at most {most} bytes");
+    // One segment may be on its way out while the next is on its way in.
+    assert!(most <= (512 + 2 * 128) << 10, "{most} bytes of a journal of half a MiB");
     let first = generic("plain", &[b'z'; 20_000]);
     assert_eq!(gateway.deliver(&first).outcome(), "duplicate", "its record has gone, its key has not");
 }

@@ -339,11 +339,15 @@ fn a_limited_source_goes_at_its_rate_and_delays_no_other() {
     let confirmed = || 500.0 - gateway.metric("hookgate_relay_pending", &[("source", "slow")]);
     let (before, begun) = (confirmed(), Instant::now());
     let load = Load::start(&[gateway.ingress()], "fast", "fast", 300);
-    for _ in 0..20 {
-        sleep(Duration::from_millis(150));
-        let lag = gateway.metric("hookgate_relay_oldest_age_seconds", &[("source", "fast")]);
-        assert!(lag < 2.0, "the fast source waits {lag} s, where the slow one has 50 s to go");
-    }
+    let mut lags: Vec<f64> = (0..20)
+        .map(|_| {
+            sleep(Duration::from_millis(150));
+            gateway.metric("hookgate_relay_oldest_age_seconds", &[("source", "fast")])
+        })
+        .collect();
+    lags.sort_by(f64::total_cmp);
+    // A busy machine may hold up one; the limit of the other source would hold up most.
+    assert!(lags[10] < 0.5 && lags[19] < 2.0, "the fast source waits: {lags:?} s");
     let rate = (confirmed() - before) / begun.elapsed().as_secs_f64();
     assert!((7.0..=11.0).contains(&rate), "{rate} a second");
     let fast = load.finish();

@@ -82,7 +82,7 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refused> {
     let method = request.method.unwrap_or_default();
     // Of RFC 9110's characters the HTTP library takes all but five, and would answer those itself.
     if Method::from_bytes(method.as_bytes()).is_err() {
-        return malformed("its method has a character that no method has");
+        return malformed("its method has one of # $ % & ', which no method in use has");
     }
     let posts = method == Method::POST.as_str();
     target(request.path.unwrap_or_default())?;

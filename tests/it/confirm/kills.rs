@@ -15,7 +15,7 @@ use crate::services::{RabbitMq, Redis};
 
 #[test]
 fn a_replica_killed_again_and_again_under_copies_to_both_loses_and_doubles_nothing() {
-    let (events, kills) = (number("HOOKGATE_IT_EVENTS", 1500), number("HOOKGATE_IT_KILLS", 3));
+    let (events, kills) = (number("HOOKGATE_IT_EVENTS", 1500), number("HOOKGATE_IT_KILLS", 5));
     let (broker, redis) = (RabbitMq::shared(), Redis::start());
     let vhost = broker.vhost();
     let steady = start(setup(&broker.url(&vhost), &redis.url()));
