@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::filter::Mask;
 use super::folder::{self, Folder};
 use super::forgotten::Forgotten;
-use super::keyfile::{Content, Ending, Key, Message, Name, day_of, key_of};
+use super::keyfile::{Content, Ending, Key, Message, Name, Record, day_of, key_of};
 use super::memtable::Memtable;
 use super::run::{self, Broken, Run};
 use super::steady::Steady;
@@ -249,8 +249,13 @@ impl<D: Disk> Index<D> {
             return Ok(found);
         }
         let mask = Mask::of(key);
-        let read = |run: &Run<D>| run.message(key).map(|found| found.filter(&want));
-        run::first(&self.runs, |run| run.may_hold_message(&mask), read)
+        for run in run::passing(&self.runs, |run| run.may_hold_message(&mask)) {
+            let found = run.message(key).map_err(|broken| (run.name(), broken))?.filter(&want);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a whole file holds this very event, which happens only where another one is refilled.
@@ -269,9 +274,13 @@ impl<D: Disk> Index<D> {
         if found.is_some() {
             return Ok(found);
         }
-        let mask = Mask::of(key);
-        let read = |run: &Run<D>| run.content(key).map(|found| found.filter(wanted));
-        run::first(&self.runs, |run| run.may_hold_content(&mask), read)
+        let (mask, mut newest) = (Mask::of(key), None);
+        // A file merged from ones around another answers for younger events than that one, yet may count fewer twins.
+        for run in run::passing(&self.runs, |run| run.may_hold_content(&mask)) {
+            let found = run.content(key).map_err(|broken| (run.name(), broken))?.filter(wanted);
+            newest = found.map(|found| newest.map_or(found, |newest| found.joined(newest))).or(newest);
+        }
+        Ok(newest)
     }
 
     /// Inserts an event that is not known, its key to live from `at`, and counts it where its content is.

@@ -1,8 +1,9 @@
 //! One key file, open: its filters and fences in memory, its entries on disk. A key that the filter does not
 //! pass costs no disk access, one that it passes costs one read of a page. Files are written by `writer`; many are
-//! probed at once by [`first`].
+//! probed at once by [`passing`].
 
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -191,27 +192,21 @@ impl<D: Disk> Run<D> {
     }
 }
 
-/// The first entry that `read` gives and one may want, of those of the youngest file on; the error names the file.
-/// All filters are asked before the first page is read: their lines of memory come in side by side, where one after
-/// the other each would be waited for.
-pub(super) fn first<D: Disk, T>(
+/// The files whose filter `passes`, the youngest first. Many filters are asked before the first file is given: their
+/// lines of memory come in side by side, where one after the other each would be waited for.
+pub(super) fn passing<D: Disk>(
     runs: &[Arc<Run<D>>],
     passes: impl Fn(&Run<D>) -> bool,
-    read: impl Fn(&Run<D>) -> Result<Option<T>, Broken>,
-) -> Result<Option<T>, (Name, Broken)> {
-    for few in runs.chunks(u64::BITS as usize) {
-        let passed = few.iter().enumerate();
-        let mut passed = passed.fold(0_u64, |passed, (n, run)| passed | (u64::from(passes(run)) << n));
-        while passed != 0 {
-            let run = &few[passed.trailing_zeros() as usize];
+) -> impl Iterator<Item = &Run<D>> {
+    runs.chunks(u64::BITS as usize).flat_map(move |few| {
+        let asked = few.iter().enumerate();
+        let mut passed = asked.fold(0_u64, |passed, (n, run)| passed | (u64::from(passes(run)) << n));
+        iter::from_fn(move || {
+            let run = few.get(passed.trailing_zeros() as usize)?;
             passed &= passed - 1;
-            let found = read(run).map_err(|broken| (run.name(), broken))?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-    }
-    Ok(None)
+            Some(run.as_ref())
+        })
+    })
 }
 
 /// Reads the filter that lies at `at`, which is moved behind it.

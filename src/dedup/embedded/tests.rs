@@ -301,6 +301,25 @@ fn twins_are_counted_through_flushes_merges_and_restarts() {
 }
 
 #[test]
+fn twins_are_counted_where_a_file_lies_between_those_that_were_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path(), 0);
+    assert_eq!(index.claim(&entry(1, Some(1), 1, 0)).unwrap(), NEW);
+    index.flush(Sequence(1)).unwrap();
+    assert_eq!(index.claim(&entry(2, Some(1), 2, 0)).unwrap(), twin(1, 1));
+    (3..=40).for_each(|n| assert_eq!(index.claim(&entry(n, None, n, 0)).unwrap(), NEW));
+    index.flush(Sequence(40)).unwrap();
+    for n in 41..=46 {
+        assert_eq!(index.claim(&entry(n, None, n, 0)).unwrap(), NEW);
+        index.flush(Sequence(n)).unwrap();
+    }
+    assert_eq!(index.stats().files, upkeep::RUNS_PER_DAY as u64);
+    index.maintain(at(0), Sequence(46)).unwrap();
+    assert_eq!(index.stats().files, 2, "the small ones became one, the large one stays");
+    assert_eq!(index.claim(&entry(47, Some(1), 47, 0)).unwrap(), twin(1, 2));
+}
+
+#[test]
 fn a_refilled_twin_finds_the_content_that_it_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path(), 0);
