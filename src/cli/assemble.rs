@@ -12,6 +12,7 @@ use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::config::{self, Ack, KeyPath, Loaded, Report};
 use crate::freshness::Tolerance;
+use crate::ingress::BODY_OVERHEAD;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
 use crate::provider::secret::Secret;
@@ -329,9 +330,13 @@ impl Planner<'_> {
             );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
-        let room = settings.ingress.bodies_in_flight_max;
-        if bytes > room {
-            let allowed = format!("at most ingress.bodies_in_flight_max = \"{room}\"");
+        let (room, head) = (settings.ingress.bodies_in_flight_max, settings.ingress.head_bytes_max);
+        let most = room.bytes().saturating_sub(head.bytes() + BODY_OVERHEAD);
+        if bytes.bytes() > most {
+            let allowed = format!(
+                "at most {most} bytes: ingress.bodies_in_flight_max = \"{room}\", less ingress.head_bytes_max = \"{head}\" and {} KiB",
+                BODY_OVERHEAD >> 10
+            );
             self.report.error(path.key("body_bytes_max"), format!("\"{bytes}\""), allowed);
         }
         bytes.as_usize()

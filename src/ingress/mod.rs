@@ -15,6 +15,7 @@ mod server;
 mod table;
 pub mod tls;
 
+pub use body::BODY_OVERHEAD;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use connection::reads_alike;
 pub use connection::{Door, Limits};

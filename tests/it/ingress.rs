@@ -323,15 +323,21 @@ fn refusals_are_problem_documents_that_tell_nothing_about_the_secret() {
 #[test]
 fn a_body_of_the_longest_length_that_the_configuration_allows_is_kept() {
     let longest = "body_bytes_max = \"832KiB\"";
-    let gateway = Setup::new().set("ingress", longest).source("plain", "generic", longest).start();
+    let room = |kib: u32| format!("{longest}\nbodies_in_flight_max = \"{kib}KiB\"");
+    let gateway = Setup::new().set("ingress", &room(912)).source("plain", "generic", longest).start();
     let signed = generic("plain", &vec![b'x'; 832 << 10]).with("user-agent", &"u".repeat(30_000));
     let answer = gateway.deliver(&signed);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(gateway.drain("plain", 1)[0].body, signed.body);
 
-    let over = "body_bytes_max = \"840KiB\"";
-    let output = Setup::new().set("ingress", over).source("plain", "generic", over).run(&["check"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(78), "a record is at most 7/8 of a segment: {told}");
-    assert!(told.contains("journal.segment_bytes"), "{told}");
+    let longer = "body_bytes_max = \"840KiB\"";
+    for (ingress, source, why) in [
+        (longer, longer, "a record is at most 7/8 of journal.segment_bytes"),
+        (&room(911), longest, "with its head there is no room for it in ingress.bodies_in_flight_max"),
+    ] {
+        let output = Setup::new().set("ingress", ingress).source("plain", "generic", source).run(&["check"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        let key = why.rsplit(' ').next().unwrap();
+        assert!(output.status.code() == Some(78) && told.contains(key), "{why}: {told}");
+    }
 }

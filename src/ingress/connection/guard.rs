@@ -37,6 +37,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How long where what the connection takes is wanted by others.
+const LINGER_IN_A_CROWD: Duration = Duration::from_millis(100);
 
 /// Who is told of refusals, and of whom; the last answer of the connection comes back.
 pub(in crate::ingress) type Refusals = Box<dyn Fn(&Refused, IpAddr) -> Bytes + Send + Sync>;
@@ -132,7 +134,7 @@ impl Guarded {
                 Err(_) => 0,
             };
             if head > READ_BYTES && !self.has_room(head) {
-                self.refuse(&crowded());
+                self.make_way();
                 return 0;
             }
             match found {
@@ -203,9 +205,20 @@ impl Guarded {
 
     fn refuse(&mut self, refused: &Refused) {
         let answer = (self.rules.refused)(refused, self.peer);
-        self.timer.start(LINGER);
+        self.timer.start(self.linger());
         (self.held, self.room) = (BytesMut::new(), None);
         self.stage = Stage::Refusing { answer, said: false, thrown: 0 };
+    }
+
+    /// How long what still comes is thrown away.
+    fn linger(&self) -> Duration {
+        if self.state.is_crowded() { LINGER_IN_A_CROWD } else { LINGER }
+    }
+
+    /// Refuses a long head for which there is no room.
+    fn make_way(&mut self) {
+        self.state.make_way();
+        self.refuse(&crowded());
     }
 
     /// The wait has lasted too long.
@@ -233,7 +246,7 @@ impl Guarded {
                     Poll::Ready(Ok(1..)) => self.look_at_held(),
                     Poll::Ready(_) => self.stage = Stage::Ended,
                     Poll::Pending if self.is_over(cx) => self.give_up(),
-                    Poll::Pending if self.must_go(cx) => self.refuse(&crowded()),
+                    Poll::Pending if self.must_go(cx) => self.make_way(),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -317,7 +330,7 @@ impl Guarded {
             }
             Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
             Poll::Pending if self.is_over(cx) => self.give_up(),
-            Poll::Pending if self.must_go(cx) => self.refuse(&crowded()),
+            Poll::Pending if self.must_go(cx) => self.make_way(),
             Poll::Pending => return Poll::Pending,
         }
         Poll::Ready(Ok(()))
@@ -431,7 +444,7 @@ impl AsyncWrite for Guarded {
                 }
             }
             // Answered before all of it came: what still comes is thrown away, for a moment.
-            Stage::Length(_) | Stage::Chunks(_) => this.timer.start_once(LINGER),
+            Stage::Length(_) | Stage::Chunks(_) => this.timer.start_once(this.linger()),
             _ => {}
         }
         Poll::Ready(Ok(()))

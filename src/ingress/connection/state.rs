@@ -27,6 +27,8 @@ pub struct State {
     room: Cell<Option<Room>>,
     /// Nothing more is to be written.
     aborted: Cell<bool>,
+    /// What the connection takes is wanted by others.
+    crowded: Cell<bool>,
     /// The certificate that the client has shown.
     client: OnceCell<ClientChain>,
 }
@@ -111,6 +113,15 @@ impl State {
     /// The certificate that the client has shown.
     pub fn client(&self) -> Option<&ClientChain> {
         self.client.get()
+    }
+
+    /// What the connection takes is wanted by others: it ends soon after its answer.
+    pub fn make_way(&self) {
+        self.crowded.set(true);
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.get()
     }
 
     /// Ends the connection instead of writing an answer.
