@@ -72,7 +72,7 @@ pub struct Ingress {
     pub body_rate_min: ByteSize,
     /// The bytes that heads and bodies on their way in may take; beyond, of the address that has most of them the one
     /// that has been arriving longest is answered 503. Heads of up to 8 KiB and bodies that come in one piece are not
-    /// counted; of the others, 32 KiB beside each. At least what the longest head and body take. Default `"24MiB"`.
+    /// counted; of the others, 32 KiB beside each. At least what the longest head and body take. Default `"32MiB"`.
     pub bodies_in_flight_max: ByteSize,
     /// How long an idle connection is kept open. Default `"75s"`.
     pub keep_alive: Span,
@@ -107,7 +107,7 @@ impl Default for Ingress {
             head_timeout: Span::seconds(10),
             body_timeout: Span::seconds(10),
             body_rate_min: ByteSize::kib(64),
-            bodies_in_flight_max: ByteSize::mib(24),
+            bodies_in_flight_max: ByteSize::mib(32),
             connections_max: 0,
             connections_per_address: 0,
             requests_per_address: None,

@@ -12,13 +12,12 @@ use tokio::time::{sleep, timeout};
 
 use super::asked::{Asked, declared};
 use super::connection::State;
-use super::memory::{Memory, Room, crowded};
+use super::memory::{BLOCK_BYTES, Memory, Room, crowded};
 use crate::clock::Clock;
 use crate::reject::{Refused, Reject};
 
-/// What a body in pieces is put together from.
-const BLOCK_BYTES: usize = 16 * 1024;
-/// What its connection and the library hold beside its blocks: measured, 48 KiB with what any request takes.
+/// What its connection and the library hold of a body in pieces beside its blocks: measured, 48 KiB with what any request
+/// takes.
 const BESIDE_BYTES: usize = 32 * 1024;
 /// By how much at most a body in pieces takes more room than its length.
 pub const BODY_OVERHEAD: u64 = (BESIDE_BYTES + BLOCK_BYTES) as u64;
@@ -70,7 +69,7 @@ impl Reading {
         let room = connection.and_then(State::take_room);
         let began = self.clock.monotonic();
         let mut alarm = pin!(sleep(self.timeout));
-        let mut body = Body { bytes_max, length: 0, first: Bytes::new(), blocks: Vec::new(), room };
+        let mut body = Body { bytes_max, length: 0, first: Bytes::new(), room };
         loop {
             let notice = async {
                 match &body.room {
@@ -112,12 +111,11 @@ impl Reading {
     }
 }
 
-/// A body as far as it has come: in blocks of one size, which another's can take the place of, until all of it is there.
+/// A body as far as it has come: in one piece, or in its room's blocks, which another's can take the place of.
 struct Body {
     bytes_max: usize,
     length: usize,
     first: Bytes,
-    blocks: Vec<Vec<u8>>,
     room: Option<Room>,
 }
 
@@ -139,15 +137,15 @@ impl Body {
 
     async fn copy(&mut self, mut bytes: &[u8], begin: impl Fn() -> Room) -> Result<(), Refused> {
         while !bytes.is_empty() {
-            if self.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
-                let beside = if self.blocks.is_empty() { BESIDE_BYTES } else { 0 };
-                let room = self.room.get_or_insert_with(&begin);
+            let room = self.room.get_or_insert_with(&begin);
+            if room.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
+                let beside = if room.blocks.is_empty() { BESIDE_BYTES } else { 0 };
                 if !timeout(ROOM_WAIT, room.grow(beside + BLOCK_BYTES)).await.unwrap_or(false) {
                     return Err(crowded());
                 }
-                self.blocks.push(Vec::with_capacity(BLOCK_BYTES));
+                room.add_block();
             }
-            let Some(block) = self.blocks.last_mut() else { break };
+            let Some(block) = room.blocks.last_mut() else { break };
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - block.len()));
             block.extend_from_slice(now);
             bytes = later;
@@ -155,15 +153,11 @@ impl Body {
         Ok(())
     }
 
-    fn end(mut self) -> (Bytes, Option<Room>) {
-        self.room.iter_mut().for_each(Room::arrive);
-        if self.blocks.is_empty() {
-            return (self.first, self.room);
-        }
-        let mut whole = Vec::with_capacity(self.length);
-        // Each block goes as soon as it is copied.
-        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
-        (Bytes::from(whole), self.room)
+    fn end(self) -> (Bytes, Option<Room>) {
+        let Some(mut room) = self.room else { return (self.first, None) };
+        room.arrive();
+        let whole = if room.blocks.is_empty() { self.first } else { room.gather(self.length).into() };
+        (whole, Some(room))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
+use std::mem;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 
 use crate::addresses::one_party;
 use crate::reject::{Refused, Reject};
+
+/// What a body in pieces is put together from.
+pub const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Room for what is on its way in.
 #[derive(Debug)]
@@ -37,9 +41,18 @@ struct Used {
     next: u64,
     /// What is still arriving, the first to come first.
     arriving: BTreeMap<u64, Arrival>,
+    /// Blocks that another body may take, whichever thread reads it: each thread's heap would keep what it has freed.
+    /// They go when nothing is on its way any more.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Used {
+    /// Keeps a block for others.
+    fn leave(&mut self, mut block: Vec<u8>) {
+        block.clear();
+        self.spare.push(block);
+    }
+
     /// Takes out what has to go.
     fn next_to_go(&mut self) -> Option<(u64, Arrival)> {
         let mut parties: HashMap<IpAddr, usize> = HashMap::new();
@@ -77,6 +90,8 @@ pub struct Room {
     notice: Arc<Notice>,
     /// Whether all of it is there.
     arrived: bool,
+    /// What has come of a body in pieces: each is full but the last.
+    pub blocks: Vec<Vec<u8>>,
 }
 
 /// What those are told that have to go.
@@ -98,7 +113,7 @@ impl Memory {
         used.next += 1;
         let arrival = Arrival { party: one_party(address), bytes: 0, notice: Arc::clone(&notice) };
         used.arriving.insert(number, arrival);
-        Room { memory: Arc::clone(self), number, bytes: 0, notice, arrived: false }
+        Room { memory: Arc::clone(self), number, bytes: 0, notice, arrived: false, blocks: Vec::new() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Used> {
@@ -123,6 +138,22 @@ impl Room {
                 },
             }
         }
+    }
+
+    /// Adds an empty block, for which it has grown.
+    pub fn add_block(&mut self) {
+        let spare = self.memory.lock().spare.pop();
+        self.blocks.push(spare.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES)));
+    }
+
+    /// What the blocks hold, in one piece of `length`. Each goes as soon as it is copied.
+    pub fn gather(&mut self, length: usize) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(length);
+        for block in mem::take(&mut self.blocks) {
+            whole.extend_from_slice(&block);
+            self.memory.lock().leave(block);
+        }
+        whole
     }
 
     /// Takes so much that it has `bytes` in all, if there is room just now.
@@ -191,7 +222,10 @@ impl Drop for Room {
         } else if used.arriving.remove(&self.number).is_none() {
             used.leaving -= self.bytes;
         }
+        mem::take(&mut self.blocks).into_iter().for_each(|block| used.leave(block));
+        let spare = if used.bytes == 0 { mem::take(&mut used.spare) } else { Vec::new() };
         drop(used);
+        drop(spare);
         self.memory.freed.notify_waiters();
     }
 }
@@ -282,6 +316,27 @@ mod tests {
         }
         rooms.clear();
         assert_eq!(state(&memory), (0, 0, 0));
+    }
+
+    #[test]
+    fn blocks_go_from_one_body_to_another_and_not_beyond_the_last() {
+        let memory = Arc::new(Memory::new(8 * BLOCK_BYTES));
+        let (mut whole, mut broken) = (memory.begin(ONE), memory.begin(OTHER));
+        assert!(whole.reach(2 * BLOCK_BYTES) && broken.reach(BLOCK_BYTES));
+        (whole.add_block(), whole.add_block(), broken.add_block());
+        whole.blocks[0].extend(vec![1; BLOCK_BYTES]);
+        whole.blocks[1].extend([2, 3]);
+        broken.blocks[0].extend([4]);
+        let gathered = whole.gather(BLOCK_BYTES + 2);
+        assert_eq!((gathered.len(), &gathered[BLOCK_BYTES - 1..]), (BLOCK_BYTES + 2, &[1, 2, 3][..]));
+        drop(broken);
+        assert_eq!(memory.lock().spare.len(), 3);
+        let mut next = memory.begin(ONE);
+        assert!(next.reach(BLOCK_BYTES));
+        next.add_block();
+        assert_eq!((next.blocks[0].as_slice(), memory.lock().spare.len()), (&[][..], 2));
+        drop((whole, next));
+        assert!(memory.lock().spare.is_empty());
     }
 
     #[test]
