@@ -323,7 +323,9 @@ mod tests {
         let memory = Arc::new(Memory::new(8 * BLOCK_BYTES));
         let (mut whole, mut broken) = (memory.begin(ONE), memory.begin(OTHER));
         assert!(whole.reach(2 * BLOCK_BYTES) && broken.reach(BLOCK_BYTES));
-        (whole.add_block(), whole.add_block(), broken.add_block());
+        whole.add_block();
+        whole.add_block();
+        broken.add_block();
         whole.blocks[0].extend(vec![1; BLOCK_BYTES]);
         whole.blocks[1].extend([2, 3]);
         broken.blocks[0].extend([4]);
