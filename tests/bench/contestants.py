@@ -156,7 +156,7 @@ class Server:
         )
         schema = "true" if name == SCHEMA else "false"
         config.write_text(text + "".join(SOURCE_TOML.format(name=each, schema=schema) for each in self.shape.names()))
-        return [*plan.wrapper, str(plan.release / "hookgate"), "serve", "--config", str(config)]
+        return [*plan.wrapper, str(plan.hookgate), "serve", "--config", str(config)]
 
     def wait_until_ready(self, url):
         deadline = time.monotonic() + READY_SECONDS

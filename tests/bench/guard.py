@@ -50,7 +50,8 @@ class Guard:
     def run(self, events, wrapper=()):
         """Starts a gateway, sends it so many events, ends it in good order; true where all were accepted."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        plan = SimpleNamespace(release=self.release, wrapper=[str(word).format(folder=folder) for word in wrapper])
+        wrapper = [str(word).format(folder=folder) for word in wrapper]
+        plan = SimpleNamespace(release=self.release, hookgate=self.release / "hookgate", wrapper=wrapper)
         server = Server(self.contestant, folder, plan)
         try:
             command = [str(self.release / "examples/bench"), "--url", server.url, "--secret", SECRET, "--connections", "1"]

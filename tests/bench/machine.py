@@ -13,6 +13,7 @@ def about(plan, folder):
     return {
         "rounds": plan.rounds,
         "seconds": plan.seconds,
+        "guided": getattr(plan, "guided", False),
         "bare_workers": getattr(plan, "bare_workers", None),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"),

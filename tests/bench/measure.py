@@ -93,6 +93,7 @@ def arguments():
         "--bare-workers", type=int, default=max(1, (os.cpu_count() or 2) // 2),
         help="half the cores: more would fight with the generator for them",
     )
+    parser.add_argument("--guided", action="store_true", help="hookgate as deploy/build makes it, guided by a profile")
     parser.add_argument("--no-build", action="store_true", help="take what is built and installed")
     parser.add_argument("--table", metavar="FILE", help="only makes the tables again, of the cells in FILE")
     plan = parse(parser)
@@ -116,6 +117,8 @@ def build(plan):
     if plan.no_build:
         return
     cargo_build("bench", "bare", "publisher")
+    if plan.guided:
+        subprocess.run(["deploy/build"], stdout=subprocess.DEVNULL, check=True)
     install = {"express": install_express, "fastapi": install_fastapi}
     for name in peers:
         install[name](plan.peers)
@@ -281,6 +284,7 @@ def find_places(plan):
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
     plan.wrapper = []
     plan.release, plan.peers, plan.cells_in = target / "release", target / "bench/peers", target / "bench"
+    plan.hookgate = target / "guided/hookgate" if getattr(plan, "guided", False) else plan.release / "hookgate"
 
 
 def run(plan, make, lines):

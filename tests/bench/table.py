@@ -210,7 +210,8 @@ def head(about):
         f"{about['rounds']} round(s) of {about['seconds']:g} s after 1 s of warm-up in each cell, the contestants in turn; medians. "
         f"{about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB, {about['system']}, disk {about['disk']}; "
         f"the load generator, Redis and RabbitMQ on the same cores; load before it began {about['load_before']:.1f}. "
-        f"{about['date']}, commit {about['commit']}, {versions}; bare with {about['bare_workers']} worker(s)."
+        f"{about['date']}, commit {about['commit']}, {versions}; bare with {about['bare_workers']} worker(s)"
+        f"{'; hookgate guided by a profile (deploy/build)' if about.get('guided') else ''}."
     )
 
 

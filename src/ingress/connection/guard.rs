@@ -37,7 +37,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
-/// How long where what the connection takes is wanted by others.
+/// How long where what the request takes is wanted by others.
 const LINGER_IN_A_CROWD: Duration = Duration::from_millis(100);
 
 /// Who is told of refusals, and of whom; the last answer of the connection comes back.

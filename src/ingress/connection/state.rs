@@ -27,7 +27,7 @@ pub struct State {
     room: Cell<Option<Room>>,
     /// Nothing more is to be written.
     aborted: Cell<bool>,
-    /// What the connection takes is wanted by others.
+    /// What the request takes is wanted by others.
     crowded: Cell<bool>,
     /// The certificate that the client has shown.
     client: OnceCell<ClientChain>,
@@ -39,6 +39,7 @@ impl State {
         self.room.set(room);
         self.answered.set(false);
         self.complete.set(false);
+        self.crowded.set(false);
         self.passed.set(0);
         self.taken.set(0);
     }
@@ -115,7 +116,7 @@ impl State {
         self.client.get()
     }
 
-    /// What the connection takes is wanted by others: it ends soon after its answer.
+    /// What the request takes is wanted by others: its connection ends soon after the answer.
     pub fn make_way(&self) {
         self.crowded.set(true);
     }
