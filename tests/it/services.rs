@@ -414,7 +414,16 @@ impl Redis {
         server.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]);
         server.args(["--repl-diskless-sync-delay", "0"]).args(&self.options);
         self.server = Some(Process::start(&self.dir, true, &mut server));
-        wait_until("Redis listens", START, || TcpStream::connect(self.address()).is_ok());
+        // It listens before it has read its data.
+        wait_until("Redis answers", START, || self.answers());
+    }
+
+    fn answers(&self) -> bool {
+        let client = redis::Client::open(self.url()).unwrap();
+        let answer = client
+            .get_connection_with_timeout(Duration::from_secs(1))
+            .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
+        answer.is_ok()
     }
 
     fn end(&mut self, signal: &str) {
