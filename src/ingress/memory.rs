@@ -47,10 +47,12 @@ struct Used {
 }
 
 impl Used {
-    /// Keeps a block for others.
-    fn leave(&mut self, mut block: Vec<u8>) {
-        block.clear();
-        self.spare.push(block);
+    /// Keeps a block for others, where with all that is counted there is room for it.
+    fn leave(&mut self, mut block: Vec<u8>, bytes_max: usize) {
+        if self.bytes + (self.spare.len() + 1) * BLOCK_BYTES <= bytes_max {
+            block.clear();
+            self.spare.push(block);
+        }
     }
 
     /// Takes out what has to go.
@@ -151,7 +153,7 @@ impl Room {
         let mut whole = Vec::with_capacity(length);
         for block in mem::take(&mut self.blocks) {
             whole.extend_from_slice(&block);
-            self.memory.lock().leave(block);
+            self.memory.lock().leave(block, self.memory.bytes_max);
         }
         whole
     }
@@ -222,7 +224,7 @@ impl Drop for Room {
         } else if used.arriving.remove(&self.number).is_none() {
             used.leaving -= self.bytes;
         }
-        mem::take(&mut self.blocks).into_iter().for_each(|block| used.leave(block));
+        mem::take(&mut self.blocks).into_iter().for_each(|block| used.leave(block, self.memory.bytes_max));
         let spare = if used.bytes == 0 { mem::take(&mut used.spare) } else { Vec::new() };
         drop(used);
         drop(spare);
@@ -337,6 +339,10 @@ mod tests {
         assert!(next.reach(BLOCK_BYTES));
         next.add_block();
         assert_eq!((next.blocks[0].as_slice(), memory.lock().spare.len()), (&[][..], 2));
+        assert!(whole.reach(6 * BLOCK_BYTES));
+        next.blocks.push(Vec::with_capacity(BLOCK_BYTES));
+        next.gather(0);
+        assert_eq!(memory.lock().spare.len(), 2, "7 blocks of 8 are counted: none is added");
         drop((whole, next));
         assert!(memory.lock().spare.is_empty());
     }
