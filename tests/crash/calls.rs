@@ -145,6 +145,11 @@ const FAILED_SYNC: &str = "7 fdatasync(3</j/1.segment>) = -1 EIO (Input/output e
 pub fn planted() -> Vec<(&'static str, bool, bool)> {
     let sound = Ran { code: Some(70), was_up: true, log: FAILED_SYNC, said: "fdatasync failed" };
     let again = format!("{FAILED_SYNC}7 pwrite64(3</j/1.segment>, ...) = 9\n");
+    let opened = |flags: &str| {
+        let open = format!("7 openat(AT_FDCWD</>, \"j/1.segment\", {flags}|O_CLOEXEC) = 4</j/1.segment>\n");
+        format!("{FAILED_SYNC}{open}8 fdatasync(4</j/1.segment>) = 0\n")
+    };
+    let (anew, reopened) = (opened("O_RDWR|O_CREAT|O_EXCL"), opened("O_RDWR"));
     let cases = [
         ("70 after a sync that failed", false, sound.ended()),
         ("a refused start", false, Ran { code: Some(78), was_up: false, ..sound }.ended()),
@@ -154,7 +159,9 @@ pub fn planted() -> Vec<(&'static str, bool, bool)> {
         ("an end with 0", true, Ran { code: Some(0), ..sound }.ended()),
         ("an end with 1 of one that served", true, Ran { code: Some(1), ..sound }.ended()),
         ("a segment written after its sync failed", true, Ran { log: &again, ..sound }.ended()),
-        ("the same, and it was killed later", true, Ran { log: &again, ..sound }.killed()),
+        ("a segment opened again after its sync failed", true, Ran { log: &reopened, ..sound }.ended()),
+        ("another segment of that name", false, Ran { log: &anew, ..sound }.ended()),
+        ("a segment written after that, and a kill later", true, Ran { log: &again, ..sound }.killed()),
         ("killed before it was reached", false, Ran { log: "", ..sound }.killed()),
     ];
     cases.into_iter().map(|(name, expected, found)| (name, expected, found.is_err())).collect()

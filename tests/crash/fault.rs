@@ -21,8 +21,8 @@ use crate::topology::WIDE;
 const CONFIRM: Duration = Duration::from_secs(3);
 /// Redis counts as away so long after it is back: what waited for it meanwhile has to go out first.
 const BLIND: Duration = Duration::from_secs(5);
-/// RabbitMQ 3.10 killed right after a declaration can lose the queue's leader for good.
-const DECLARED: Duration = Duration::from_millis(2_500);
+/// A queue that was deleted is there again after so long: a gateway declares it with the next message for it.
+const DECLARED: Duration = Duration::from_secs(60);
 const EXCHANGE: &str = "webhooks";
 
 /// Lets the faults of the stage happen, each when so many events are settled.
@@ -219,17 +219,31 @@ fn step_clock(site: &Site<'_>, step: &Step, ahead: i32) {
 fn unroute(site: &Site<'_>, step: &Step) {
     site.unordered(step.source);
     // A gateway that starts would declare the queue between the last look at it and its end.
-    let _calm = site.calm.write().unwrap();
+    let calm = site.calm.write().unwrap();
     let broker = site.broker.lock().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let undone = runtime.block_on(async {
         let deletes = step.fault == Fault::Delete;
         tokio::time::timeout(Duration::from_secs(20), unroute_by(site, &broker, step, deletes)).await
     });
+    drop(calm);
     if !matches!(undone, Ok(Ok(()))) {
         site.tally.undone.fetch_add(1, Ordering::Relaxed);
     }
-    sleep(DECLARED);
+    let end = Instant::now() + DECLARED;
+    while !site.stopped() && Instant::now() < end && runtime.block_on(exists(site, step)).is_err() {
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// An error where the source's queue is not there.
+async fn exists(site: &Site<'_>, step: &Step) -> lapin::Result<()> {
+    let connection = Connection::connect(&site.url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let queue = format!("webhooks.{}", SOURCES[step.source].name);
+    let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await?;
+    connection.close(200, "OK".into()).await
 }
 
 async fn unroute_by(site: &Site<'_>, broker: &RabbitMq, step: &Step, deletes: bool) -> lapin::Result<()> {

@@ -254,8 +254,6 @@ fn at_work<'s>(site: &'s Site<'s>, options: &Options, scope: &'s Scope<'s, '_>) 
         return;
     }
     if site.stage.topology.has_services() {
-        // RabbitMQ 3.10 killed right after a declaration can lose the queue's leader for good.
-        sleep(Duration::from_millis(2_000));
         scope.spawn(|| drain::run(site));
     } else {
         (0..SOURCES.len()).for_each(|source| drop(scope.spawn(move || workers::run(site, source))));
@@ -277,13 +275,18 @@ fn at_work<'s>(site: &'s Site<'s>, options: &Options, scope: &'s Scope<'s, '_>) 
         }
         sleep(Duration::from_millis(20));
     }
-    site.until("all that was answered 2xx comes out", DRAIN, || {
+    let out = site.until("all that was answered 2xx comes out", DRAIN, || {
         let requeued: u64 = site.units.iter().filter_map(|unit| watch::requeue(unit.admin)).sum();
         site.tally.requeued.fetch_add(requeued, Ordering::Relaxed);
         let notes = site.ledger.lock().unwrap();
         let missing = site.checker.lock().unwrap().missing(&notes);
         missing <= site.deleted.load(Ordering::SeqCst) as usize
     });
+    if !out && site.stage.topology.has_services() {
+        // One that nobody leads takes nothing.
+        let states = site.broker.lock().unwrap().rabbitmqctl(&["eval", "ets:tab2list(ra_state)."]);
+        site.stuck(format!("RabbitMQ says of its queues: {states}"));
+    }
     if !site.until("nothing waits in a gateway", DRAIN, || site.waiting() == 0.0) {
         for (number, unit) in site.units.iter().enumerate() {
             site.stuck(format!(

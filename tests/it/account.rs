@@ -168,8 +168,6 @@ fn the_account_closes_in_every_scrape_whatever_happens() {
     let mut gateway = with_sources(with_rabbitmq(&broker.url(&vhost))).start();
     let (ingress, admin) = (gateway.ingress(), gateway.admin());
     until("it is connected", PATIENCE, || gateway.metric("hookgate_sink_up", &[]) == 1.0);
-    // A broker killed soon after it was told of queues may come back with some that nobody leads.
-    sleep(Duration::from_secs(3));
     let scraper = scraper(admin);
     let senders: Vec<_> = (0..4).map(|number| sender(ingress, number)).collect();
     sleep(phase());

@@ -40,8 +40,7 @@ fn a_backlog_outlives_a_kill_and_only_what_was_tried_is_marked() {
     let mut gateway = with_rabbitmq(&broker.url(&vhost)).source("shop", "stripe", "").start();
     let load = Load::start(&[gateway.ingress()], "shop", "backlog", 900);
     sleep(Duration::from_millis(700));
-    // In good order: RabbitMQ 3.10 killed right after a declaration can lose the queue's leader for good.
-    broker.stop();
+    broker.kill();
     sleep(Duration::from_secs(3));
     gateway.kill();
     gateway.start();

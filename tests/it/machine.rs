@@ -102,14 +102,19 @@ pub fn failing((call, error, nth): (&str, &str, u64), log: &str) -> Vec<String> 
 /// What stands in that log at a call that was made to fail.
 pub const INJECTED: &str = "(INJECTED)";
 
-/// The call by which a file of the journal was synced or written again after its sync had failed.
+/// The call by which a file of the journal was synced or written again after its sync had failed. One that was removed
+/// and made anew has only the name of the one before.
 pub fn synced_again(log: &str) -> Option<String> {
     let mut failed: Vec<&str> = Vec::new();
     for line in log.lines() {
         let Some((call, rest)) = line.split_once('(') else { continue };
+        let kind = call.rsplit(' ').next().unwrap_or_default();
+        if kind == "openat" && line.contains("O_EXCL") && !line.contains(") = -1") {
+            let made = rest.split('"').nth(1);
+            failed.retain(|path| !made.is_some_and(|made| path.ends_with(made)));
+        }
         let name = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path);
         let Some(path) = name.filter(|path| path.ends_with(".segment")) else { continue };
-        let kind = call.rsplit(' ').next().unwrap_or_default();
         if matches!(kind, "fdatasync" | "pwrite64") && failed.contains(&path) {
             return Some(line.to_owned());
         }

@@ -165,8 +165,10 @@ impl RabbitMq {
         self.end("-TERM");
     }
 
-    /// Kills the node at once (SIGKILL).
+    /// Kills the node at once (SIGKILL), but with what it knows of its queues on disk: RabbitMQ 3.10 writes that down
+    /// seconds after it declared one, and killed before, it has that queue without a leader for good.
     pub fn kill(&mut self) {
+        self.rabbitmqctl(&["eval", "[ok = dets:sync(T) || T <- dets:all()], ok = mnesia:sync_log()."]);
         self.end("-KILL");
     }
 

@@ -83,8 +83,7 @@ fn a_broker_and_a_redis_restarted_under_load_lose_and_double_nothing() {
         copies.more(150);
         redis.restart();
         copies.more(150);
-        // In good order: RabbitMQ 3.10 killed right after a declaration can lose the queue's leader for good.
-        broker.stop();
+        broker.kill();
         broker.restart();
     });
     assert!(!book.refused.is_empty(), "the load ran into the outage");
