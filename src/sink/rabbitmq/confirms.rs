@@ -120,7 +120,7 @@ type Returns = HashMap<String, Vec<(u16, String)>>;
 #[derive(Default)]
 struct Woken {
     numbers: Mutex<Vec<u64>>,
-    notify: Notify,
+    notify: Arc<Notify>,
 }
 
 struct Bell {
@@ -136,6 +136,11 @@ impl Wake for Bell {
 }
 
 impl InFlight {
+    /// Nothing is in flight yet; tells by `notify` when there may be something to settle.
+    pub(super) fn waking(notify: Arc<Notify>) -> Self {
+        Self { woken: Arc::new(Woken { notify, ..Woken::default() }), ..Self::default() }
+    }
+
     /// How many wait for an answer.
     pub(super) fn len(&self) -> usize {
         self.open
@@ -152,12 +157,6 @@ impl InFlight {
         }
         self.slots.push_back(Some(slot));
         self.open += 1;
-    }
-
-    /// Resolves when there may be something to settle.
-    pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let woken = Arc::clone(&self.woken);
-        async move { woken.notify.notified().await }
     }
 
     /// Answers every message whose fate is known. Returns the first error that ended a publish, after which
@@ -223,7 +222,7 @@ impl InFlight {
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
             tell(slot.flight.answer, outcome.clone());
         }
-        *self = Self::default();
+        *self = Self::waking(Arc::clone(&self.woken.notify));
     }
 
     /// Polls what was woken; returns the numbers whose outcome became known since the last call.
@@ -383,12 +382,13 @@ mod tests {
 
     #[test]
     fn a_publish_that_ends_at_once_is_settled_like_any_other() {
-        let mut in_flight = InFlight::default();
+        let notify = Arc::new(Notify::new());
+        let mut in_flight = InFlight::waking(Arc::clone(&notify));
         let (answer, mut relay) = oneshot::channel();
         let flight = Flight { id: "1".to_owned(), answer, since: Duration::ZERO };
         let acked = Acked { kind: Kind::Ack, returned: None };
         in_flight.push(flight, std::future::ready(Ok(acked)).boxed());
-        assert!(in_flight.changed().now_or_never().is_some(), "it rings");
+        assert!(notify.notified().now_or_never().is_some(), "it rings");
         assert!(in_flight.settle(|| ()).is_none());
         assert_eq!(heard(&mut relay), Some(Confirmation::Confirmed));
     }

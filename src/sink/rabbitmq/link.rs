@@ -3,19 +3,19 @@
 //! Runs inside the supervisor's task. Whatever ends it, every message it took has been answered.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::BasicPublishOptions;
-use lapin::{Channel, Connection, Event};
+use lapin::{Connection, Event};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::confirms::{Acked, Flight, InFlight, barrier};
+use super::confirms::{Acked, Flight};
 use super::encode::{properties, short};
 use super::health::{Board, Trouble, interrupted, reply};
+use super::publishers::Publishers;
 use super::queues::Heard;
 use super::{Settings, topology};
 use crate::failpoint::{self, Point};
@@ -53,24 +53,31 @@ pub(super) struct Feed<'a> {
 
 struct Link<'a> {
     connection: &'a Connection,
-    channel: Arc<Channel>,
     settings: &'a Settings,
     board: &'a Board,
     queues: &'a mut Heard,
-    in_flight: InFlight,
+    publishers: Publishers,
     blocked: bool,
+    /// When the broker answered for a message last (monotonic), or the connection was made.
+    heard_at: Duration,
     /// When queues and bindings were declared last (monotonic).
     declared_at: Duration,
 }
 
 /// Serves one connection until it ends or the stop comes. Answers every message it took.
-pub(super) async fn serve(connection: &Connection, channel: Channel, feed: Feed<'_>) -> End {
+pub(super) async fn serve(connection: &Connection, publishers: Publishers, feed: Feed<'_>) -> End {
     let Feed { requests, stop, board, queues, settings } = feed;
-    let channel = Arc::new(channel);
-    let declared_at = board.clock().monotonic();
-    let in_flight = InFlight::default();
-    let mut link =
-        Link { connection, channel, settings, board, queues, in_flight, blocked: false, declared_at };
+    let now = board.clock().monotonic();
+    let mut link = Link {
+        connection,
+        settings,
+        board,
+        queues,
+        publishers,
+        blocked: false,
+        heard_at: now,
+        declared_at: now,
+    };
     let events = connection.events_listener();
     board.set(State::Connected);
     let end = tokio::select! {
@@ -81,12 +88,11 @@ pub(super) async fn serve(connection: &Connection, channel: Channel, feed: Feed<
     if let End::Stopped = end {
         link.last_confirms().await;
     }
-    link.in_flight.abandon(&match &end {
-        End::Stopped => Confirmation::Unknown { cause: "stopped before the confirm".to_owned() },
-        End::Lost(Trouble::Passing(cause) | Trouble::Refused { reason: cause, .. }) => {
-            Confirmation::Unknown { cause: cause.clone() }
-        }
-    });
+    let cause = match &end {
+        End::Stopped => "stopped before the confirm",
+        End::Lost(Trouble::Passing(cause) | Trouble::Refused { reason: cause, .. }) => cause,
+    };
+    link.publishers.abandon(None, &Confirmation::Unknown { cause: cause.to_owned() });
     end
 }
 
@@ -111,13 +117,13 @@ impl Link<'_> {
             if declaring.is_none() && (self.queues.has_news() || self.is_to_declare()) {
                 declaring = Some(self.declare());
             }
-            let room = !self.blocked && self.in_flight.len() < self.settings.max_in_flight;
+            let room = !self.blocked && self.publishers.len() < self.settings.max_in_flight;
             let step = tokio::select! {
                 biased;
                 event = events.next() => self.heed(event),
                 // Before the traffic: a single overdue confirm shows under load too.
                 _ = tick.tick() => self.look_at_the_clock(),
-                () = self.in_flight.changed() => self.settle(),
+                () = self.publishers.changed() => self.settle(),
                 () = self.queues.news(), if declaring.is_none() => Ok(()),
                 Some(declared) = OptionFuture::from(declaring.as_mut()) => {
                     declaring = None;
@@ -145,13 +151,13 @@ impl Link<'_> {
             }
             Some(Event::ConnectionUnblocked) => {
                 self.blocked = false;
-                self.in_flight.restart_deadlines(self.board.clock().monotonic());
+                self.publishers.restart_deadlines(self.board.clock().monotonic());
                 self.board.set(State::Connected);
             }
             // The error of a channel that was replaced meanwhile comes late and means nothing.
             Some(Event::Error(error)) if !self.alive() => {
                 self.settle()?;
-                return Err(error.into());
+                return Err(Interruption { at: self.publishers.ended(), ..error.into() });
             }
             Some(_) => {}
             None => return Err(Interruption::of("the connection is gone")),
@@ -163,7 +169,7 @@ impl Link<'_> {
     /// binding: with `declare` it is put back, like at every start.
     fn is_to_declare(&self) -> bool {
         let since = self.board.clock().monotonic().saturating_sub(self.declared_at);
-        self.settings.declare && self.in_flight.has_returned() && since >= DECLARE_AGAIN && self.alive()
+        self.settings.declare && self.publishers.has_returned() && since >= DECLARE_AGAIN && self.alive()
     }
 
     /// Declares everything for the sources that are wanted by now.
@@ -181,7 +187,7 @@ impl Link<'_> {
     fn declared(&mut self, declared: Declared) {
         let Declared { again, version, outcome } = declared;
         self.declared_at = self.board.clock().monotonic();
-        self.in_flight.forget_returned();
+        self.publishers.forget_returned();
         self.queues.made(version, outcome.as_ref().copied());
         match outcome {
             Ok(()) if again => {
@@ -198,9 +204,13 @@ impl Link<'_> {
     }
 
     fn settle(&mut self) -> Result<(), Interruption> {
-        let channel = Arc::clone(&self.channel);
-        match self.in_flight.settle(|| barrier(&channel)) {
-            Some(error) => Err(error.into()),
+        let before = self.publishers.len();
+        let ended = self.publishers.settle();
+        if self.publishers.len() < before {
+            self.heard_at = self.board.clock().monotonic();
+        }
+        match ended {
+            Some((at, error)) => Err(Interruption { at: Some(at), ..error.into() }),
             None => Ok(()),
         }
     }
@@ -210,7 +220,7 @@ impl Link<'_> {
         first: Request,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), Interruption> {
-        let room = self.settings.max_in_flight.saturating_sub(self.in_flight.len());
+        let room = self.settings.max_in_flight.saturating_sub(self.publishers.len());
         self.publish(first);
         for _ in 1..room.min(BATCH) {
             let Ok(next) = requests.try_recv() else { break };
@@ -224,14 +234,14 @@ impl Link<'_> {
         if answer.is_closed() {
             return;
         }
-        if !self.channel.status().connected() {
+        let at = self.publishers.place(&message);
+        let Some(channel) = self.publishers.channel(at) else {
             let cause = "the channel had ended".to_owned();
             drop(answer.send(Confirmation::NotSent { cause }));
             return;
-        }
+        };
         let since = self.board.clock().monotonic();
         let flight = Flight { id: message.id().to_string(), answer, since };
-        let channel = Arc::clone(&self.channel);
         let exchange = short(self.settings.names().exchange.as_str());
         let publishing = async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
@@ -242,14 +252,17 @@ impl Link<'_> {
             confirm.await.map(Acked::from)
         };
         failpoint::reach(Point::SinkPublishBefore);
-        self.in_flight.push(flight, Box::pin(publishing));
+        self.publishers.push(at, flight, Box::pin(publishing));
         failpoint::reach(Point::SinkPublishAfter);
     }
 
     /// Notices what no event tells: a channel or connection that ended in silence, a confirm that is overdue.
     fn look_at_the_clock(&mut self) -> Result<(), Interruption> {
         if !self.alive() {
-            return Err(Interruption::of("the channel ended"));
+            return Err(Interruption {
+                at: self.publishers.ended(),
+                ..Interruption::of("the channel ended")
+            });
         }
         let timeout = self.settings.confirm_timeout;
         let Some(limit) = self.board.clock().monotonic().checked_sub(timeout).filter(|_| !self.blocked)
@@ -257,7 +270,7 @@ impl Link<'_> {
             return Ok(());
         };
         let cause = format!("no confirm within {timeout:?}, though others came");
-        let expired = self.in_flight.expire(limit, &Confirmation::Unknown { cause });
+        let (expired, late) = self.publishers.expire(limit, &Confirmation::Unknown { cause });
         if expired > 0 {
             tracing::warn!(
                 messages = expired,
@@ -265,45 +278,51 @@ impl Link<'_> {
                 "rabbitmq: some confirms do not come; is a queue stuck?"
             );
         }
-        if self.in_flight.oldest().is_some_and(|since| since <= limit) {
-            return Err(Interruption {
-                hopeless: true,
-                ..Interruption::of(format!("no confirm within {timeout:?}"))
-            });
-        }
-        Ok(())
+        let Some(at) = late else { return Ok(()) };
+        let silence = Interruption::of(format!("no confirm within {timeout:?}"));
+        // Where the broker answers by other channels, it is a queue behind this one that does not.
+        let at = Some(at).filter(|_| self.heard_at > limit);
+        Err(Interruption { at, silent: true, ..silence })
     }
 
     fn alive(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+        self.connection.status().connected() && self.publishers.ended().is_none()
     }
 
-    /// Answers what is in flight and opens a new channel, where the connection still serves.
+    /// Answers what is in flight on the channel that is of no more use and opens a new one, where the connection still
+    /// serves.
     async fn mend(
         &mut self,
         interruption: Interruption,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), Trouble> {
-        let Interruption { trouble, outcome, hopeless, code } = interruption;
+        let Interruption { trouble, outcome, at, silent, code } = interruption;
         // Confirms that came before the end are still good.
         drop(self.settle());
-        self.in_flight.abandon(&outcome);
-        if hopeless || !self.connection.status().connected() {
+        let Some(at) = at.filter(|_| self.connection.status().connected()) else {
+            self.publishers.abandon(None, &outcome);
             return Err(trouble);
-        }
+        };
+        self.publishers.abandon(Some(at), &outcome);
         if matches!(code, Some(403 | 404)) {
             // The exchange is missing, or may not be published to: a new channel would end the same way.
             return Err(Trouble::Passing(text(&trouble)));
         }
-        if !self.blocked {
+        if silent {
+            tracing::warn!(reason = %text(&trouble), "rabbitmq: a channel is given up; is a queue without a leader?");
+        } else if !self.blocked {
             self.board.trouble(Trouble::Passing(text(&trouble)));
         }
         let channel = topology::confirming(self.connection, self.settings.pace.step).await?;
-        self.channel = Arc::new(channel);
+        self.publishers.replace(at, channel);
         // These stand behind messages that failed, and must not overtake them.
         while let Ok(request) = requests.try_recv() {
-            let cause = "the channel had ended".to_owned();
-            drop(request.answer.send(Confirmation::NotSent { cause }));
+            if self.publishers.place(&request.message) == at {
+                let cause = "the channel had ended".to_owned();
+                drop(request.answer.send(Confirmation::NotSent { cause }));
+            } else {
+                self.publish(request);
+            }
         }
         if !self.blocked {
             self.board.set(State::Connected);
@@ -313,15 +332,15 @@ impl Link<'_> {
 
     async fn last_confirms(&mut self) {
         let drained = async {
-            while self.in_flight.len() > 0 {
-                self.in_flight.changed().await;
+            while self.publishers.len() > 0 {
+                self.publishers.changed().await;
                 if self.settle().is_err() {
                     break;
                 }
             }
         };
         if tokio::time::timeout(LAST_CONFIRMS, drained).await.is_err() {
-            tracing::warn!(messages = self.in_flight.len(), "rabbitmq: stopped before their confirms came");
+            tracing::warn!(messages = self.publishers.len(), "rabbitmq: stopped before their confirms came");
         }
     }
 }
@@ -339,15 +358,17 @@ struct Interruption {
     trouble: Trouble,
     outcome: Confirmation,
     code: Option<u16>,
-    /// True where the connection is not to be trusted any longer.
-    hopeless: bool,
+    /// The place of the channel that is concerned; none where the connection is.
+    at: Option<usize>,
+    /// It was given up for want of an answer.
+    silent: bool,
 }
 
 impl Interruption {
     fn of(cause: impl Into<String>) -> Self {
         let cause = cause.into();
         let outcome = Confirmation::Unknown { cause: cause.clone() };
-        Self { trouble: Trouble::Passing(cause), outcome, code: None, hopeless: false }
+        Self { trouble: Trouble::Passing(cause), outcome, code: None, at: None, silent: false }
     }
 }
 
@@ -357,7 +378,8 @@ impl From<lapin::Error> for Interruption {
             trouble: Trouble::of(&error),
             outcome: interrupted(&error),
             code: reply(&error).map(|(code, _)| code),
-            hopeless: false,
+            at: None,
+            silent: false,
         }
     }
 }

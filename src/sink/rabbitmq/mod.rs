@@ -1,6 +1,6 @@
 //! RabbitMQ: the only folder that knows lapin.
 //!
-//! A supervisor task keeps one connection and one confirming channel, for ever; lapin's own recovery stays off.
+//! A supervisor task keeps one connection with a confirming channel for each queue, for ever; lapin's own recovery stays off.
 //! Everything that reaches the broker goes through that task, because lapin numbers a publish and queues its
 //! frames in two steps: from several tasks, confirms would be given to the wrong messages.
 
@@ -10,6 +10,7 @@ mod dial;
 mod encode;
 mod health;
 mod link;
+mod publishers;
 mod queues;
 mod settings;
 mod supervisor;

@@ -44,7 +44,8 @@ pub struct Settings {
     sources: Vec<String>,
     /// Declare exchange, queues and bindings (true), or only look whether the exchange is there.
     pub declare: bool,
-    /// How long a message may stay without an answer before the connection is given up.
+    /// How long a message may stay without an answer before its channel is given up, or the connection where the broker
+    /// answers for no message at all.
     pub confirm_timeout: Duration,
     /// Most messages without an answer; more wait in the caller.
     pub max_in_flight: usize,

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::dial::Line;
 use super::health::{Board, Trouble};
 use super::link::{End, Feed, Request, serve, stopped};
+use super::publishers::Publishers;
 use super::queues::{Heard, Told, queues};
 use super::{Pace, Settings, topology};
 use crate::clock::Clock;
@@ -216,14 +217,14 @@ impl Supervisor {
         let connecting = async {
             let line = Line::open(&settings).await?;
             match prepared(&line, &settings).await {
-                Ok(channel) => Ok((line, channel)),
+                Ok(publishers) => Ok((line, publishers)),
                 Err(trouble) => {
                     line.close().await;
                     Err(trouble)
                 }
             }
         };
-        let (line, channel) = match self.refusing_until(connecting).await {
+        let (line, publishers) = match self.refusing_until(connecting).await {
             None => return End::Stopped,
             Some(Err(trouble)) => {
                 self.queues.made(listing.version, Err(&trouble));
@@ -234,7 +235,8 @@ impl Supervisor {
         };
         self.queues.made(listing.version, Ok(()));
         let Self { requests, stop, board, queues, settings } = self;
-        let end = serve(line.connection(), channel, Feed { requests, stop, board, queues, settings }).await;
+        let end =
+            serve(line.connection(), publishers, Feed { requests, stop, board, queues, settings }).await;
         match &end {
             End::Stopped => line.close().await,
             End::Lost(trouble) => {
@@ -263,9 +265,9 @@ impl Supervisor {
     }
 }
 
-async fn prepared(line: &Line, settings: &Settings) -> Result<lapin::Channel, Trouble> {
+async fn prepared(line: &Line, settings: &Settings) -> Result<Publishers, Trouble> {
     topology::prepare(line.connection(), settings).await?;
-    topology::confirming(line.connection(), settings.pace.step).await
+    Publishers::open(line.connection(), settings).await
 }
 
 /// The pause after so many failures in a row: doubles from `min` to `max`.
