@@ -82,6 +82,13 @@ pub struct Recovery {
     pub damaged: Vec<DamageReport>,
 }
 
+impl Recovery {
+    /// The number of the last event that was ever given one.
+    pub fn last_sequence(&self) -> Sequence {
+        Sequence(self.next_sequence.0.saturating_sub(1))
+    }
+}
+
 impl<D: Disk> Journal<D> {
     /// Opens the journal of a folder, or begins one. `keys` gets every event that is still in it, in order.
     ///

@@ -96,12 +96,13 @@ impl Lanes {
         }
     }
 
-    /// Takes over a source's watermark: up to it, an earlier process may have attempted any record.
-    pub fn recover_watermark(&self, source: &Arc<str>, attempted_through: Sequence) {
+    /// Takes over a source's watermark: up to it, an earlier process may have attempted any record that it had, the last
+    /// of which is `last`. The watermark runs ahead, and what comes in from here on was attempted by nobody.
+    pub fn recover_watermark(&self, source: &Arc<str>, attempted_through: Sequence, last: Sequence) {
         let mut table = self.table();
         let lane = table.lane(source);
         lane.attempted_through = attempted_through;
-        lane.inherited_through = attempted_through;
+        lane.inherited_through = attempted_through.min(last);
     }
 
     /// Adds records that have just become durable, and are in the account already.

@@ -295,6 +295,6 @@ fn recover_lanes(lanes: &Lanes, recovery: &Recovery) {
         lanes.recover(source, stats, recovery.first_live);
     }
     for (source, through) in &recovery.watermarks {
-        lanes.recover_watermark(source, *through);
+        lanes.recover_watermark(source, *through, recovery.last_sequence());
     }
 }

@@ -101,6 +101,6 @@ fn recover_lanes(shared: &Shared, recovery: &journal::Recovery) {
         shared.lanes.recover(source, stats, recovery.first_live);
     }
     for (source, through) in &recovery.watermarks {
-        shared.lanes.recover_watermark(source, *through);
+        shared.lanes.recover_watermark(source, *through, recovery.last_sequence());
     }
 }
