@@ -180,8 +180,11 @@ pub(super) async fn ack(
         Ok(called) => called,
         Err(refused) => return *refused,
     };
-    let Ok(Json(AckBody { tokens: texts })) = body else { return malformed() };
-    let Some(tokens) = parsed(&texts) else { return malformed() };
+    let AckBody { tokens: texts } = match body {
+        Ok(Json(body)) => body,
+        Err(error) => return malformed(&error),
+    };
+    let Some(tokens) = parsed(&texts) else { return no_token() };
     match called.inbox.ack(&called.source, &tokens).await {
         Ok(counted) => tally("acked", &texts, &counted),
         Err(error) => fault(&error),
@@ -198,8 +201,11 @@ pub(super) async fn nack(
         Ok(called) => called,
         Err(refused) => return *refused,
     };
-    let Ok(Json(NackBody { tokens: texts, delay })) = body else { return malformed() };
-    let Some(tokens) = parsed(&texts) else { return malformed() };
+    let NackBody { tokens: texts, delay } = match body {
+        Ok(Json(body)) => body,
+        Err(error) => return malformed(&error),
+    };
+    let Some(tokens) = parsed(&texts) else { return no_token() };
     let counted =
         called.inbox.nack(&called.source, &tokens, delay.map_or(Duration::ZERO, |span| span.duration()));
     tally("nacked", &texts, &counted)
@@ -215,8 +221,11 @@ pub(super) async fn extend(
         Ok(called) => called,
         Err(refused) => return *refused,
     };
-    let Ok(Json(ExtendBody { tokens: texts, lease })) = body else { return malformed() };
-    let Some(tokens) = parsed(&texts) else { return malformed() };
+    let ExtendBody { tokens: texts, lease } = match body {
+        Ok(Json(body)) => body,
+        Err(error) => return malformed(&error),
+    };
+    let Some(tokens) = parsed(&texts) else { return no_token() };
     tally("extended", &texts, &called.inbox.extend(&called.source, &tokens, length(&parts, lease)))
 }
 
@@ -224,9 +233,19 @@ fn parsed(texts: &[String]) -> Option<Vec<Token>> {
     texts.iter().map(|text| text.parse().ok()).collect()
 }
 
-fn malformed() -> HttpResponse {
-    let detail = "expected JSON such as {\"tokens\": [\"…\"]} with tokens as the claim gave them";
-    problem(StatusCode::BAD_REQUEST, "malformed", detail)
+fn malformed(error: &actix_web::Error) -> HttpResponse {
+    let detail = format!(
+        "{error}; expected JSON such as {{\"tokens\": [\"…\"]}}, with \"delay\": \"5s\" for a nack and \"lease\": \"1m\" for an extension"
+    );
+    problem(StatusCode::BAD_REQUEST, "malformed", &detail)
+}
+
+fn no_token() -> HttpResponse {
+    problem(
+        StatusCode::BAD_REQUEST,
+        "malformed",
+        "one of the tokens is none; send them as the claim gave them",
+    )
 }
 
 /// What became of each token, in their order, and how many counted. Those that did not are named again, since

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::web::{Data, JsonConfig, get, post};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::web::{Data, JsonConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, web};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
@@ -144,19 +144,19 @@ impl Admin {
             App::new()
                 .app_data(served.clone())
                 .app_data(json())
-                .route("/livez", get().to(livez))
-                .route("/readyz", get().to(readyz))
-                .route("/metrics", get().to(metrics))
-                .route("/v1/events", get().to(events::list))
-                .route("/v1/events/{sequence}", get().to(events::show))
-                .route("/v1/events/{sequence}/body", get().to(events::body))
-                .route("/v1/events/{action}", post().to(events::act))
-                .route("/v1/reload", post().to(reload::reload))
-                .route("/v1/sources/{name}/arm", post().to(arm::arm))
-                .route("/v1/inbox/{source}/claim", post().to(inbox::claim))
-                .route("/v1/inbox/{source}/ack", post().to(inbox::ack))
-                .route("/v1/inbox/{source}/nack", post().to(inbox::nack))
-                .route("/v1/inbox/{source}/extend", post().to(inbox::extend))
+                .service(at("/livez", "GET").get(livez))
+                .service(at("/readyz", "GET").get(readyz))
+                .service(at("/metrics", "GET").get(metrics))
+                .service(at("/v1/events", "GET").get(events::list))
+                // A number to look at, or the name of an order.
+                .service(at("/v1/events/{which}", "GET, POST").get(events::show).post(events::act))
+                .service(at("/v1/events/{sequence}/body", "GET").get(events::body))
+                .service(at("/v1/reload", "POST").post(reload::reload))
+                .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
+                .service(at("/v1/inbox/{source}/claim", "POST").post(inbox::claim))
+                .service(at("/v1/inbox/{source}/ack", "POST").post(inbox::ack))
+                .service(at("/v1/inbox/{source}/nack", "POST").post(inbox::nack))
+                .service(at("/v1/inbox/{source}/extend", "POST").post(inbox::extend))
                 .default_service(web::to(unknown))
         };
         let server = HttpServer::new(app).workers(1).shutdown_timeout(SHUTDOWN_SECONDS);
@@ -207,8 +207,20 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
         .body(parts.health.scrape())
 }
 
+/// A path that answers these methods and no others.
+fn at(path: &str, allowed: &'static str) -> Resource {
+    let other = move |request: HttpRequest| async move {
+        let detail = format!("found {}; allowed here: {allowed}", request.method());
+        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &detail);
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        answer
+    };
+    web::resource(path).default_service(web::to(other))
+}
+
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend";
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
+                  deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

@@ -105,8 +105,11 @@ impl Planner<'_> {
         let Some(definition) = self.catalog.get(&source.provider) else {
             if !source.provider.is_empty() {
                 let known: Vec<&str> = self.catalog.iter().map(|known| known.name.as_str()).collect();
-                let allowed = format!("{}, or a file of your own in providers.dir", known.join(", "));
-                self.report.error(path.key("provider"), format!("{:?}", source.provider), allowed);
+                let near = self.catalog.nearest(&source.provider);
+                let meant = near.map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
+                let found = format!("{:?}", source.provider);
+                let allowed = format!("{meant}a file of your own in providers.dir, or {}", known.join(", "));
+                self.report.error(path.key("provider"), found, allowed);
             }
             return None;
         };

@@ -1,5 +1,7 @@
 //! Calls of the admin listener as its operator: address and token from the command line, else from the configuration.
 
+use std::fmt;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -65,7 +67,7 @@ impl Caller {
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
         let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
-        self.json(&reply.map_err(|error| Stop::unreachable(error.to_string()))?)
+        self.json(&reply.map_err(|error| self.unreachable(&error))?)
     }
 
     /// Posts JSON and gets some, with a 200 or with one of `also`.
@@ -75,7 +77,7 @@ impl Caller {
     pub(super) fn ask(&self, path: &str, body: &Value, also: &[u16]) -> Result<(u16, Value), Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
         let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
-        let mut reply = reply.map_err(|error| Stop::unreachable(error.to_string()))?;
+        let mut reply = reply.map_err(|error| self.unreachable(&error))?;
         let status = reply.status;
         if also.contains(&status) {
             reply.status = 200;
@@ -86,7 +88,7 @@ impl Caller {
     fn fetch(&self, path: &str) -> Result<Reply, Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
         let reply = self.client.get(&self.base.with_path(path), token);
-        reply.map_err(|error| Stop::unreachable(error.to_string()))
+        reply.map_err(|error| self.unreachable(&error))
     }
 
     fn json(&self, reply: &Reply) -> Result<Value, Stop> {
@@ -95,6 +97,10 @@ impl Caller {
         }
         serde_json::from_slice(&reply.body)
             .map_err(|error| Stop::failure(format!("{}: not the answer of a gateway: {error}", self.base)))
+    }
+
+    fn unreachable(&self, error: &impl fmt::Display) -> Stop {
+        Stop::unreachable(format!("{error}; is a gateway running, with admin.listen there?"))
     }
 
     fn refused(&self, reply: &Reply) -> Stop {

@@ -125,8 +125,7 @@ pub(super) fn read(dir: Option<&Path>) -> (Catalog, Vec<CatalogError>) {
 /// No provider has that name: the nearest that there is, and how a file of one's own is read.
 pub(super) fn unknown(name: &str, catalog: &Catalog) -> Stop {
     let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-    let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
-    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    let near = catalog.nearest(name).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
     let there = format!("there is: {}", known.join(", "));
     Stop::usage(format!("{name:?} is no provider{near}; {}", unread(name, &there)))
 }

@@ -93,14 +93,14 @@ pub struct Stats {
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The system refused.
-    #[error("the dedup index could not {doing} {}: {source}", path.display())]
+    #[error("the dedup index could not {doing} {}: {error}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
         /// On what.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A key file was found damaged in use and set aside; the next start refills its keys from the journal.
     #[error("a key file is damaged: {}; it is set aside as {}; restart to refill it", .0.reason, .0.path.display())]
@@ -127,6 +127,6 @@ pub enum IndexError {
 impl IndexError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |error| Self::Io { doing, path, error }
     }
 }

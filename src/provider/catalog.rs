@@ -195,6 +195,14 @@ impl Catalog {
         self.providers.get(name).map(|known| &**known)
     }
 
+    /// The name that was likely meant, where there is none like this.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        let name = name.to_lowercase();
+        let names =
+            self.iter().map(|known| (strsim::damerau_levenshtein(&known.name, &name), known.name.as_str()));
+        names.filter(|(distance, _)| *distance <= 2).min().map(|(_, name)| name)
+    }
+
     /// All providers, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Definition> {
         self.providers.values().map(|known| &**known)
