@@ -4,6 +4,7 @@
 //! filled in; [`Catalog`] holds all files, the operator's own over the built-in ones. No provider has code.
 
 mod batch;
+mod body_form;
 mod build;
 mod catalog;
 mod definition;
@@ -24,6 +25,7 @@ mod token;
 mod unverified;
 
 pub use batch::{Batch, ItemNames};
+pub use body_form::{BodyForm, DigestText};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
@@ -43,5 +45,5 @@ pub use rules::{
     TimeSource, TimeUnit, TimestampRule,
 };
 pub use scheme::Scheme;
-pub use template::{BodyForm, Piece, Template};
+pub use template::{Piece, Template};
 pub use token::{ClaimDefinition, ClaimValue, Expires, TokenRule};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
+use super::body_form::BodyForm;
 use super::build::{Check, Problem, select};
 use super::definition::{Definition, EmptyBody};
 use super::demands::within;
@@ -17,7 +18,7 @@ use super::origin::Origin;
 use super::rules::{
     Algorithm, BodyDigestRule, Digest, EqualRule, KeyForm, MatchingRule, SignatureRule, TimestampRule,
 };
-use super::template::{BodyForm, Piece, Template};
+use super::template::{Piece, Template};
 use super::token::TokenRule;
 use crate::extract::{Pick, Pointer};
 
@@ -164,8 +165,9 @@ impl Scheme {
     pub fn respellings(&self) -> Vec<BodyForm> {
         let forms = [BodyForm::Ascii, BodyForm::Compact];
         let respelled = |form: &BodyForm| {
-            let signed = Piece::BodyAs(*form);
-            !self.proves_digest() && self.signed.iter().any(|template| template.pieces.contains(&signed))
+            let so =
+                |piece: &Piece| matches!(piece, Piece::BodyAs(signed) if signed.respelled() == Some(*form));
+            !self.proves_digest() && self.signed.iter().any(|template| template.pieces.iter().any(so))
         };
         forms.into_iter().filter(respelled).collect()
     }

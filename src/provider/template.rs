@@ -2,21 +2,9 @@
 
 use std::fmt;
 
+use super::body_form::BodyForm;
 use super::origin::UrlPort;
 use crate::extract::Pick;
-
-/// How the body's text may be written before it is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyForm {
-    /// Its bytes in base64: another body has another one.
-    Base64,
-    /// Its CRC-32 in decimal. It proves nothing: whoever wants to, makes another body with the same one.
-    Crc32,
-    /// With every character outside ASCII as `\uXXXX`. JSON spelled either way is signed the same.
-    Ascii,
-    /// JSON without the blanks outside its strings. JSON with any blanks is signed the same.
-    Compact,
-}
 
 /// One piece of the signed bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +147,11 @@ impl Template {
 
     /// Whether the body's bytes are signed, as they are or so that another body would be signed otherwise.
     pub fn covers_body(&self) -> bool {
-        self.always().any(|piece| matches!(piece, Piece::Body | Piece::BodyAs(BodyForm::Base64)))
+        self.always().any(|piece| match piece {
+            Piece::Body => true,
+            Piece::BodyAs(form) => form.binds_bytes(),
+            _ => false,
+        })
     }
 
     /// Whether all values of a JSON body are signed, if not how they are spelled.
@@ -167,7 +159,7 @@ impl Template {
     /// `\u00e9` for `é` and blanks between values may differ under one signature. What differs inside a string or
     /// in the order of values is signed otherwise.
     pub fn covers_json(&self) -> bool {
-        let spelled = |piece: &Piece| matches!(piece, Piece::BodyAs(BodyForm::Ascii | BodyForm::Compact));
+        let spelled = |piece: &Piece| matches!(piece, Piece::BodyAs(form) if form.respelled().is_some());
         self.covers_body() || self.always().any(spelled)
     }
 
@@ -318,14 +310,10 @@ fn conditions(pieces: &[Piece], text: &str) -> Result<(), String> {
     if open { Err(format!("`{text}` has an `{{if …}}` without its `{{end}}`")) } else { Ok(()) }
 }
 
-const PIECES: [(&str, Piece); 16] = [
+const PIECES: [(&str, Piece); 12] = [
     ("timestamp", Piece::Timestamp),
     ("body", Piece::Body),
-    ("body:base64", Piece::BodyAs(BodyForm::Base64)),
-    ("body:crc32", Piece::BodyAs(BodyForm::Crc32)),
     ("secret", Piece::Secret),
-    ("body:ascii", Piece::BodyAs(BodyForm::Ascii)),
-    ("body:compact", Piece::BodyAs(BodyForm::Compact)),
     ("method", Piece::Method),
     ("path", Piece::Path),
     ("target", Piece::Target),
@@ -341,13 +329,17 @@ fn piece(name: &str) -> Result<Piece, String> {
     if let Some((_, piece)) = PIECES.iter().find(|(known, _)| *known == name) {
         return Ok(piece.clone());
     }
+    if let Some(form) = name.strip_prefix("body:").and_then(BodyForm::parse) {
+        return Ok(Piece::BodyAs(form));
+    }
     let place = |text: &str| {
         Pick::parse(text).map_err(|_| {
             let names: Vec<String> = PIECES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
             format!(
-                "`{{{name}}}` is no piece; allowed: {}, {{signed_headers:header:NAME}}, a place such as \
+                "`{{{name}}}` is no piece; allowed: {}, {}, {{signed_headers:header:NAME}}, a place such as \
                  {{header:NAME}}, {{lower PLACE}}, {{optional PLACE}}, {{optional lower PLACE}}, {{if PLACE}} … {{end}}",
-                names.join(", ")
+                names.join(", "),
+                BodyForm::ALLOWED
             )
         })
     };
@@ -383,6 +375,7 @@ impl fmt::Display for Piece {
             Self::Optional { pick, lower: false } => write!(f, "{{optional {pick}}}"),
             Self::If(pick) => write!(f, "{{if {pick}}}"),
             Self::End => f.write_str("{end}"),
+            Self::BodyAs(form) => write!(f, "{{body:{form}}}"),
             named => {
                 let name = PIECES.iter().find(|(_, piece)| piece == named).map(|(name, _)| *name);
                 write!(f, "{{{}}}", name.unwrap_or_default())
@@ -409,6 +402,7 @@ mod tests {
             "a{{b}}{method}{query:q}{json:/a/b}",
             "{url}{url:no_port}{url:std_port}{form_sorted}{form:p > json:/a}",
             "{url:unescaped}{path}{target}{body:base64}{body:crc32}{body:ascii}{body:compact}{form_sorted:all}",
+            "{body:sha256}{body:sha512:raw}{body:compact:sha256:base64}",
             "{signed_headers:header:x-list}{optional item:/a}{lower query:a.b}{optional lower body}{if xml:/a/@b}x{end}",
             "",
         ] {

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::algorithm::Output;
 use crate::extract::{self, Pick, Scene};
-use crate::provider::{BodyForm, Piece, Scheme, Template, TimeSource};
+use crate::provider::{BodyForm, DigestText, Piece, Scheme, Template, TimeSource};
 use crate::reject::{Refused, Reject};
 
 /// Headers that a list of signed headers may name.
@@ -195,10 +196,26 @@ fn make(piece: &Piece, scene: &Scene<'_>) -> Option<Vec<u8>> {
     match piece {
         Piece::FormSorted => extract::form_sorted(body).map(String::into_bytes),
         Piece::FormSortedAll => extract::form_sorted_all(body).map(String::into_bytes),
-        Piece::BodyAs(BodyForm::Base64) => Some(STANDARD.encode(body).into_bytes()),
-        Piece::BodyAs(BodyForm::Crc32) => Some(extract::crc32(body).to_string().into_bytes()),
-        Piece::BodyAs(BodyForm::Ascii) => extract::spelled_ascii(body).map(Cow::into_owned),
-        Piece::BodyAs(BodyForm::Compact) => extract::spelled_compact(body),
+        Piece::BodyAs(form) => written(*form, body),
         _ => None,
     }
+}
+
+/// The body in another form; none where it has none.
+fn written(form: BodyForm, body: &[u8]) -> Option<Vec<u8>> {
+    Some(match form {
+        BodyForm::Base64 => STANDARD.encode(body).into_bytes(),
+        BodyForm::Crc32 => extract::crc32(body).to_string().into_bytes(),
+        BodyForm::Ascii => extract::spelled_ascii(body)?.into_owned(),
+        BodyForm::Compact => extract::spelled_compact(body)?,
+        BodyForm::Digest { digest, text, compact } => {
+            let of = if compact { Cow::Owned(extract::spelled_compact(body)?) } else { Cow::Borrowed(body) };
+            let digest = Output::of_digest(digest, &of);
+            match text {
+                DigestText::Hex => hex::encode(digest.as_bytes()).into_bytes(),
+                DigestText::Base64 => STANDARD.encode(digest.as_bytes()).into_bytes(),
+                DigestText::Raw => digest.as_bytes().to_vec(),
+            }
+        }
+    })
 }

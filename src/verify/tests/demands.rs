@@ -42,6 +42,32 @@ fn a_secret_of_a_slot_goes_with_its_place_alone() {
 }
 
 #[test]
+fn the_bodys_digest_may_be_signed_in_its_place() {
+    // Computed with Python's hashlib and hmac.
+    for (piece, mac) in [
+        ("{body:sha256}", "8b403eb4f497b2e75bc99bb0996dc65f0392269968c5692bde8053dbfc5d8720"),
+        ("{body:sha512:base64}", "45df6f2b6e29664b3302ba69b7f88548a29fbc2f957ec6a6c9fabeffb05f70ac"),
+        ("{body:sha384:raw}", "fcc50e5b69d136b8adf2ad0baf592a3e1f6fa67416f4a83236a30dadc9cff53e"),
+    ] {
+        let scheme = scheme_of(piece);
+        let holds = |delivery| verdict(&scheme, SECRET, delivery).map(|_| ());
+        assert_eq!(holds(delivery(&[("x-sig", mac)])), Ok(()), "{piece}");
+        let body = Bytes::from_static(b"{\"id\": \"evt_1\"}");
+        let changed = Delivery { body, ..delivery(&[("x-sig", mac)]) };
+        assert_eq!(holds(changed.clone()), Err(Reject::SignatureMismatch), "{piece}");
+        let compact = scheme_of(&piece.replace("body:", "body:compact:"));
+        let holds = |delivery| verdict(&compact, SECRET, delivery).map(|_| ());
+        assert_eq!(holds(changed), Ok(()), "{piece}: blanks are not signed");
+        let none = Delivery { body: Bytes::from_static(b"{"), ..delivery(&[("x-sig", mac)]) };
+        assert_eq!(holds(none), Err(Reject::FormMalformed), "{piece}");
+    }
+}
+
+fn scheme_of(piece: &str) -> Arc<Scheme> {
+    scheme(&PLAIN.replace("{body}", &format!("{{method}}:{{path}}:{piece}")))
+}
+
+#[test]
 fn numbered_headers_count_until_the_first_that_is_not_there() {
     let scheme = scheme(&PLAIN.replace("header:x-sig\"", "header:x-sig-{n}\", count = 3"));
     let good = mac(PLAIN, SECRET);

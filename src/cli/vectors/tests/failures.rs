@@ -2,8 +2,8 @@
 
 use crate::extract::Pick;
 use crate::provider::{
-    Algorithm, BodyForm, EmptyBody, Encoding, Expires, Grammar, KeyUrl, Piece, Repeated, Scheme, Template,
-    TimeSource, TimestampRule,
+    Algorithm, EmptyBody, Encoding, Expires, Grammar, KeyUrl, Piece, Repeated, Scheme, Template, TimeSource,
+    TimestampRule,
 };
 use crate::reject::Reject;
 
@@ -88,11 +88,10 @@ fn content(scheme: &Scheme, all: &mut Vec<Failure>) {
         let signs = |template: &Template| template.pieces.iter().any(holds);
         !scheme.signed.is_empty() && scheme.signed.iter().all(signs)
     };
-    let made = |piece: &Piece| {
-        matches!(
-            piece,
-            Piece::FormSorted | Piece::FormSortedAll | Piece::BodyAs(BodyForm::Ascii | BodyForm::Compact)
-        )
+    let made = |piece: &Piece| match piece {
+        Piece::FormSorted | Piece::FormSortedAll => true,
+        Piece::BodyAs(form) => form.respelled().is_some(),
+        _ => false,
     };
     if every(&made) {
         all.push(failure("a body that could not have been signed", &[Reject::FormMalformed]));
