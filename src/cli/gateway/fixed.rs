@@ -46,7 +46,7 @@ impl Fixed {
     /// Those of a configuration.
     pub(super) fn of(loaded: &Loaded) -> Self {
         let mut fixed = Self(Vec::new());
-        // What is not taken here is swapped by `live`.
+        // What is not taken here is swapped by `live`, and told apart in `prepared::general` or with its source.
         let Settings {
             ingress,
             admin,

@@ -140,19 +140,51 @@ fn secrets(loaded: &Loaded, source: &str) -> BTreeMap<String, Print> {
 }
 
 fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTreeMap<&'static str, Print> {
-    let config::Settings { ingress, sink, reload, providers, .. } = &loaded.settings;
-    // A further key of these is one that a reload changes, and has to be told apart below.
+    let config::Settings { ingress, admin, sink, reload, providers, .. } = &loaded.settings;
+    // A further key of these is either among `Fixed` and named `_` here, or one that a reload changes: that has to be told
+    // apart below, or a reload that changes nothing else is none.
     let (config::Reload { watch }, config::Providers { dir: _ }) = (reload, providers);
+    let config::Admin { listen: _, token: _, worker_token: _ } = admin;
+    let config::Sink {
+        kind: _,
+        url: _,
+        exchange: _,
+        declare: _,
+        max_in_flight: _,
+        confirm_timeout: _,
+        lease,
+        max_attempts: _,
+    } = sink;
+    let config::Ingress {
+        listen: _,
+        public_url: _,
+        tls: _,
+        plain_http: _,
+        trusted_proxies,
+        body_bytes_max: _,
+        head_bytes_max: _,
+        head_timeout: _,
+        body_timeout: _,
+        body_rate_min: _,
+        bodies_in_flight_max: _,
+        keep_alive: _,
+        connections_max: _,
+        connections_per_address: _,
+        requests_per_address: _,
+        proxy_protocol: _,
+        workers: _,
+        explain,
+    } = ingress;
     let shown = |value: &dyn Debug| Printing::default().bytes(format!("{value:?}").as_bytes()).done();
     let token = |token: &Option<Secret>| {
         token.iter().fold(Printing::default(), |print, token| print.secret(token)).done()
     };
     BTreeMap::from([
-        ("ingress.trusted_proxies", shown(&ingress.trusted_proxies)),
-        ("ingress.explain", shown(&ingress.explain)),
+        ("ingress.trusted_proxies", shown(trusted_proxies)),
+        ("ingress.explain", shown(explain)),
         ("admin.token", token(&loaded.secrets.admin_token)),
         ("admin.worker_token", token(&loaded.secrets.worker_token)),
-        ("sink.lease", shown(&sink.lease)),
+        ("sink.lease", shown(lease)),
         ("reload.watch", shown(watch)),
         ("fetch", shown(fetch)),
         ("providers.dir", own_providers),
