@@ -183,6 +183,7 @@ impl Case<'_> {
             .of_other_scheme()
             .filter(|finding| finding.found.contains("verifies"))
             .or_else(|| self.other_hash())
+            .or_else(|| self.by_template())
             .or_else(|| self.by_url())
             .or_else(|| self.by_body());
         if let Some(found) = tried {

@@ -21,6 +21,8 @@ pub enum Cause {
     SignaturePrefix,
     /// The signature is right under another hash.
     SignatureHash,
+    /// The signature is right over other bytes than the scheme's.
+    SignedOtherwise,
     /// The signature's letters are in another case.
     SignatureCase,
     /// The signature has quotes or white space around it.
@@ -116,6 +118,7 @@ impl Cause {
             Self::SignatureEncoding => "signature_encoding",
             Self::SignaturePrefix => "signature_prefix",
             Self::SignatureHash => "signature_hash",
+            Self::SignedOtherwise => "signed_otherwise",
             Self::SignatureCase => "signature_case",
             Self::SignatureQuoted => "signature_quoted",
             Self::SignatureTruncated => "signature_truncated",

@@ -13,6 +13,7 @@ mod form;
 mod layout;
 mod secrets;
 mod signature;
+mod signed;
 mod times;
 mod urls;
 

@@ -1,5 +1,4 @@
 //! Why a delivery is refused: mistakes planted one at a time, as they happen in the field, and the cause that is named.
-//!
 //! Requests are signed here by hand; the binary gets a captured request and the configuration, and nothing else.
 
 use std::collections::BTreeSet;
@@ -180,6 +179,10 @@ const MISTAKES: &[Mistake] = &[
         hmac::Mac::update(&mut mac, &body());
         let signature = format!("sha1={}", hex::encode(hmac::Mac::finalize(mac).into_bytes()));
         planted("code", code(&body()).with(GITHUB, &signature))
+    }),
+    ("the time was not signed", "signed_otherwise", || {
+        let alone = hex::encode(mac(&right("shop"), &[&body()]));
+        planted("shop", with_value(shop(), STRIPE, |_| format!("t={AT},v1={alone}")))
     }),
     ("digits in upper case", "signature_case", || {
         planted("code", with_value(code(&body()), GITHUB, |v| format!("sha256={}", v[7..].to_uppercase())))
