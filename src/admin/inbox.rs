@@ -77,11 +77,11 @@ fn called<'p>(
     if let Some(refusal) = parts.refusal(request, Area::Inbox) {
         return Err(Box::new(refusal));
     }
-    let missing = |code, detail| Box::new(problem(StatusCode::NOT_FOUND, code, detail));
+    let missing = |code, detail: &str| Box::new(problem(StatusCode::NOT_FOUND, code, detail));
     let inbox = parts
         .inbox
         .as_ref()
-        .ok_or_else(|| missing("no_inbox", "sink.kind is not \"inbox\": workers take events from RabbitMQ (`hookgate consume --from rabbitmq`), or read stdout"))?;
+        .map_err(|workers| missing("no_inbox", &format!("sink.kind is not \"inbox\": {workers}")))?;
     // Events of one that is configured no more are handed out to the last.
     let source = parts
         .health
@@ -137,7 +137,7 @@ struct Unsent {
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        if let (Some(inbox), false) = (&self.parts.inbox, self.tokens.is_empty()) {
+        if let (Ok(inbox), false) = (&self.parts.inbox, self.tokens.is_empty()) {
             inbox.undo(&self.tokens);
         }
     }

@@ -52,8 +52,8 @@ pub struct AdminParts {
     pub audit: Audit,
     /// Health and metrics.
     pub health: Health,
-    /// The inbox, where it is the sink.
-    pub inbox: Option<Inbox<RealDisk>>,
+    /// The inbox, where it is the sink; else how workers come by events.
+    pub inbox: Result<Inbox<RealDisk>, &'static str>,
     /// Events listed, shown and acted on, where there is a journal.
     pub operator: Option<Operator<RealDisk>>,
     /// Where calls for a reload go, where there is a configuration to load again.
@@ -177,7 +177,7 @@ impl Admin {
 
     /// Ends: workers that wait are sent away, open calls get a second.
     pub async fn stop(&self) {
-        if let Some(inbox) = &self.parts.inbox {
+        if let Ok(inbox) = &self.parts.inbox {
             inbox.stop();
         }
         self.handle.stop(true).await;

@@ -10,7 +10,7 @@ use crate::accept::Policy;
 use crate::addresses::Addresses;
 use crate::capture::Capture;
 use crate::clock::Clock;
-use crate::config::{self, Ack, KeyPath, Loaded, Report};
+use crate::config::{self, Ack, KeyPath, Loaded, Report, SinkKind};
 use crate::freshness::Tolerance;
 use crate::ingress::BODY_OVERHEAD;
 use crate::limit::{Limit, Rate};
@@ -76,10 +76,16 @@ pub fn plan(loaded: &Loaded, catalog: &Catalog, report: &mut Report) -> Vec<Plan
 /// What `serve` needs beyond single sources.
 pub fn served(loaded: &Loaded, report: &mut Report) {
     let settings = &loaded.settings;
-    if loaded.secrets.sink_url.is_some()
-        && let Err(error) = gateway::rabbitmq_settings(loaded, settings.sources.keys().cloned().collect())
-    {
-        report.error("sink.url", "settings that RabbitMQ cannot have", format!("{error:#}"));
+    match settings.sink.kind {
+        SinkKind::Rabbitmq => {
+            let names = settings.sources.keys().cloned().collect();
+            if loaded.secrets.sink_url.is_some()
+                && let Err(error) = gateway::rabbitmq_settings(loaded, names)
+            {
+                report.error("sink.url", "settings that RabbitMQ cannot have", format!("{error:#}"));
+            }
+        }
+        SinkKind::Inbox | SinkKind::Stdout => {}
     }
     if loaded.secrets.dedup_url.is_some()
         && let Err(error) = gateway::redis_claims(loaded, gateway::NOBODY)

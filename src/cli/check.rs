@@ -143,8 +143,9 @@ impl Service {
 async fn connect(loaded: &Loaded, plans: &[Plan]) -> Vec<Service> {
     let sources = plans.iter().map(|plan| plan.name.clone()).collect();
     let redis = called("redis", tokio::time::timeout(PATIENCE, redis(loaded)).await);
-    let rabbitmq = called("rabbitmq", tokio::time::timeout(PATIENCE, rabbitmq(loaded, sources)).await);
-    let mut services: Vec<Service> = redis.into_iter().chain(rabbitmq).collect();
+    let kind = loaded.settings.sink.kind.name();
+    let sink = called(kind, tokio::time::timeout(PATIENCE, sink(loaded, sources)).await);
+    let mut services: Vec<Service> = redis.into_iter().chain(sink).collect();
     for plan in plans {
         services.extend(called("keys", tokio::time::timeout(PATIENCE, fetching::tried(loaded, plan)).await));
     }
@@ -168,15 +169,19 @@ async fn redis(loaded: &Loaded) -> anyhow::Result<Option<String>> {
     Ok(Some(format!("version {version}")))
 }
 
-async fn rabbitmq(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<Option<String>> {
-    if loaded.settings.sink.kind != SinkKind::Rabbitmq {
-        return Ok(None);
+async fn sink(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<Option<String>> {
+    match loaded.settings.sink.kind {
+        SinkKind::Rabbitmq => rabbitmq(loaded, sources).await.map(Some),
+        SinkKind::Inbox | SinkKind::Stdout => Ok(None),
     }
+}
+
+async fn rabbitmq(loaded: &Loaded, sources: Vec<String>) -> anyhow::Result<String> {
     let checked = RabbitMq::check(&gateway::rabbitmq_settings(loaded, sources)?).await?;
     let server = checked.server.as_deref().unwrap_or("version unknown over TLS");
     match checked.exchange {
-        ExchangeFound::Exists => Ok(Some(format!("{server}, exchange exists"))),
-        ExchangeFound::WillBeDeclared => Ok(Some(format!("{server}, exchange will be declared"))),
+        ExchangeFound::Exists => Ok(format!("{server}, exchange exists")),
+        ExchangeFound::WillBeDeclared => Ok(format!("{server}, exchange will be declared")),
         ExchangeFound::Missing => {
             anyhow::bail!("{server}, exchange is missing and sink.declare = false: declare it")
         }

@@ -27,6 +27,7 @@ use super::args::ConfigArgs;
 use super::http::Client;
 use super::output::Output;
 use super::stop::Stop;
+use crate::config::SinkKind;
 use crate::exit;
 use crate::sink::rabbitmq::{Consumer, Settings};
 use crate::tasks;
@@ -159,7 +160,11 @@ fn broker(args: ConsumeArgs) -> Result<Settings, Stop> {
         code,
         why: "or consume without a configuration: --url-env NAME, --exchange NAME".to_owned(),
     })?;
-    let Some(url) = &loaded.secrets.sink_url else {
+    let url = match loaded.settings.sink.kind {
+        SinkKind::Rabbitmq => loaded.secrets.sink_url.as_ref(),
+        SinkKind::Inbox | SinkKind::Stdout => None,
+    };
+    let Some(url) = url else {
         return Err(Stop::usage("no sink.url is configured; set it, or give --url-env NAME"));
     };
     settings(url.expose(), &loaded.settings.sink.exchange)

@@ -124,10 +124,11 @@ impl Gateway {
         let redis = claims.clone().filter(|_| outlet.sink().is_some());
         let relay = outlet.sink().map(|sink| shared.relay(&loaded, reader.clone(), sink, claims));
         let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader));
+        let inbox = inbox.ok_or(loaded.settings.sink.kind.workers());
         let keeper = Keeper::Journal(shared.acceptor.clone());
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
-        let (parts, calls) = admin_parts(&live, health, again.is_some());
-        let parts = AdminParts { inbox, operator: Some(operator), ..parts };
+        let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
+        let parts = AdminParts { operator: Some(operator), ..parts };
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
@@ -176,9 +177,7 @@ impl Gateway {
             }
         };
         failpoint::reach(Point::StopDrained);
-        if let Outlet::RabbitMq(sink) = &outlet {
-            sink.close().await;
-        }
+        outlet.close().await;
         admin.stop().await;
         failpoint::reach(Point::StopSinkClosed);
         let Running { acceptor, ended, .. } = running?;
@@ -298,13 +297,18 @@ impl Shared {
 }
 
 /// What the admin listener has in either mode, and where calls for reloads come out.
-fn admin_parts(live: &Live, health: Health, reloads: bool) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
+fn admin_parts(
+    live: &Live,
+    health: Health,
+    inbox: Result<Inbox<RealDisk>, &'static str>,
+    reloads: bool,
+) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
     let (orders, calls) = mpsc::channel(CALLS_MAX);
     let parts = AdminParts {
         live: Arc::clone(&live.known),
         audit: Audit::new(Arc::clone(&health.clock)),
         health,
-        inbox: None,
+        inbox,
         operator: None,
         reloads: reloads.then_some(orders),
     };

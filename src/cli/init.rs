@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::args::ConfigArgs;
@@ -13,6 +13,7 @@ use super::files::{FilesArgs, unknown};
 use super::output::{self, Output};
 use super::sample::stand_in_settings;
 use super::stop::Stop;
+use crate::config::SinkKind;
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
 use crate::sink::rabbitmq::is_source_name;
@@ -32,8 +33,8 @@ pub(super) struct InitArgs {
     #[arg(required = true, value_name = "PROVIDER")]
     sources: Vec<String>,
     /// Where events go
-    #[arg(long, value_enum, default_value_t = Kind::Inbox)]
-    sink: Kind,
+    #[arg(long, value_enum, default_value_t = SinkKind::Inbox)]
+    sink: SinkKind,
     /// Share what was seen among replicas in Redis
     #[arg(long)]
     redis: bool,
@@ -45,17 +46,6 @@ pub(super) struct InitArgs {
     file: PathBuf,
     #[command(flatten)]
     files: FilesArgs,
-}
-
-/// Where events go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// Workers take them over HTTP
-    Inbox,
-    /// A RabbitMQ exchange
-    Rabbitmq,
-    /// A line of JSON each
-    Stdout,
 }
 
 /// Writes it; the exit code comes back.
@@ -122,7 +112,7 @@ fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>
 
 /// Variables that the file refers to.
 fn variables(args: &InitArgs, wanted: &[Wanted<'_>]) -> Vec<String> {
-    let sink = (args.sink == Kind::Rabbitmq).then(|| "AMQP_URL".to_owned());
+    let sink = args.sink.service().map(|service| service.variable.to_owned());
     let redis = args.redis.then(|| "REDIS_URL".to_owned());
     wanted.iter().map(|one| one.variable.clone()).chain(sink).chain(redis).collect()
 }
@@ -175,18 +165,18 @@ fn days(retries: Span) -> u64 {
     retries.duration().as_secs().div_ceil(24 * 60 * 60)
 }
 
-fn sink(kind: Kind) -> String {
+fn sink(kind: SinkKind) -> String {
     let lines = match kind {
-        Kind::Inbox => {
+        SinkKind::Inbox => {
             "kind = \"inbox\"                     # `hookgate consume SOURCE`, or POST /v1/inbox/SOURCE/claim\n\
              lease = \"30s\"                      # what a worker takes is its own for so long\n\
              max_attempts = 20                  # then an event is poison, kept and not offered\n"
         }
-        Kind::Rabbitmq => {
+        SinkKind::Rabbitmq => {
             "kind = \"rabbitmq\"\nurl = { env = \"AMQP_URL\" }         # amqp://user:password@host:5672/vhost\n\
              exchange = \"webhooks\"              # a queue webhooks.SOURCE for each source, webhooks.dead, webhooks.invalid\n"
         }
-        Kind::Stdout => "kind = \"stdout\"                    # a line of JSON for each event\n",
+        SinkKind::Stdout => "kind = \"stdout\"                    # a line of JSON for each event\n",
     };
     format!("[sink]\n{lines}")
 }
@@ -255,8 +245,9 @@ mod tests {
     use super::*;
     use crate::config::{self, Input};
     use crate::provider::secret::Environment;
+    use clap::ValueEnum;
 
-    fn args(sources: &[&str], sink: Kind, redis: bool) -> InitArgs {
+    fn args(sources: &[&str], sink: SinkKind, redis: bool) -> InitArgs {
         InitArgs {
             sources: sources.iter().map(|&name| name.to_owned()).collect(),
             sink,
@@ -272,8 +263,8 @@ mod tests {
         let catalog = Catalog::built_in().unwrap();
         let all: Vec<&str> = catalog.iter().map(|one| one.name.as_str()).collect();
         let dir = tempfile::tempdir().unwrap();
-        for (sink, redis) in [(Kind::Inbox, false), (Kind::Rabbitmq, true), (Kind::Stdout, true)] {
-            let args = args(&all, sink, redis);
+        for &sink in SinkKind::value_variants() {
+            let args = args(&all, sink, sink != SinkKind::Inbox);
             let wanted = wanted(&args.sources, &catalog).unwrap();
             let file = dir.path().join(format!("{sink:?}.toml"));
             std::fs::write(&file, text(&args, &wanted)).unwrap();
@@ -287,6 +278,7 @@ mod tests {
             let loaded = config::load(Input { file: Some(file), env, ..Input::default() });
             let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
             assert_eq!(loaded.settings.sources.len(), all.len());
+            assert_eq!(loaded.warnings, [""; 0]);
         }
     }
 
@@ -297,7 +289,7 @@ mod tests {
         let [(key, help)] = &to_set(&wanted)[..] else { panic!("{:?}", to_set(&wanted)) };
         assert_eq!(key, "sources.pay.settings.webhook_id");
         assert!(help.starts_with("the id of the webhook"), "{help}");
-        let written = text(&args(&[], Kind::Inbox, false), &wanted);
+        let written = text(&args(&[], SinkKind::Inbox, false), &wanted);
         assert!(written.contains("\nsettings.webhook_id = \"…\"   # required: the id"), "{written}");
     }
 

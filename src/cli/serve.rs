@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ConfigArgs;
 use super::gateway::{Again, Gateway};
-use crate::config::{self, Ack, Loaded, SinkKind};
+use crate::config::{self, Ack, Loaded};
 use crate::exit;
 use crate::sink::rabbitmq;
 use crate::telemetry::{self, LogFormat};
@@ -71,11 +71,7 @@ fn keep_memory() -> io::Result<()> {
 
 fn announce(loaded: &Loaded, gateway: &Gateway) {
     let (ingress, admin) = (gateway.ingress(), gateway.admin());
-    let sink = match loaded.settings.sink.kind {
-        SinkKind::Rabbitmq => "rabbitmq",
-        SinkKind::Inbox => "inbox",
-        SinkKind::Stdout => "stdout",
-    };
+    let sink = loaded.settings.sink.kind.name();
     let ack = match loaded.settings.journal.ack {
         Ack::Journal => "journal",
         Ack::Confirm => "confirm",

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::layers::Origins;
 use super::path::KeyPath;
 use super::report::{Report, quoted};
-use super::settings::{Ack, Backend, Settings, SinkKind};
+use super::settings::{Ack, Backend, Settings};
+use super::sink::Service;
 use super::source::{OnLimit, OnTwin, Source};
 use super::tls;
 use crate::sink::rabbitmq::{NAMES_TAKEN, is_source_name};
@@ -179,15 +180,16 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 /// Services that are switched on have a URL, and `confirm` has its services.
 fn stores(settings: &Settings, report: &mut Report) {
     let (sink, dedup) = (&settings.sink, &settings.dedup);
-    if sink.kind == SinkKind::Rabbitmq && sink.url.is_none() {
-        report.missing("sink.url", "a reference to the URL of RabbitMQ, such as { env = \"AMQP_URL\" }");
+    if let (Some(Service { title, variable }), None) = (sink.kind.service(), &sink.url) {
+        let allowed = format!("a reference to the URL of {title}, such as {{ env = {variable:?} }}");
+        report.missing("sink.url", allowed);
     }
     if dedup.backend == Backend::Redis && dedup.url.is_none() {
         report.missing("dedup.url", "a reference to the URL of Redis, such as { env = \"REDIS_URL\" }");
     }
     if settings.journal.ack == Ack::Confirm {
         let needs = [
-            ("sink.kind", sink.kind == SinkKind::Rabbitmq, "sink.kind = \"rabbitmq\""),
+            ("sink.kind", sink.kind.is_safe_alone(), "sink.kind = \"rabbitmq\""),
             ("dedup.backend", dedup.backend == Backend::Redis, "dedup.backend = \"redis\""),
         ];
         let lacks = |(key, holds, _): &(&str, bool, &str)| !holds && !report.tells_of(&(*key).into());
@@ -216,12 +218,18 @@ fn confirm(settings: &Settings, report: &mut Report) {
 
 /// A line for each key that is set, and has no effect with what else is set.
 pub(super) fn without_effect(settings: &Settings, origins: &Origins) -> Vec<String> {
-    if settings.journal.ack == Ack::Journal {
-        return Vec::new();
-    }
-    let keys = WITH_A_JOURNAL.map(KeyPath::from).into_iter().filter(|key| origins.is_set(key));
-    let say = |key| format!("{}: {key} has no effect with journal.ack = \"confirm\"", origins.place(&key));
-    keys.map(say).collect()
+    let say = |key: KeyPath, with: &str| {
+        origins.is_set(&key).then(|| format!("{}: {key} has no effect with {with}", origins.place(&key)))
+    };
+    let of_journal: &[&str] = match settings.journal.ack {
+        Ack::Journal => &[],
+        Ack::Confirm => &WITH_A_JOURNAL,
+    };
+    let kind = settings.sink.kind;
+    let with = format!("sink.kind = {:?}", kind.name());
+    let of_sink = kind.keys_of_others().filter_map(|key| say(KeyPath::from("sink").key(key), &with));
+    let of_journal = of_journal.iter().filter_map(|key| say((*key).into(), "journal.ack = \"confirm\""));
+    of_journal.chain(of_sink).collect()
 }
 
 /// A segment holds the longest event, the journal holds the segments.

@@ -14,6 +14,7 @@ mod read;
 mod report;
 mod secrets;
 mod settings;
+mod sink;
 mod source;
 mod tls;
 mod tree;
@@ -28,8 +29,9 @@ pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::Secrets;
 pub use settings::{
     Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Providers, Reload, Schemas,
-    Settings, Sink, SinkKind,
+    Settings,
 };
+pub use sink::{Service, Sink, SinkKind};
 pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
 pub use tls::{Acme, Challenge, ClientCertificates, Tls, TlsVersion};
 pub use values::{Network, PublicUrl, RoutePath, Setting, Success};

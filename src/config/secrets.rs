@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::load::Input;
 use super::path::KeyPath;
 use super::report::Report;
-use super::settings::{Admin, Backend, Settings, SinkKind};
+use super::settings::{Admin, Backend, Settings};
 use crate::provider::secret::{KEY_BYTES_MIN, Secret, SecretError, SecretPlace, SecretRef};
 
 /// The secrets of a configuration, by what they are for.
@@ -22,7 +22,7 @@ pub struct Secrets {
     pub worker_token: Option<Secret>,
     /// The URL of Redis, if it is used.
     pub dedup_url: Option<Secret>,
-    /// The URL of RabbitMQ, if it is used.
+    /// The URL of the sink's service, if its kind has one.
     pub sink_url: Option<Secret>,
 }
 
@@ -44,8 +44,8 @@ pub(super) fn resolve(
     [secrets.admin_token, secrets.worker_token] = all.of_admin(admin);
     let redis = dedup.url.as_ref().filter(|_| dedup.backend == Backend::Redis);
     secrets.dedup_url = all.optional("dedup.url", redis, 1);
-    let rabbitmq = sink.url.as_ref().filter(|_| sink.kind == SinkKind::Rabbitmq);
-    secrets.sink_url = all.optional("sink.url", rabbitmq, 1);
+    let service = sink.url.as_ref().filter(|_| sink.kind.service().is_some());
+    secrets.sink_url = all.optional("sink.url", service, 1);
     secrets
 }
 

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::sink::Sink;
 use super::source::{Limit, Source};
 use super::tls::Tls;
 use super::values::{Network, PublicUrl, address};
@@ -251,59 +251,6 @@ pub enum Backend {
     Embedded,
     /// Redis as well.
     Redis,
-}
-
-/// `[sink]`: where events go.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct Sink {
-    /// The kind of destination. Default `"inbox"`.
-    pub kind: SinkKind,
-    /// Reference to the URL of RabbitMQ, needed by `kind = "rabbitmq"`. Default: none.
-    pub url: Option<SecretRef>,
-    /// The durable topic exchange events are published to. Default `"webhooks"`.
-    pub exchange: String,
-    /// Whether exchanges and queues are declared at start; otherwise only the exchange is looked for. Default `true`.
-    pub declare: bool,
-    /// The most events published and not yet confirmed. Default 256. With `journal.ack = "confirm"` a delivery beyond
-    /// them waits a second at most and is then answered 503.
-    pub max_in_flight: NonZeroU32,
-    /// How long a confirm may take before the event is published again; with `journal.ack = "confirm"` before its
-    /// delivery is answered 503. Default `"30s"`.
-    pub confirm_timeout: Span,
-    /// Inbox: how long a worker may hold an event before another gets it. Default `"30s"`.
-    pub lease: Span,
-    /// Inbox: how often an event is handed out before it is held as poison. Default 20.
-    pub max_attempts: NonZeroU32,
-}
-
-impl Default for Sink {
-    fn default() -> Self {
-        let number = |count: u32| NonZeroU32::MIN.saturating_add(count - 1);
-        Self {
-            kind: SinkKind::Inbox,
-            url: None,
-            exchange: "webhooks".to_owned(),
-            declare: true,
-            max_in_flight: number(256),
-            confirm_timeout: Span::seconds(30),
-            lease: Span::seconds(30),
-            max_attempts: number(20),
-        }
-    }
-}
-
-/// The kinds of destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkKind {
-    /// A RabbitMQ exchange.
-    Rabbitmq,
-    /// Workers fetch over HTTP from the admin listener.
-    #[default]
-    Inbox,
-    /// A line of JSON per event.
-    Stdout,
 }
 
 /// `[reload]`: when the configuration is loaded again. SIGHUP and `POST /v1/reload` do so in any case.

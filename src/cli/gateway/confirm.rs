@@ -48,7 +48,8 @@ impl Gateway {
         let confirmer = Confirmer::start(parts, settings);
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
-        let (parts, calls) = admin_parts(&live, health, again.is_some());
+        let (parts, calls) =
+            admin_parts(&live, health, Err(loaded.settings.sink.kind.workers()), again.is_some());
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
         Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer), reloader })

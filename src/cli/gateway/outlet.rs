@@ -54,6 +54,14 @@ impl Outlet {
         }
     }
 
+    /// Ends what holds a connection.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::RabbitMq(sink) => sink.close().await,
+            Self::Stdout(_) | Self::Inbox => {}
+        }
+    }
+
     /// What the relay publishes to; the inbox has none.
     pub(super) fn sink(&self) -> Option<Arc<dyn Sink>> {
         match self {
