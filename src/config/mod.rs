@@ -7,6 +7,8 @@
 
 mod addresses;
 mod check;
+#[cfg(test)]
+mod example;
 mod layers;
 mod load;
 mod path;

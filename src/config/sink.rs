@@ -129,6 +129,7 @@ impl SinkKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::example::known;
     use serde::de::value::{Error, StrDeserializer};
 
     #[test]
@@ -138,6 +139,14 @@ mod tests {
             assert_eq!(read, Ok(*kind));
             assert_eq!(SinkKind::from_str(kind.name(), false), Ok(*kind));
         }
+    }
+
+    #[test]
+    fn a_key_has_an_effect_with_some_kind() {
+        let kinds = SinkKind::value_variants().iter();
+        let told: BTreeSet<&str> = kinds.flat_map(|kind| kind.keys()).copied().chain(["kind"]).collect();
+        let known = known(&"sink".into());
+        assert_eq!(known.iter().map(String::as_str).collect::<BTreeSet<_>>(), told);
     }
 
     #[test]
