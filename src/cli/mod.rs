@@ -24,6 +24,7 @@ mod journal;
 mod man;
 mod output;
 mod paths;
+mod places;
 mod providers;
 mod reload;
 mod sample;

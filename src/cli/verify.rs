@@ -1,14 +1,16 @@
 //! `hookgate verify` and `hookgate explain`: a captured request through the code that serves. Says what it is, or
 //! exactly why not, and what would have verified: causes that only the operator with the secret ever gets to see.
 
+mod accepted;
+
 use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::accepted::Accepted;
 use super::args::{ConfigArgs, pair};
 use super::captured::{CaptureArgs, RequestArgs, SecretArgs, moment, split};
 use super::files::FilesArgs;
@@ -20,14 +22,13 @@ use super::stages::{self, Found};
 use super::stop::Stop;
 use crate::clock::{Clock, System, Timestamp};
 use crate::config::Loaded;
-use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::diagnose::{Case, Endpoint, Finding};
 use crate::exit;
 use crate::provider::secret::Secret;
 use crate::provider::{Algorithm, Catalog, HandshakeAnswer, Scheme};
 use crate::reject::{Refused, Reject};
-use crate::verify::{Key, Verified, Verifier};
+use crate::verify::{Key, Verifier};
 
 /// What is judged.
 #[derive(Debug, Args)]
@@ -146,7 +147,7 @@ pub(super) fn judged<T>(
             (Ok(Told { text: handshake_text(&answer), data: handshake_json(&scheme, &answer) }), Vec::new())
         }
         Ok(Ok(Found::Event(verified))) => {
-            let told = Accepted { verified: &verified, source: target.name(), now };
+            let told = Accepted::new(&verified, &target, now);
             (Ok(Told { text: told.text(), data: told.to_json() }), Vec::new())
         }
         Ok(Err(refused)) => {
@@ -207,67 +208,6 @@ fn handshake_json(scheme: &Scheme, answer: &HandshakeAnswer) -> Value {
         "handshake": &*answer.name,
         "status": answer.status,
     })
-}
-
-/// A request that verifies.
-struct Accepted<'v> {
-    verified: &'v Verified,
-    source: Option<&'v str>,
-    now: Timestamp,
-}
-
-impl Accepted<'_> {
-    /// A key holds its source's name: without one there is none to show.
-    fn message_id(&self) -> Option<String> {
-        self.source.map(|source| EventKey::derive(source, self.verified).keys().message_id.to_string())
-    }
-
-    fn age(&self) -> Option<i64> {
-        self.verified.signed_at().map(|at| self.now.millis_since(at))
-    }
-
-    fn text(&self) -> String {
-        let key = EventKey::derive(self.source.unwrap_or_default(), self.verified);
-        let scheme = self.verified.scheme();
-        let mut text = format!("accepted: {}/{}\n", scheme.provider, scheme.name);
-        let mut fact = |label: &str, found: &str| {
-            if !found.is_empty() {
-                text.push_str(&format!("  {label:<11} {}\n", output::line(found)));
-            }
-        };
-        fact("event id", key.event_id());
-        fact("event type", key.event_type());
-        fact("message id", &self.message_id().unwrap_or_default());
-        fact("secret", self.verified.secret());
-        if let (Some(at), Some(age)) = (self.verified.signed_at(), self.age()) {
-            fact("signed at", &format!("{at}, {}", ago(age)));
-        }
-        text
-    }
-
-    fn to_json(&self) -> Value {
-        let key = EventKey::derive(self.source.unwrap_or_default(), self.verified);
-        let scheme = self.verified.scheme();
-        json!({
-            "accepted": true,
-            "provider": *scheme.provider,
-            "scheme": scheme.name,
-            "event_id": key.event_id(),
-            "event_type": key.event_type(),
-            "message_id": self.message_id(),
-            "secret": &**self.verified.secret(),
-            "signed_at": self.verified.signed_at().map(|at| at.to_string()),
-            "age_milliseconds": self.age(),
-        })
-    }
-}
-
-/// An age in milliseconds, for people.
-fn ago(millis: i64) -> String {
-    let span = Duration::from_secs(millis.unsigned_abs() / 1000);
-    let shown = crate::units::Span::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-    let shown = shown.map_or_else(|| format!("{} s", span.as_secs()), |span| span.to_string());
-    if millis < 0 { format!("{shown} ahead") } else { format!("{shown} ago") }
 }
 
 fn refusal_text(refused: &Refused, hints: &[String]) -> String {

@@ -12,6 +12,8 @@ use crate::extract::{self, Pick, Pointer};
 /// Where the events of a request are, and what names each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
+    /// Where the array is, as the file spells it.
+    pub each: String,
     /// The form's field whose text holds the array; `None` where the body itself does.
     pub field: Option<String>,
     /// Where the array is in that JSON; `None` where it is all of it.
@@ -148,7 +150,8 @@ impl Check {
         if ids.iter().skip_while(|place| place.signed).any(|place| place.signed) {
             self.add("batch.id", "a signed place after one that is not", "signed places first");
         }
-        Some(Batch { field, pointer, ids, types, pointers, unique: raw.unique })
+        let (each, unique) = (raw.each.clone(), raw.unique);
+        Some(Batch { each, field, pointer, ids, types, pointers, unique })
     }
 }
 

@@ -93,7 +93,8 @@ impl Check {
         let written = algorithm.map(|algorithm| self.written(algorithm, &raw.signature));
         let signature = self.signature(written.as_ref().unwrap_or(&raw.signature));
         let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
-        let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, &signed));
+        let templates = Some(&signed[..]).filter(|_| !raw.signed.is_empty());
+        let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, templates));
         let event = raw.event.clone().unwrap_or_default();
         let token = algorithm.map(|algorithm| self.token(algorithm, &raw.jwt)).unwrap_or_default();
         let proof = |pick: &Pick| match &raw.body_digest {
@@ -109,6 +110,7 @@ impl Check {
         let (algorithm, key_form) = (algorithm?, key_form?);
         self.key_form(algorithm, key_form, secret);
         let key = self.key_rule(&raw.key, algorithm);
+        self.any_signed(algorithm, &raw.signed);
         self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
         let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
         let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
@@ -212,8 +214,8 @@ impl Check {
         }
     }
 
-    /// A MAC needs something to cover, a token has nothing; a time that is not signed proves no freshness.
-    fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
+    /// A MAC needs something to cover, a token has nothing; a template with a mistake in it counts, as it is told already.
+    fn any_signed(&mut self, algorithm: Algorithm, signed: &[String]) {
         match (algorithm.signs_templates(), signed.is_empty()) {
             (false, false) => self.add("signed", "a template", "nothing, with this algorithm"),
             (true, true) => {
@@ -221,6 +223,10 @@ impl Check {
             }
             _ => {}
         }
+    }
+
+    /// Only a plain digest has the secret in what it covers; a time that is not signed proves no freshness.
+    fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
         match algorithm {
             Algorithm::Plain(_) if !signed.iter().all(Template::holds_secret) => {
                 let allowed = "{secret} in every template: without it anybody can make the digest";

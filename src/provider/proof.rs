@@ -72,16 +72,17 @@ impl Check {
         }
     }
 
+    /// The digest of the body; `signed` is `None` where the file has no templates.
     pub(super) fn body_digest(
         &mut self,
         raw: &BodyDigestDefinition,
-        signed: &[Template],
+        signed: Option<&[Template]>,
     ) -> Option<BodyDigestRule> {
         let from = self.place("body_digest.from", &raw.from);
         let digest = self.one_of("body_digest.algorithm", &raw.algorithm, &DIGESTS);
         let encoding = self.one_of("body_digest.encoding", &raw.encoding, &ENCODINGS[..4]);
         let covered = |pick: &Pick| {
-            pick.is_claim() || !signed.is_empty() && signed.iter().all(|template| template.covers(pick))
+            pick.is_claim() || signed.is_some_and(|all| all.iter().all(|template| template.covers(pick)))
         };
         if from.as_ref().is_some_and(|from| !covered(from)) {
             let allowed = "a place that every template of `signed` covers";

@@ -313,6 +313,11 @@ fn a_provider_file_that_cannot_hold_is_told() {
     ] {
         assert!(told(&text).contains(part), "{part}: {}", told(&text));
     }
+    for good in [ALTERNATIVES, URL_AND_DIGEST] {
+        let signed = good.lines().find(|line| line.starts_with("signed")).unwrap();
+        let bad = told(&good.replace(signed, "signed = [\"{bdy}\"]"));
+        assert!(bad.lines().count() == 1 && bad.contains("{bdy}"), "one mistake is told once: {bad}");
+    }
 }
 
 /// Project Wycheproof, where it lies beside the checkout.

@@ -184,7 +184,7 @@ fn verify_tells_what_a_good_request_is() {
     let expected = json!({
         "accepted": true, "provider": "stripe", "scheme": "default", "event_id": "evt_1",
         "event_type": "charge.captured", "message_id": null, "secret": "env S",
-        "signed_at": "2026-01-01T00:00:00.000Z", "age_milliseconds": 12000,
+        "signed_at": "2026-01-01T00:00:00.000Z", "age_milliseconds": 12000, "batch": null,
     });
     assert_eq!((code, told), (Some(0), expected));
     let raw = format!(

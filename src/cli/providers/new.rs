@@ -301,6 +301,15 @@ type = "json:/type"
 [forward]           # headers that go on to the workers; never one that holds a secret
 headers = ["user-agent"]
 
+# [batch]           # where the events are, where a request has several; with `split = true` a source hands on each
+# each = "json:/events"
+# id = "item:/id"
+# type = "item:/type"
+
+# [settings.account]  # what a source says for itself: "${{account}}" in [event] or a scheme stands for it
+# help = "the account whose events are taken"
+# required = true
+
 [[schemes]]
 name = "default"
 algorithm = "hmac-sha256"
@@ -358,6 +367,28 @@ mod tests {
             *count > 0 || !why.iter().any(|why| why.ends_with("any more, only verified"))
         });
         assert!(few.is_empty(), "{few:#?}");
+    }
+
+    #[test]
+    fn what_a_fresh_file_only_hints_at_can_be_uncommented() {
+        let (dir, fresh) = (tempfile::tempdir().unwrap(), fresh("acme"));
+        for table in ["[batch]", "[settings.account]", "[[handshakes]]"] {
+            let hint = fresh.split("\n\n").find(|part| part.starts_with(&format!("# {table} ")));
+            let hint = hint.unwrap_or_else(|| panic!("no {table}: {fresh}"));
+            let bare: Vec<&str> = hint.lines().map(|line| line.trim_start_matches("# ")).collect();
+            let file = dir.path().join("acme.toml");
+            std::fs::write(&file, fresh.replace(hint, &bare.join("\n"))).unwrap();
+            let mut own = Catalog::default();
+            own.add_file(&file).unwrap();
+            let acme = own.get("acme").unwrap();
+            let there = [acme.batch.is_some(), !acme.settings.is_empty(), !acme.handshakes.is_empty()];
+            assert_eq!(there.into_iter().filter(|there| *there).count(), 1, "{table}: {hint}");
+            let made = make::make(&own, "acme", None, &BTreeMap::new());
+            assert!(
+                !made.unwrap_or_else(|stop| panic!("{table}: {}", stop.why)).vectors.is_empty(),
+                "{table}"
+            );
+        }
     }
 
     #[test]

@@ -138,6 +138,16 @@ impl<'t> Target<'t> {
         self.source.map(|(name, _, _)| name)
     }
 
+    /// Whether it is a source that splits.
+    pub(in crate::cli) fn splits(&self) -> bool {
+        self.source.is_some_and(|(_, source, _)| source.split)
+    }
+
+    /// The event types that the source wants; empty where it wants all.
+    pub(in crate::cli) fn events(&self) -> &[String] {
+        self.source.map_or(&[], |(_, source, _)| &source.events)
+    }
+
     /// The source's secrets; none where it is a provider.
     pub(in crate::cli) fn secrets(&self) -> &'t [Secret] {
         let own = self.source.and_then(|(name, _, loaded)| loaded.secrets.sources.get(name));

@@ -41,6 +41,8 @@ pub(super) struct Draft<'d> {
     pub other: Pair,
     /// The request, not yet signed.
     pub unsigned: Delivery,
+    /// Whether that is the provider's sample, and not a body made up for the scheme.
+    pub is_sample: bool,
 }
 
 impl<'d> Draft<'d> {
@@ -57,17 +59,19 @@ impl<'d> Draft<'d> {
         let raw = definition.schemes.iter().find(|scheme| scheme.name == name).ok_or_else(unknown)?;
         let settings = stand_in_settings(definition, raw, given);
         let scheme = built(definition, name, &settings)?;
-        let unsigned = unsigned(definition, &scheme)?;
+        let sample = completed_sample(definition, &scheme)?;
+        let is_sample = sample.is_some();
+        let unsigned = sample.unwrap_or_else(|| tiny(definition, &scheme));
         let id = key_id(&scheme, &unsigned);
         let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
         let (secret, other) = (pair("right")?, pair("other")?);
-        let draft = Self { definition, raw, scheme, settings, secret, other, unsigned };
+        let draft = Self { definition, raw, scheme, settings, secret, other, unsigned, is_sample };
         // A sample may be of another kind than what this scheme signs, such as JSON where it wants a form.
         let lacks = |place: &Pick| place.read(&draft.unsigned).is_none_or(|value| value.is_empty());
         let wrong = draft.scheme.require.iter().chain(&demanded(&draft.scheme)).any(lacks);
         if wrong || draft.signed(NOW).is_err() {
             let unsigned = tiny(definition, &draft.scheme);
-            return Ok(Self { unsigned, ..draft });
+            return Ok(Self { unsigned, is_sample: false, ..draft });
         }
         Ok(draft)
     }
@@ -141,13 +145,14 @@ pub(super) fn fitting(scheme: &Scheme, place: &Pick) -> String {
     wanted.or(url).or_else(formed).or_else(headers).unwrap_or_else(|| MADE.to_owned())
 }
 
-fn unsigned(definition: &Definition, scheme: &Scheme) -> Result<Delivery, Stop> {
-    let Some(sample) = sample(definition, scheme)? else { return Ok(tiny(definition, scheme)) };
+/// The provider's own sample, with what must stand beside its body.
+fn completed_sample(definition: &Definition, scheme: &Scheme) -> Result<Option<Delivery>, Stop> {
     let lacks = |delivery: &Delivery, place: &Pick| !place.is_in_body() && place.read(delivery).is_none();
-    Ok(companions(scheme).iter().fold(sample, |delivery, place| match lacks(&delivery, place) {
+    let complete = |delivery: Delivery, place: &Pick| match lacks(&delivery, place) {
         true => extract::put(&delivery, place, &fitting(scheme, place)).unwrap_or(delivery),
         false => delivery,
-    }))
+    };
+    Ok(sample(definition, scheme)?.map(|sample| companions(scheme).iter().fold(sample, complete)))
 }
 
 /// The provider's own sample, the same each time.

@@ -12,13 +12,14 @@ use super::draft::{Draft, NOW, PUBLIC_URL};
 use super::keys::Pair;
 use super::questions::Questions;
 use super::{Expect, Vector, beside, mistakes, several};
-use crate::cli::output;
 use crate::cli::stages::{self, Found};
 use crate::cli::stop::Stop;
+use crate::cli::{output, places};
 use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::exit;
 use crate::provider::{Algorithm, Catalog, EventAnswer, KeyUrl};
+use crate::verify::Verified;
 
 /// Vectors, and what became none.
 #[derive(Debug, Default)]
@@ -27,15 +28,19 @@ pub(in crate::cli) struct Made {
     pub vectors: Vec<Value>,
     /// What does not hold under this provider file, with what was found: mistakes that its scheme lets pass.
     pub left_out: Vec<String>,
+    /// Places of the provider file where its sample has nothing.
+    pub missed: Vec<String>,
 }
 
-/// Prints the vectors of `PROVIDER` or `PROVIDER/SCHEME`; the exit code comes back. What is left out is told on stderr.
+/// Prints the vectors of `PROVIDER` or `PROVIDER/SCHEME`; the exit code comes back. What is left out is told on stderr, and
+/// where the sample has nothing at a place of the file.
 pub(in crate::cli) fn run(catalog: &Catalog, name: &str, settings: &[(String, String)]) -> u8 {
     let (provider, scheme) = name.split_once('/').map_or((name, None), |(name, scheme)| (name, Some(scheme)));
     let made = match make(catalog, provider, scheme, &settings.iter().cloned().collect()) {
         Ok(made) => made,
         Err(stop) => return stop.tell(),
     };
+    made.missed.iter().for_each(|missed| eprintln!("warning: {}", output::line(missed)));
     made.left_out.iter().for_each(|left| eprintln!("left out {left}"));
     if made.vectors.is_empty() {
         return Stop::data(format!("no vector of {name} can be made here")).tell();
@@ -85,14 +90,33 @@ fn one(catalog: &Catalog, draft: &Result<Draft<'_>, Stop>, made: &mut Made) -> R
     }
     cases.extend(beside::cases(draft));
     // Where the right request is refused, a refusal of a wrong one shows nothing.
-    if let Some(Err(found)) = cases.first().map(|right| judged(catalog, draft, &draft.settings, right)) {
-        return Err(Stop::data(format!("what it signs itself is refused: {found:#}")));
+    if let Some(right) = cases.first() {
+        let judged = judged(catalog, draft, &draft.settings, right).and_then(|right| read(&right));
+        let verified = judged
+            .and_then(|right| event(&right, catalog))
+            .map_err(|found| Stop::data(format!("what it signs itself is refused: {found:#}")))?;
+        tell_missed(draft, &verified, made);
     }
     collect(catalog, draft, &draft.settings, &cases, made);
     if let Some(questions) = Questions::of(draft)? {
         collect(catalog, draft, &questions.settings, &questions.cases(), made);
     }
     Ok(())
+}
+
+/// Tells of each place once, though several schemes have it; a body that was made up has no say.
+fn tell_missed(draft: &Draft<'_>, verified: &Verified, made: &mut Made) {
+    let Some(sample) = draft.definition.sample.as_ref().filter(|_| draft.is_sample) else { return };
+    for (key, places) in places::missed(verified) {
+        let (event, title) = (&sample.event, &draft.definition.title);
+        let told = format!(
+            "{key}: found nothing at {places} in the sample {event}; correct the place, or the sample where it is not \
+             what {title} sends"
+        );
+        if !made.missed.contains(&told) {
+            made.missed.push(told);
+        }
+    }
 }
 
 /// Keeps the cases that hold. Of two of one name the first is kept: a place can be demanded for two reasons.
@@ -127,15 +151,15 @@ fn judged(
     case: &Case,
 ) -> anyhow::Result<Value> {
     let mut value = written(draft, settings, case)?;
-    let read = |value: &Value| serde_json::from_value::<Vector>(value.clone()).context("no vector");
     if let Verdict::Handshake(name) = &case.verdict {
         value["response"] = answer(&read(&value)?, name, catalog)?;
     }
     let vector = read(&value)?;
     vector.judge(catalog).map_err(|found| anyhow::anyhow!(found))?;
     if vector.expect == Expect::Accept {
-        let (id, event_type) = event(&vector, catalog)?;
-        let facts = [("event_id", id), ("event_type", event_type)];
+        let verified = event(&vector, catalog)?;
+        let key = EventKey::derive("vector", &verified);
+        let facts = [("event_id", key.event_id()), ("event_type", key.event_type())];
         for (key, text) in facts.into_iter().filter(|(_, text)| !text.is_empty()) {
             value[key] = text.into();
         }
@@ -165,15 +189,18 @@ fn answer(vector: &Vector, name: &str, catalog: &Catalog) -> anyhow::Result<Valu
     }
 }
 
-fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<(String, String)> {
+fn read(value: &Value) -> anyhow::Result<Vector> {
+    serde_json::from_value(value.clone()).context("no vector")
+}
+
+fn event(vector: &Vector, catalog: &Catalog) -> anyhow::Result<Box<Verified>> {
     let verifier = vector.verifier(catalog).map_err(|found| anyhow::anyhow!(found))?;
     let now = Timestamp::from_seconds(vector.now);
     let delivery = vector.request.delivery(now).map_err(|found| anyhow::anyhow!(found))?;
-    let Ok(Found::Event(verified)) = stages::find(&verifier, delivery, now) else {
-        anyhow::bail!("no event");
-    };
-    let key = EventKey::derive("vector", &verified);
-    Ok((key.event_id().to_owned(), key.event_type().to_owned()))
+    match stages::find(&verifier, delivery, now) {
+        Ok(Found::Event(verified)) => Ok(verified),
+        Ok(Found::Handshake(_)) | Err(_) => anyhow::bail!("no event"),
+    }
 }
 
 fn written(draft: &Draft<'_>, settings: &BTreeMap<String, String>, case: &Case) -> anyhow::Result<Value> {

@@ -188,3 +188,45 @@ fn the_same_file_brings_the_same_vectors_and_they_are_a_vector_file() {
     let read: Vec<Vector> = serde_json::from_str(&file(&one.vectors)).unwrap();
     assert_eq!(read.len(), one.vectors.len());
 }
+
+#[test]
+fn a_place_where_the_sample_has_nothing_is_told_once() {
+    let told = |id: &str, kind: &str, each: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let scheme = |name: &str| {
+            format!(
+                "[[schemes]]\nname = {name:?}\nalgorithm = \"hmac-sha256\"\nsigned = [\"{{body}}\"]\n\
+                 signature = {{ from = \"header:X-Tea\", encoding = \"hex\" }}\n"
+            )
+        };
+        let file = format!(
+            "name = \"tea_house\"\ntitle = \"Tea House\"\n[sample]\nevent = \"poured\"\n\
+             [event]\nid = {id}\ntype = {kind:?}\n[batch]\neach = {each:?}\n{}{}",
+            scheme("one"),
+            scheme("two")
+        );
+        std::fs::write(dir.path().join("tea_house.toml"), file).unwrap();
+        let samples = dir.path().join("samples/tea_house");
+        std::fs::create_dir_all(&samples).unwrap();
+        let body = r#"{"meta": {"event": {"uid": "u1"}, "kind": "poured"}, "data": {"items": [1, 2]}}"#;
+        std::fs::write(samples.join("poured.json"), body).unwrap();
+        let mut catalog = Catalog::default();
+        catalog.add_folder(dir.path()).unwrap();
+        let made = make(&catalog, "tea_house", None, &BTreeMap::new()).unwrap();
+        assert!(made.vectors.len() > 2, "{:?}", made.left_out);
+        made.missed
+    };
+    let right =
+        told("[\"json:/meta/evnt/uid\", \"json:/meta/event/uid\"]", "json:/meta/kind", "json:/data/items");
+    assert!(right.is_empty(), "one of several places is enough: {right:?}");
+    let claimed = made("vonage", None).missed;
+    assert!(claimed.is_empty(), "no sample holds what a token claims: {claimed:?}");
+    let wrong = told("[\"json:/meta/evnt/uid\", \"json:/uid\"]", "json:/knd", "json:/data/itemz");
+    let begins = [
+        "event.id: found nothing at json:/meta/evnt/uid, else json:/uid in the sample poured; correct",
+        "event.type: found nothing at json:/knd in the sample poured; correct",
+        "batch.each: found nothing at json:/data/itemz in the sample poured; correct",
+    ];
+    assert_eq!(wrong.len(), begins.len(), "{wrong:?}");
+    assert!(wrong.iter().zip(begins).all(|(told, begin)| told.starts_with(begin)), "{wrong:?}");
+}
