@@ -323,6 +323,14 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// An age in milliseconds, negative for what is to come, for people.
+pub fn ago(millis: i64) -> String {
+    let span = Duration::from_secs(millis.unsigned_abs() / 1000);
+    let shown = Span::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let shown = shown.map_or_else(|| format!("{} s", span.as_secs()), |span| span.to_string());
+    if millis < 0 { format!("{shown} ahead") } else { format!("{shown} ago") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! leave gives its events back at once. What left for it comes back when its lease ends.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -184,7 +185,7 @@ pub(super) async fn ack(
         Ok(Json(body)) => body,
         Err(error) => return malformed(&error),
     };
-    let Some(tokens) = parsed(&texts) else { return no_token() };
+    let Some(tokens) = parsed(&texts) else { return malformed(&"one of the tokens is none") };
     match called.inbox.ack(&called.source, &tokens).await {
         Ok(counted) => tally("acked", &texts, &counted),
         Err(error) => fault(&error),
@@ -205,7 +206,7 @@ pub(super) async fn nack(
         Ok(Json(body)) => body,
         Err(error) => return malformed(&error),
     };
-    let Some(tokens) = parsed(&texts) else { return no_token() };
+    let Some(tokens) = parsed(&texts) else { return malformed(&"one of the tokens is none") };
     let counted =
         called.inbox.nack(&called.source, &tokens, delay.map_or(Duration::ZERO, |span| span.duration()));
     tally("nacked", &texts, &counted)
@@ -225,7 +226,7 @@ pub(super) async fn extend(
         Ok(Json(body)) => body,
         Err(error) => return malformed(&error),
     };
-    let Some(tokens) = parsed(&texts) else { return no_token() };
+    let Some(tokens) = parsed(&texts) else { return malformed(&"one of the tokens is none") };
     tally("extended", &texts, &called.inbox.extend(&called.source, &tokens, length(&parts, lease)))
 }
 
@@ -233,19 +234,12 @@ fn parsed(texts: &[String]) -> Option<Vec<Token>> {
     texts.iter().map(|text| text.parse().ok()).collect()
 }
 
-fn malformed(error: &actix_web::Error) -> HttpResponse {
+fn malformed(found: &dyn fmt::Display) -> HttpResponse {
     let detail = format!(
-        "{error}; expected JSON such as {{\"tokens\": [\"…\"]}}, with \"delay\": \"5s\" for a nack and \"lease\": \"1m\" for an extension"
+        "{found}; expected JSON such as {{\"tokens\": [\"…\"]}} with tokens as the claim gave them, for a nack with \"delay\": \"5s\", \
+         for an extension with \"lease\": \"1m\""
     );
     problem(StatusCode::BAD_REQUEST, "malformed", &detail)
-}
-
-fn no_token() -> HttpResponse {
-    problem(
-        StatusCode::BAD_REQUEST,
-        "malformed",
-        "one of the tokens is none; send them as the claim gave them",
-    )
 }
 
 /// What became of each token, in their order, and how many counted. Those that did not are named again, since

@@ -100,7 +100,7 @@ impl Caller {
     }
 
     fn unreachable(&self, error: &impl fmt::Display) -> Stop {
-        Stop::unreachable(format!("{error}; is a gateway running, with admin.listen there?"))
+        Stop::unreachable(format!("{error}; does a gateway run whose admin.listen this is?"))
     }
 
     fn refused(&self, reply: &Reply) -> Stop {

@@ -1,13 +1,11 @@
 //! Times that do not fit: signatures that are right and old, or ahead, and times in another unit.
 
-use std::time::Duration;
-
 use super::case::Case;
 use super::cause::{Cause, Finding};
 use super::signature::list_of;
 use crate::clock::Timestamp;
 use crate::provider::{TimeSource, TimeUnit, TimestampRule};
-use crate::units::Span;
+use crate::units::ago;
 use crate::verify::Verifier;
 
 /// How near to now a time must be once it is read in another unit.
@@ -113,14 +111,6 @@ fn shape(unit: TimeUnit, text: &str) -> Option<&'static str> {
         _ if digits => Some("it begins with a zero, or has more digits than any time"),
         _ => None,
     }
-}
-
-/// An age in milliseconds, for people.
-pub(super) fn ago(millis: i64) -> String {
-    let span = Duration::from_secs(millis.unsigned_abs() / 1000);
-    let shown = Span::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-    let shown = shown.map_or_else(|| format!("{} s", span.as_secs()), |span| span.to_string());
-    if millis < 0 { format!("{shown} ahead") } else { format!("{shown} ago") }
 }
 
 #[cfg(test)]

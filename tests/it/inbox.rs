@@ -188,6 +188,11 @@ fn calls_that_make_no_sense_change_nothing() {
         assert_eq!(call("/v1/inbox/plain/ack", body), malformed, "{body}");
         assert_eq!(call("/v1/inbox/plain/nack", body), malformed, "{body}");
     }
+    let misspelt = json!({ "tokens": [handed[0].token], "dealy": "5s" }).to_string();
+    let told = gateway.admin_call("POST", "/v1/inbox/plain/nack", &[], misspelt.as_bytes());
+    assert!(told.status == 400 && told.text().contains("`dealy`"), "{}", told.text());
+    let got = gateway.admin_call("GET", "/v1/inbox/plain/claim", &[], b"");
+    assert_eq!((got.status, got.code().as_str(), got.header("allow")), (405, "method_not_allowed", "POST"));
     let guess = json!({ "tokens": ["1-0000000000000000"] }).to_string();
     assert_eq!(call("/v1/inbox/plain/ack", &guess).0, 409);
     let elsewhere = gateway.ack("other", &handed);

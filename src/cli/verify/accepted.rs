@@ -1,7 +1,5 @@
 //! What `hookgate verify` says of a request that is an event: what names it, and what it is known by where nothing does.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::batch::{self, Cut, Unsplit};
@@ -12,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::event::{Part, Split};
 use crate::provider::EventPlace;
-use crate::units::Span;
+use crate::units::ago;
 use crate::verify::Verified;
 
 /// Elements of a batch whose ids are shown.
@@ -158,14 +156,6 @@ fn shown(split: &Split) -> String {
     let id = |part: &Part| if part.event_id.is_empty() { "none".to_owned() } else { part.event_id.clone() };
     let more = if split.parts.len() > ELEMENTS_SHOWN { ", …" } else { "" };
     format!("ids: {}{more}", first(split).map(id).collect::<Vec<_>>().join(", "))
-}
-
-/// An age in milliseconds, for people.
-fn ago(millis: i64) -> String {
-    let span = Duration::from_secs(millis.unsigned_abs() / 1000);
-    let shown = Span::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-    let shown = shown.map_or_else(|| format!("{} s", span.as_secs()), |span| span.to_string());
-    if millis < 0 { format!("{shown} ahead") } else { format!("{shown} ago") }
 }
 
 #[cfg(test)]
