@@ -65,7 +65,7 @@ enum Stage {
     Chunks(Chunks),
     /// After a request whose answer is not written yet.
     Answer { flushed: bool, more: bool },
-    /// After the last request: an answer of the guard's own is written, and what comes is thrown away.
+    /// After the last request: an answer of the guard's own, if there is one, is written, and what comes is thrown away.
     Refusing { answer: Bytes, said: bool, thrown: usize },
     /// Nothing more is read.
     Ended,
@@ -205,9 +205,14 @@ impl Guarded {
 
     fn refuse(&mut self, refused: &Refused) {
         let answer = (self.rules.refused)(refused, self.peer);
+        self.end_after(answer, false);
+    }
+
+    /// Throws away what still comes, once that answer is written and, where it is not, said to be the last.
+    fn end_after(&mut self, answer: Bytes, said: bool) {
         self.timer.start(self.linger());
-        (self.held, self.room) = (BytesMut::new(), None);
-        self.stage = Stage::Refusing { answer, said: false, thrown: 0 };
+        (self.held, self.passing, self.room) = (BytesMut::new(), 0, None);
+        self.stage = Stage::Refusing { answer, said, thrown: 0 };
     }
 
     /// How long what still comes is thrown away.
@@ -443,8 +448,9 @@ impl AsyncWrite for Guarded {
                     cx.waker().wake_by_ref();
                 }
             }
-            // Answered before all of it came: what still comes is thrown away, for a moment.
-            Stage::Length(_) | Stage::Chunks(_) => this.timer.start_once(this.linger()),
+            // Answered before all of it came. The library would take what still comes into a buffer that grows, and end
+            // the connection after it.
+            Stage::Length(_) | Stage::Chunks(_) => this.end_after(Bytes::new(), true),
             _ => {}
         }
         Poll::Ready(Ok(()))
