@@ -30,9 +30,16 @@ const REDIS: &str = "/usr/bin/redis-server";
 /// A server that is not up by then never will be; the slowest CI machine takes a third of it.
 const START: Duration = Duration::from_secs(120);
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that the kernel gives to nobody who asks for any: its own begin at 32,768.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| TcpListener::bind(loopback(*port)).is_ok();
+    // Test processes beside each other begin at other ones.
+    let mut ports = std::iter::repeat_with(|| {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        10_000 + u16::try_from(number % 20_000).unwrap()
+    });
+    ports.by_ref().take(1_000).find(free).expect("no free port among 1,000")
 }
 
 fn loopback(port: u16) -> SocketAddr {

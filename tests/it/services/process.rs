@@ -50,6 +50,8 @@ impl Process {
         for (name, value) in command.get_envs() {
             watch.env(name, value.unwrap_or_default());
         }
+        // What it leaves behind where it was started goes with its folder.
+        watch.current_dir(dir);
         let mut watcher = watch.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(watcher.stdout.take().unwrap()).read_line(&mut line).unwrap();
