@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::gateway::*;
 use crate::scrape::Scrape;
+use crate::services::free_port;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -44,7 +45,7 @@ fn fill(gateway: &Gateway) -> Vec<Signed> {
 
 #[test]
 fn off_loopback_a_token_is_needed() {
-    let open = setup().set("admin", &format!("listen = \"0.0.0.0:{}\"", port()));
+    let open = setup().set("admin", &format!("listen = \"0.0.0.0:{}\"", free_port()));
     for command in ["check", "serve"] {
         let output = open.clone().run(&[command]);
         let told = String::from_utf8_lossy(&output.stderr);

@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::services::free_port;
 
 pub use crate::handed::Handed;
 pub use crate::http::{Answer, Client};
@@ -25,19 +26,6 @@ pub use crate::senders::*;
 const START: Duration = Duration::from_secs(20);
 /// The promise for SIGTERM is 10 s; what takes longer is killed and reported as such.
 const STOP: Duration = Duration::from_secs(20);
-
-/// A loopback port that nothing listens on, outside the range that outgoing connections take theirs from: so it
-/// is still free when a gateway starts again.
-pub fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 10_000 + u16::try_from(std::process::id() * 61 % 20_000).unwrap();
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// The gateway that is tested: the one of `HOOKGATE_IT_BINARY`, which tests/run has built optimised, or else cargo's.
 pub fn binary() -> &'static str {
@@ -134,8 +122,13 @@ impl Setup {
     pub fn prepare(self) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let gateway =
-            Gateway { setup: self, dir, ingress: loopback(port()), admin: loopback(port()), child: None };
+        let gateway = Gateway {
+            setup: self,
+            dir,
+            ingress: loopback(free_port()),
+            admin: loopback(free_port()),
+            child: None,
+        };
         gateway.write_config();
         gateway
     }

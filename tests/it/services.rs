@@ -30,16 +30,20 @@ const REDIS: &str = "/usr/bin/redis-server";
 /// A server that is not up by then never will be; the slowest CI machine takes a third of it.
 const START: Duration = Duration::from_secs(120);
 
-/// A port that was free a moment ago, and that the kernel gives to nobody who asks for any: its own begin at 32,768.
+/// A loopback port that nothing listens on, outside the range that outgoing connections and whoever asks for any port get
+/// theirs from: so it is still free when a server starts, and when it starts again.
 pub fn free_port() -> u16 {
-    static TRIED: AtomicU32 = AtomicU32::new(0);
-    let free = |port: &u16| TcpListener::bind(loopback(*port)).is_ok();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     // Test processes beside each other begin at other ones.
-    let mut ports = std::iter::repeat_with(|| {
-        let number = std::process::id().wrapping_mul(97).wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
-        10_000 + u16::try_from(number % 20_000).unwrap()
-    });
-    ports.by_ref().take(1_000).find(free).expect("no free port among 1,000")
+    let first = std::process::id() * 61 % 18_000;
+    for _ in 0..2_000 {
+        let number = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        let port = 10_000 + u16::try_from(number).unwrap();
+        if TcpListener::bind(loopback(port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of 2,000 is free");
 }
 
 fn loopback(port: u16) -> SocketAddr {

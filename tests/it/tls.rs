@@ -17,6 +17,7 @@ use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use crate::gateway::*;
+use crate::services::free_port;
 use https::{Caller, Https};
 use party::Authority;
 
@@ -298,7 +299,7 @@ fn a_start_without_a_usable_certificate_says_why() {
 #[test]
 fn plain_http_for_strangers_is_warned_of_once_and_served() {
     let warned = |lines: &str| {
-        let port = port();
+        let port = free_port();
         let listen = format!("listen = \"0.0.0.0:{port}\"\n{lines}");
         let gateway = Setup::new().source("shop", "stripe", "").set("ingress", &listen).start();
         gateway.stderr().matches("speaks plain HTTP to whoever").count()

@@ -9,6 +9,7 @@ use super::party::NAME;
 use super::pebble::Pebble;
 use super::{SEEN, event, failed, reloads};
 use crate::gateway::*;
+use crate::services::free_port;
 
 /// A gateway that will ask `pebble` once it runs, and the authority.
 fn prepared(validity_seconds: u32) -> (Gateway, Pebble) {
@@ -73,7 +74,7 @@ fn a_certificate_is_renewed_in_time_and_connections_go_on() {
 #[test]
 fn without_its_authority_a_gateway_runs_and_tries_again() {
     let (mut gateway, pebble) = prepared(30 * 24 * 3600);
-    let nowhere = format!("directory = \"https://127.0.0.1:{}/dir\"", port());
+    let nowhere = format!("directory = \"https://127.0.0.1:{}/dir\"", free_port());
     gateway.change(|setup| setup.set("ingress.tls.acme", &nowhere));
     gateway.start();
     until("the order fails", SEEN, || reloads(&gateway, "not_issued") >= 1.0);
