@@ -142,7 +142,7 @@ fn name(call: &Call, fate: Fate) -> &'static str {
 }
 
 /// What answers an operator's call, if the caller may make it and there is a journal.
-fn operator<'p>(
+pub(super) fn operator<'p>(
     parts: &'p AdminParts,
     request: &HttpRequest,
 ) -> Result<&'p Operator<RealDisk>, Box<HttpResponse>> {
@@ -216,7 +216,7 @@ async fn found(
 }
 
 /// What a list shows of an event.
-fn listed(seen: &Seen) -> Map<String, Value> {
+pub(super) fn listed(seen: &Seen) -> Map<String, Value> {
     let replayed = seen.found.replayed && seen.status != Status::Dropped;
     let mut listed = operate::outline(seen.found.sequence, &seen.found.envelope, Some(seen.status));
     listed.insert("replayed".to_owned(), replayed.into());
@@ -237,13 +237,13 @@ fn answer(acted: &Acted, call: &Call) -> Value {
     })
 }
 
-fn fresh(status: StatusCode) -> actix_web::HttpResponseBuilder {
+pub(super) fn fresh(status: StatusCode) -> actix_web::HttpResponseBuilder {
     let mut answer = HttpResponse::build(status);
     answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     answer
 }
 
-fn malformed(detail: &str) -> HttpResponse {
+pub(super) fn malformed(detail: &str) -> HttpResponse {
     problem(StatusCode::BAD_REQUEST, "malformed", detail)
 }
 

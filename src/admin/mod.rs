@@ -9,6 +9,7 @@ mod health;
 mod inbox;
 mod reload;
 mod server;
+mod tail;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub use calls::read_or_told;

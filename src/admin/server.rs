@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::reload::{self, ReloadOrder};
-use super::{arm, events, inbox};
+use super::{arm, events, inbox, tail};
 use crate::audit::{self, Audit};
 use crate::capture::Capture;
 use crate::disk::RealDisk;
@@ -148,6 +148,7 @@ impl Admin {
                 .service(at("/readyz", "GET").get(readyz))
                 .service(at("/metrics", "GET").get(metrics))
                 .service(at("/v1/events", "GET").get(events::list))
+                .service(at("/v1/events/tail", "GET").get(tail::tail))
                 // A number to look at, or the name of an order.
                 .service(at("/v1/events/{which}", "GET, POST").get(events::show).post(events::act))
                 .service(at("/v1/events/{sequence}/body", "GET").get(events::body))
@@ -175,8 +176,9 @@ impl Admin {
         self.address
     }
 
-    /// Ends: workers that wait are sent away, open calls get a second.
+    /// Ends: workers that wait and clients that follow events are sent away, open calls get a second.
     pub async fn stop(&self) {
+        self.parts.operator.iter().for_each(Operator::end_tails);
         if let Ok(inbox) = &self.parts.inbox {
             inbox.stop();
         }

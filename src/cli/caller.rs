@@ -1,6 +1,7 @@
 //! Calls of the admin listener as its operator: address and token from the command line, else from the configuration.
 
 use std::fmt;
+use std::io::Read;
 
 use clap::Args;
 use serde_json::Value;
@@ -58,6 +59,16 @@ impl Caller {
     pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>, Stop> {
         let reply = self.fetch(path)?;
         if reply.is_success() { Ok(reply.body) } else { Err(self.refused(&reply)) }
+    }
+
+    /// Gets what comes bit by bit, for as long as one call may take; `last` is the last thing known of it.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the gateway refuses.
+    pub(super) fn stream(&self, path: &str, last: Option<&str>) -> Result<impl Read + use<>, Stop> {
+        let token = self.token.as_ref().map(|token| token.as_slice());
+        let answer = self.client.stream(&self.base.with_path(path), token, last);
+        answer.map_err(|error| self.unreachable(&error))?.map_err(|reply| self.refused(&reply))
     }
 
     /// Posts JSON and gets some.

@@ -4,6 +4,7 @@
 //! and tells its progress on stderr.
 
 mod action;
+mod tail;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -35,6 +36,8 @@ enum Command {
     List(ListArgs),
     /// Show one event
     Show(ShowArgs),
+    /// List events as they come in
+    Tail(tail::TailArgs),
     /// Publish confirmed events again, marked hookgate-replay
     Replay(action::ActionArgs),
     /// Forget keys: the next delivery of such an event is a new one
@@ -121,6 +124,7 @@ pub(super) fn run(args: EventsArgs, output: Output) -> anyhow::Result<u8> {
     let done = match args.command {
         Command::List(args) => list(args, output),
         Command::Show(args) => show(args, output),
+        Command::Tail(args) => tail::run(args, output),
         Command::Replay(args) => action::run(Action::Replay, args, output),
         Command::Forget(args) => action::run(Action::Forget, args, output),
         Command::Release(args) => action::run(Action::Release, args, output),

@@ -1,16 +1,18 @@
 //! The HTTP client of every subcommand that calls a gateway: one request, exact header values and body bytes, the answer
-//! whole, under a deadline.
+//! whole or as it comes, under a deadline.
 //!
 //! A thin cover over `ureq`. It follows no redirect and obeys no proxy variable: what it calls is a gateway of one's own,
 //! mostly on this machine.
 
 use std::fmt;
+use std::io::Read;
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::Body;
 use ureq::config::AutoHeaderValue;
 use ureq::http::request::Builder;
-use ureq::http::{Request, Uri};
+use ureq::http::{Request, Response, Uri};
 
 use super::output;
 use crate::clock::{Clock, System};
@@ -197,31 +199,70 @@ impl Client {
         self.run(url, bearing(Request::get("/"), token).body(()), &[])
     }
 
+    /// Gets what is at `url` and reads it as it comes, with a bearer token where there is one; `last` is the last thing
+    /// known of it. What this client waits for an answer is for all of it.
+    ///
+    /// # Errors
+    /// Where nobody answers; the inner one is an answer that is no 2xx.
+    pub(super) fn stream(
+        &self,
+        url: &Url,
+        token: Option<&[u8]>,
+        last: Option<&str>,
+    ) -> Result<Result<impl Read + use<>, Reply>, Unreachable> {
+        let mut request = bearing(Request::get("/"), token);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let started = self.clock.monotonic();
+        let answer = self.send(url, request.body(()), &[])?;
+        if !answer.status().is_success() {
+            return Ok(Err(self.whole(url, answer, started)?));
+        }
+        Ok(Ok(answer.into_body().into_with_config().limit(ANSWER_BYTES_MAX).reader()))
+    }
+
     fn run(
         &self,
         url: &Url,
         request: Result<Request<()>, ureq::http::Error>,
         body: &[u8],
     ) -> Result<Reply, Unreachable> {
-        let failed = |source: ureq::Error| Unreachable { url: url.to_string(), source: Box::new(source) };
-        let (mut head, ()) = request.map_err(|error| failed(error.into()))?.into_parts();
-        head.uri = url
-            .to_string()
-            .parse()
-            .map_err(|error: ureq::http::uri::InvalidUri| failed(ureq::http::Error::from(error).into()))?;
         let started = self.clock.monotonic();
+        let answer = self.send(url, request, body)?;
+        self.whole(url, answer, started)
+    }
+
+    fn send(
+        &self,
+        url: &Url,
+        request: Result<Request<()>, ureq::http::Error>,
+        body: &[u8],
+    ) -> Result<Response<Body>, Unreachable> {
+        let (mut head, ()) = request.map_err(|error| failed(url, error.into()))?.into_parts();
+        head.uri = url.to_string().parse().map_err(|error: ureq::http::uri::InvalidUri| {
+            failed(url, ureq::http::Error::from(error).into())
+        })?;
         let bodiless = body.is_empty() && matches!(head.method.as_str(), "GET" | "HEAD");
         let answer = if bodiless {
             self.agent.run(Request::from_parts(head, ()))
         } else {
             self.agent.run(Request::from_parts(head, body))
         };
-        let mut answer = answer.map_err(failed)?;
+        answer.map_err(|error| failed(url, error))
+    }
+
+    /// Reads an answer to its end.
+    fn whole(&self, url: &Url, mut answer: Response<Body>, started: Duration) -> Result<Reply, Unreachable> {
         let status = answer.status().as_u16();
         let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        let body = read.map_err(failed)?;
+        let body = read.map_err(|error| failed(url, error))?;
         Ok(Reply { status, body, took: self.clock.monotonic().saturating_sub(started) })
     }
+}
+
+fn failed(url: &Url, source: ureq::Error) -> Unreachable {
+    Unreachable { url: url.to_string(), source: Box::new(source) }
 }
 
 fn bearing(request: Builder, token: Option<&[u8]>) -> Builder {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::selection::{Selection, Status};
+use super::tail::Tails;
 use crate::accept::{Acceptor, Action, Fate, Target};
 use crate::clock::{Clock, Timestamp};
 use crate::dedup::{ClaimsError, RedisClaims};
@@ -23,7 +24,7 @@ const PAGE: usize = 1024;
 /// Events that one call acts on; the caller goes on from the cursor.
 const CALL: u64 = 10_000;
 /// Bytes of the journal that one call reads.
-const BUDGET: u64 = 256 << 20;
+pub(super) const BUDGET: u64 = 256 << 20;
 /// Calls that read the journal at once; others wait.
 const READERS: usize = 2;
 
@@ -44,8 +45,8 @@ pub enum OperatorError {
 /// Where a call goes on, and up to which event: what comes in meanwhile is not chased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    position: Position,
-    through: Sequence,
+    pub(super) position: Position,
+    pub(super) through: Sequence,
 }
 
 impl fmt::Display for Cursor {
@@ -127,14 +128,26 @@ pub struct OperatorParts<D: Disk> {
 
 /// Lists events and acts on them.
 pub struct Operator<D: Disk> {
-    parts: OperatorParts<D>,
+    pub(super) parts: OperatorParts<D>,
     readers: Semaphore,
+    pub(super) tails: Tails,
+}
+
+/// What one look at the journal came to.
+pub(super) struct Look {
+    pub(super) events: Vec<Seen>,
+    /// Where the next goes on.
+    pub(super) at: Position,
+    /// What is left of the bytes that may be read.
+    left: u64,
+    /// Nothing is left to be seen.
+    pub(super) at_end: bool,
 }
 
 impl<D: Disk> Operator<D> {
     /// An operator of these parts.
     pub fn new(parts: OperatorParts<D>) -> Self {
-        Self { parts, readers: Semaphore::new(READERS) }
+        Self { parts, readers: Semaphore::new(READERS), tails: Tails::default() }
     }
 
     /// Wall time, by which a choice is read.
@@ -265,7 +278,7 @@ impl<D: Disk> Operator<D> {
         Ok(())
     }
 
-    fn begin(&self, selection: &Selection) -> Cursor {
+    pub(super) fn begin(&self, selection: &Selection) -> Cursor {
         let reader = &self.parts.reader;
         let start = reader.start_of(selection.first.unwrap_or_default());
         let live = if selection.is_live() { reader.first_live() } else { Position::START };
@@ -292,29 +305,35 @@ impl<D: Disk> Operator<D> {
         &self,
         selection: &Selection,
         from: Cursor,
-        (max, budget): (usize, u64),
+        most: (usize, u64),
     ) -> Result<(Page, u64), OperatorError> {
+        let Look { events, at, left, at_end } = self.look(selection, from, most).await?;
+        let next = (!at_end).then_some(Cursor { position: at, ..from });
+        Ok((Page { events, next }, left))
+    }
+
+    /// Up to `max` events of a selection, for which at most `budget` bytes are read.
+    pub(super) async fn look(
+        &self,
+        selection: &Selection,
+        from: Cursor,
+        (max, budget): (usize, u64),
+    ) -> Result<Look, OperatorError> {
         let (reader, lanes) = (self.parts.reader.clone(), Arc::clone(&self.parts.lanes));
         let (selection, within) = (selection.clone(), selection.within(from.through));
         self.read(move || {
-            let (mut events, mut at, mut left) = (Vec::new(), from.position, budget);
-            loop {
-                let most = (max - events.len(), left);
-                let survey = reader.survey(at, &within, most, &mut |event| selection.wants(event))?;
-                (at, left) = (survey.next, survey.left);
+            let mut look = Look { events: Vec::new(), at: from.position, left: budget, at_end: false };
+            while !look.at_end && look.events.len() < max && look.left > 0 {
+                let most = (max - look.events.len(), look.left);
+                let survey = reader.survey(look.at, &within, most, &mut |event| selection.wants(event))?;
+                (look.at, look.left, look.at_end) = (survey.next, survey.left, survey.at_end);
                 let seen = survey.found.into_iter().map(|found| {
                     let status = status(&lanes, &found);
                     Seen { found, status }
                 });
-                events.extend(seen.filter(|seen| selection.wants_status(seen.status)));
-                if survey.at_end {
-                    return Ok((Page { events, next: None }, left));
-                }
-                if events.len() >= max || left == 0 {
-                    let next = Some(Cursor { position: at, ..from });
-                    return Ok((Page { events, next }, left));
-                }
+                look.events.extend(seen.filter(|seen| selection.wants_status(seen.status)));
             }
+            Ok(look)
         })
         .await
     }

@@ -439,7 +439,7 @@ fn only_the_admin_token_opens_events() {
     let body = json!({"selection": {"source": "plain"}}).to_string();
     for token in ["a worker token of some length", "wrong", ""] {
         let bearer = [("authorization", &*format!("Bearer {token}"))];
-        for path in ["/v1/events", "/v1/events/1", "/v1/events/1/body"] {
+        for path in ["/v1/events", "/v1/events/1", "/v1/events/1/body", "/v1/events/tail"] {
             assert_eq!(gateway.admin_call("GET", path, &bearer, b"").status, 401, "{path} with {token:?}");
         }
         assert_eq!(gateway.admin_call("POST", "/v1/events/replay", &bearer, body.as_bytes()).status, 401);

@@ -60,6 +60,7 @@ mod schema;
 mod secrets;
 mod sink;
 mod stdout;
+mod tail;
 mod tls;
 mod vectors;
 mod vectors_of_answers;
