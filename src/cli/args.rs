@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, explain, healthcheck, init, journal, man, providers, reload,
-    secret, send, serve, sign, vectors, verify,
+    check, completions, consume, demo, events, explain, healthcheck, init, journal, listen, man, providers,
+    reload, secret, send, serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -49,7 +49,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Take events of a source, from the inbox or RabbitMQ; print them, or run a command for each
     Consume(consume::ConsumeArgs),
-    /// List, show, replay, forget, release, requeue and drop events of the running gateway
+    /// Hand verified events of a source on to an application under development, as they come in
+    Listen(listen::ListenArgs),
+    /// List, show, follow, replay, forget, release, requeue and drop events of the running gateway
     Events(events::EventsArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
@@ -190,6 +192,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),
         Command::Events(args) => events::run(args, output),
+        Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),
         Command::Journal(args) => journal::run(args, output),

@@ -12,7 +12,7 @@ use ureq::Agent;
 use ureq::Body;
 use ureq::config::AutoHeaderValue;
 use ureq::http::request::Builder;
-use ureq::http::{Request, Response, Uri};
+use ureq::http::{HeaderName, HeaderValue, Request, Response, Uri};
 
 use super::output;
 use crate::clock::{Clock, System};
@@ -180,6 +180,25 @@ impl Client {
             request = request.header(name, value);
         }
         self.run(&host.with_path(&delivery.target), request.body(()), &delivery.body)
+    }
+
+    /// Posts bytes with these headers, as far as they can be sent.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub(super) fn forward<'h>(
+        &self,
+        url: &Url,
+        headers: impl Iterator<Item = (&'h str, String)>,
+        body: &[u8],
+    ) -> Result<Reply, Unreachable> {
+        let mut request = Request::post("/");
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                request = request.header(name, value);
+            }
+        }
+        self.run(url, request.body(()), body)
     }
 
     /// Posts JSON, with a bearer token where there is one.

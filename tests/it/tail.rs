@@ -1,7 +1,8 @@
 //! Events as they come in: a stream that tells each once, soon, over any number of connections, and takes nothing from others.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -208,4 +209,72 @@ fn the_command_prints_each_event_once_while_the_gateway_is_killed_and_started_ag
     gateway.kill();
     let output = gateway.run(&["events", "tail"]);
     assert_eq!(output.status.code(), Some(69), "nobody was there to begin with");
+}
+
+/// Answers so many requests, one after the other, with these statuses; what it was asked.
+fn application(statuses: &'static [u16]) -> (SocketAddr, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, asked) = channel();
+    spawn(move || {
+        for status in statuses {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+            }
+            let length = head
+                .to_lowercase()
+                .split_once("content-length: ")
+                .map_or("0".to_owned(), |(_, rest)| rest.split_once("\r\n").unwrap().0.to_owned());
+            let mut body = vec![0; length.parse().unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            if tell.send((head, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn an_application_under_development_gets_copies_with_exact_bodies_and_its_answers_are_told() {
+    let gateway = Setup::new().source("shop", "stripe", "").source("plain", "generic", "").start();
+    let (address, asked) = application(&[200, 500, 204]);
+    let to = format!("http://{address}/hooks?from=hookgate");
+    let listen = gateway.spawn(&["listen", "shop", "--forward-to", &to, "--since", "1h", "--limit", "4"]);
+    for index in 0..4 {
+        let event = stripe("shop", &stripe_event(&format!("evt_{index}")));
+        let answer = gateway.deliver(&event);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        send(&gateway, "plain", &format!("not of this source {index}"));
+        // The fourth finds nobody.
+        let Ok((head, body)) = asked.recv_timeout(Duration::from_secs(20)) else {
+            assert_eq!(index, 3);
+            break;
+        };
+        let head = head.to_lowercase();
+        assert!(head.starts_with("post /hooks?from=hookgate http/1.1\r\n"), "{head}");
+        for line in [
+            format!("hookgate-message-id: {}", answer.message_id()),
+            "hookgate-source: shop".to_owned(),
+            format!("hookgate-event-id: evt_{index}"),
+            format!("hookgate-sequence: {}", 2 * index + 1),
+            "content-type: application/json".to_owned(),
+        ] {
+            assert!(head.contains(&format!("\r\n{line}")), "{line} is not in {head}");
+        }
+        assert!(head.contains("\r\nstripe-signature: t="), "{head}");
+        assert_eq!(body, event.body);
+    }
+    let output = listen.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<&str> = told.lines().map(|line| line.split_once("-> ").unwrap().1).collect();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(answers[0].starts_with("200 in ") && answers[1].starts_with("500 in "), "{told}");
+    assert!(answers[2].starts_with("204 in ") && answers[3].contains("hooks"), "{told}");
+    assert_eq!(gateway.drain("shop", 4).len(), 4, "workers get theirs all the same");
 }
