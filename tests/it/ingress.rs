@@ -158,6 +158,12 @@ fn a_body_over_the_limit_is_refused_before_it_is_read() {
     }
     assert_eq!(client.answer().expect("an answer within the stream").status, 413);
 
+    // Many a sender reads no answer before all of its body is sent.
+    let mut client = Client::new(gateway.ingress());
+    client.send(&head("/in/shop", &[("content-length", "20971520")]));
+    client.send(&vec![b'x'; 20 << 20]);
+    assert_eq!(client.answer().expect("an answer after all of the body").status, 413);
+
     let exact = vec![b'x'; 512 * 1024];
     assert_eq!(gateway.deliver(&generic("plain", &exact)).status, 200);
     let over = vec![b'x'; 512 * 1024 + 1];

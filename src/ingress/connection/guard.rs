@@ -37,6 +37,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes of, what a peer still sends is thrown away after a last answer, so that it can be read.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// The same of a body that was answered before its end: many senders read no answer before they have sent all of it.
+const LINGER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long where what the request takes is wanted by others.
 const LINGER_IN_A_CROWD: Duration = Duration::from_millis(100);
 
@@ -66,7 +68,7 @@ enum Stage {
     /// After a request whose answer is not written yet.
     Answer { flushed: bool, more: bool },
     /// After the last request: an answer of the guard's own, if there is one, is written, and what comes is thrown away.
-    Refusing { answer: Bytes, said: bool, thrown: usize },
+    Refusing { answer: Bytes, said: bool, left: usize },
     /// Nothing more is read.
     Ended,
 }
@@ -205,14 +207,14 @@ impl Guarded {
 
     fn refuse(&mut self, refused: &Refused) {
         let answer = (self.rules.refused)(refused, self.peer);
-        self.end_after(answer, false);
+        self.end_after(answer, false, LINGER_BYTES_MAX);
     }
 
-    /// Throws away what still comes, once that answer is written and, where it is not, said to be the last.
-    fn end_after(&mut self, answer: Bytes, said: bool) {
+    /// Throws away so many bytes that still come, once that answer is written and, where it is not, said to be the last.
+    fn end_after(&mut self, answer: Bytes, said: bool, left: usize) {
         self.timer.start(self.linger());
         (self.held, self.passing, self.room) = (BytesMut::new(), 0, None);
-        self.stage = Stage::Refusing { answer, said, thrown: 0 };
+        self.stage = Stage::Refusing { answer, said, left };
     }
 
     /// How long what still comes is thrown away.
@@ -301,14 +303,14 @@ impl Guarded {
 
     /// Writes the guard's own answer, says that it was the last, and throws away what still comes.
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Stage::Refusing { answer, said, thrown } = &mut self.stage {
+        while let Stage::Refusing { answer, said, left } = &mut self.stage {
             let mut io = Pin::new(&mut self.io);
             let step = if !answer.is_empty() {
                 io.poll_write(cx, answer).map_ok(|written| answer.advance(written))
             } else if !*said {
                 io.poll_shutdown(cx).map_ok(|()| *said = true)
             } else {
-                throw_away(io.as_mut(), cx, thrown)
+                throw_away(io.as_mut(), cx, left)
             };
             match step {
                 Poll::Ready(Ok(())) => {}
@@ -387,12 +389,13 @@ impl Guarded {
 }
 
 /// Reads once; an error where that was the last.
-fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, thrown: &mut usize) -> Poll<io::Result<()>> {
+fn throw_away(io: Pin<&mut Transport>, cx: &mut Context<'_>, left: &mut usize) -> Poll<io::Result<()>> {
     let mut room = [0; 2048];
     let mut buffer = ReadBuf::new(&mut room);
     ready!(io.poll_read(cx, &mut buffer))?;
-    *thrown += buffer.filled().len();
-    let last = buffer.filled().is_empty() || *thrown > LINGER_BYTES_MAX;
+    let thrown = buffer.filled().len();
+    let last = thrown == 0 || thrown > *left;
+    *left = left.saturating_sub(thrown);
     Poll::Ready(if last { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
 }
 
@@ -450,7 +453,7 @@ impl AsyncWrite for Guarded {
             }
             // Answered before all of it came. The library would take what still comes into a buffer that grows, and end
             // the connection after it.
-            Stage::Length(_) | Stage::Chunks(_) => this.end_after(Bytes::new(), true),
+            Stage::Length(_) | Stage::Chunks(_) => this.end_after(Bytes::new(), true, LINGER_BODY_BYTES_MAX),
             _ => {}
         }
         Poll::Ready(Ok(()))
