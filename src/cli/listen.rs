@@ -73,8 +73,15 @@ fn listen(args: ListenArgs, output: Output) -> Result<u8, Stop> {
     let (application, mut out) = (Client::new(), io::stdout().lock());
     Follow::new(fields, None, args.limit).run(&caller, &mut |event| {
         let path = format!("/v1/events/{}", event["sequence"]);
-        let whole = caller.get(&path)?;
-        let body = caller.bytes(&format!("{path}/body"))?;
+        let whole = caller.get(&path).and_then(|whole| Ok((whole, caller.bytes(&format!("{path}/body"))?)));
+        let (whole, body) = match whole {
+            Ok(whole) => whole,
+            Err(stop) if stop.code == exit::UNAVAILABLE => return Err(stop),
+            Err(stop) => {
+                eprintln!("hookgate: event {} was not handed on: {}", event["sequence"], stop.why);
+                return Ok(());
+            }
+        };
         let answer = application.forward(&url, headers(&whole), &body);
         told(&mut out, event, answer.map_err(|error| error.to_string()), output).map_err(Stop::failure)
     })?;
