@@ -35,7 +35,7 @@ struct Order {
 }
 
 pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    let operator = match operator(&parts, &request) {
+    let operator = match operator(&parts, &request, Area::Look) {
         Ok(operator) => operator,
         Err(refused) => return *refused,
     };
@@ -95,7 +95,7 @@ pub(super) async fn act(
     action: Path<String>,
     body: Bytes,
 ) -> HttpResponse {
-    let operator = match operator(&parts, &request) {
+    let operator = match operator(&parts, &request, Area::Operation) {
         Ok(operator) => operator,
         Err(refused) => return *refused,
     };
@@ -145,8 +145,9 @@ fn name(call: &Call, fate: Fate) -> &'static str {
 pub(super) fn operator<'p>(
     parts: &'p AdminParts,
     request: &HttpRequest,
+    area: Area,
 ) -> Result<&'p Operator<RealDisk>, Box<HttpResponse>> {
-    if let Some(refused) = parts.refusal(request, Area::Operation) {
+    if let Some(refused) = parts.refusal(request, area) {
         return Err(Box::new(refused));
     }
     let detail = "this gateway keeps no journal (journal.ack = \"confirm\"): RabbitMQ has the events";
@@ -201,7 +202,7 @@ async fn found(
     parts: &AdminParts,
     sequence: &str,
 ) -> Result<(Seen, crate::event::Event), Box<HttpResponse>> {
-    let operator = operator(parts, request)?;
+    let operator = operator(parts, request, Area::Look)?;
     let Ok(sequence) = sequence.parse::<u64>() else {
         return Err(Box::new(malformed("expected the number of an event, such as /v1/events/17")));
     };

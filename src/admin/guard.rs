@@ -16,6 +16,8 @@ const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) enum Area {
     /// Taking events and answering for them; what workers do.
     Inbox,
+    /// Metrics and events: what changes nothing.
+    Look,
     /// Everything else.
     Operation,
 }
@@ -32,24 +34,37 @@ pub(super) enum Refusal {
 /// What a token is compared by, wiped when dropped.
 type Digest = Zeroizing<[u8; 32]>;
 
+/// The tokens that open calls.
+#[derive(Clone, Copy, Default)]
+pub struct Tokens<'t> {
+    /// Every one.
+    pub operator: Option<&'t [u8]>,
+    /// Those that change nothing: metrics and events.
+    pub reader: Option<&'t [u8]>,
+    /// Those of the inbox.
+    pub worker: Option<&'t [u8]>,
+}
+
 /// What is checked before every call but the probes.
 #[derive(Clone, Default)]
 pub struct Guard {
-    token: Option<Digest>,
-    worker_token: Option<Digest>,
+    operator: Option<Digest>,
+    reader: Option<Digest>,
+    worker: Option<Digest>,
 }
 
 impl Guard {
-    /// Demands `token`, or in the inbox `worker_token`; where neither opens a call, it has to name a loopback
-    /// host.
-    pub fn new(token: Option<&[u8]>, worker_token: Option<&[u8]>) -> Self {
-        let digest = |token: &[u8]| Zeroizing::new(Sha256::digest(token).into());
-        Self { token: token.map(digest), worker_token: worker_token.map(digest) }
+    /// Demands the operator's token, or where that is enough the reader's or a worker's; where none of them opens a call,
+    /// it has to name a loopback host.
+    pub fn new(tokens: &Tokens<'_>) -> Self {
+        let digest = |token: Option<&[u8]>| token.map(|token| Zeroizing::new(Sha256::digest(token).into()));
+        let Tokens { operator, reader, worker } = *tokens;
+        Self { operator: digest(operator), reader: digest(reader), worker: digest(worker) }
     }
 
     /// Whether an operator has to send a token.
     pub(super) fn wants_token(&self) -> bool {
-        self.token.is_some()
+        self.operator.is_some()
     }
 
     pub(super) fn check(&self, request: &HttpRequest, area: Area) -> Result<(), Refusal> {
@@ -63,14 +78,18 @@ impl Guard {
         if header(request, &SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return Err(Refusal::Foreign);
         }
-        let worker_token = self.worker_token.as_ref().filter(|_| area == Area::Inbox);
-        if self.token.is_none() && worker_token.is_none() {
+        let enough = match area {
+            Area::Inbox => &self.worker,
+            Area::Look => &self.reader,
+            Area::Operation => &None,
+        };
+        if self.operator.is_none() && enough.is_none() {
             return if is_loopback(host) { Ok(()) } else { Err(Refusal::Foreign) };
         }
         let given = header(request, &AUTHORIZATION).and_then(bearer).unwrap_or_default();
         let given: [u8; 32] = Sha256::digest(given.as_bytes()).into();
         let opens = |token: &Digest| bool::from(given.ct_eq(&**token));
-        if self.token.iter().chain(worker_token).any(opens) { Ok(()) } else { Err(Refusal::Token) }
+        if self.operator.iter().chain(enough).any(opens) { Ok(()) } else { Err(Refusal::Token) }
     }
 }
 
@@ -107,7 +126,8 @@ mod tests {
     }
 
     fn call(token: Option<&str>, headers: &[(&str, &str)]) -> Result<(), Refusal> {
-        call_of(&Guard::new(token.map(str::as_bytes), None), Area::Operation, headers)
+        let guard = Guard::new(&Tokens { operator: token.map(str::as_bytes), ..Tokens::default() });
+        call_of(&guard, Area::Operation, headers)
     }
 
     #[test]
@@ -132,15 +152,34 @@ mod tests {
     fn a_workers_token_opens_the_inbox_alone() {
         let (host, other) = (("host", "localhost:9090"), ("host", "gateway:9090"));
         let (worker, operator) = (("authorization", "Bearer worker"), ("authorization", "Bearer operator"));
-        let both = Guard::new(Some(b"operator"), Some(b"worker"));
+        let both = Guard::new(&Tokens { operator: Some(b"operator"), reader: None, worker: Some(b"worker") });
         assert_eq!(call_of(&both, Area::Inbox, &[other, worker]), Ok(()));
         assert_eq!(call_of(&both, Area::Inbox, &[other, operator]), Ok(()));
         assert_eq!(call_of(&both, Area::Operation, &[other, worker]), Err(Refusal::Token));
-        let alone = Guard::new(None, Some(b"worker"));
+        let alone = Guard::new(&Tokens { worker: Some(b"worker"), ..Tokens::default() });
         assert_eq!(call_of(&alone, Area::Inbox, &[host]), Err(Refusal::Token));
         assert_eq!(call_of(&alone, Area::Inbox, &[host, worker]), Ok(()));
         assert_eq!(call_of(&alone, Area::Operation, &[host]), Ok(()));
         assert_eq!(call_of(&alone, Area::Operation, &[other, worker]), Err(Refusal::Foreign));
+    }
+
+    #[test]
+    fn a_readers_token_opens_what_changes_nothing() {
+        let (other, reader) = (("host", "gateway:9090"), ("authorization", "Bearer reader"));
+        let all = Tokens { operator: Some(b"operator"), reader: Some(b"reader"), worker: Some(b"worker") };
+        let called = [Area::Look, Area::Inbox, Area::Operation].map(|area| {
+            let guard = Guard::new(&all);
+            ["reader", "worker", "operator"].map(|token| {
+                let bearer = format!("Bearer {token}");
+                call_of(&guard, area, &[other, ("authorization", &bearer)]).is_ok()
+            })
+        });
+        assert_eq!(called, [[true, false, true], [false, true, true], [false, false, true]]);
+        let alone = Guard::new(&Tokens { reader: Some(b"reader"), ..Tokens::default() });
+        let local = ("host", "localhost:9090");
+        assert_eq!(call_of(&alone, Area::Look, &[local]), Err(Refusal::Token));
+        assert_eq!(call_of(&alone, Area::Look, &[local, reader]), Ok(()));
+        assert_eq!(call_of(&alone, Area::Operation, &[local]), Ok(()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod tail;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub use calls::read_or_told;
-pub use guard::Guard;
+pub use guard::{Guard, Tokens};
 pub use health::{Health, Readiness};
 pub use reload::{ReloadAnswer, ReloadOrder};
 pub use server::{Admin, AdminParts, Known, Live};

@@ -201,7 +201,7 @@ async fn readyz(parts: Data<AdminParts>) -> HttpResponse {
 }
 
 async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    if let Some(refused) = parts.refusal(&request, Area::Operation) {
+    if let Some(refused) = parts.refusal(&request, Area::Look) {
         return refused;
     }
     HttpResponse::Ok()

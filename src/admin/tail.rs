@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::events::{self, fresh, listed, malformed};
+use super::guard::Area;
 use super::server::{AdminParts, Known, problem};
 use crate::event::Sequence;
 use crate::operate::{Choice, Seen, Tail};
@@ -38,7 +39,7 @@ struct Open {
 
 pub(super) async fn tail(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
     let known = parts.live.load_full();
-    let operator = match events::operator(&parts, &request) {
+    let operator = match events::operator(&parts, &request, Area::Look) {
         Ok(operator) => operator,
         Err(refused) => return *refused,
     };

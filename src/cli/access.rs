@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::args::ConfigArgs;
 use super::http::Url;
 use super::stop::Stop;
-use crate::config::{self, Admin, Report};
+use crate::config::{self, Admin, AdminTokens, Report};
 use crate::exit;
 use crate::provider::secret::Environment;
 
@@ -72,7 +72,9 @@ pub(super) fn admin_listener(
         return Ok((url, token));
     }
     let Some(found) = found else { return Ok((url, None)) };
-    let configured = found.worker_token.filter(|_| role == Role::Worker).or(found.token);
+    let AdminTokens { operator, reader, worker } = found.tokens;
+    // Who is given no more than to look can look.
+    let configured = if role == Role::Worker { worker.or(operator) } else { operator.or(reader) };
     if configured.is_none() && !found.unread.is_empty() {
         return Err(unread(&found.unread, "--token-env NAME"));
     }

@@ -9,13 +9,13 @@ use super::check::{self, Scope};
 use super::layers::{Gathered, Origins};
 use super::path::KeyPath;
 use super::report::Report;
-use super::secrets::{self, Secrets};
+use super::secrets::{self, AdminTokens, Secrets};
 use super::settings::Settings;
 use super::source::Source;
 use super::values::RoutePath;
 use super::{read, tree::Node};
 use crate::addresses::Addresses;
-use crate::provider::secret::{Environment, Secret};
+use crate::provider::secret::Environment;
 
 /// What a configuration is loaded from. Without a debug form: flags may carry plain secrets.
 #[derive(Clone, Default)]
@@ -108,11 +108,8 @@ pub fn providers_dir(input: &Input) -> Result<Option<PathBuf>, Report> {
 pub struct AdminAccess {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The token that opens all of it, and the one that opens the inbox only: where one is configured that this process
-    /// can read.
-    pub token: Option<Secret>,
-    /// See `token`.
-    pub worker_token: Option<Secret>,
+    /// Its tokens, as far as they are configured and this process can read them.
+    pub tokens: AdminTokens,
     /// What keeps this process from reading a token.
     pub unread: Report,
 }
@@ -123,9 +120,10 @@ pub struct AdminAccess {
 /// # Errors
 /// A [`Report`] where a layer cannot be read, or what stands in `[admin]` is wrong.
 pub fn admin_access(input: &Input) -> Result<AdminAccess, Report> {
-    let (settings, mut unread) = part(input, &["admin.listen", "admin.token", "admin.worker_token"])?;
-    let [token, worker_token] = secrets::of_admin(&settings.admin, input, &mut unread);
-    Ok(AdminAccess { listen: settings.admin.listen, token, worker_token, unread })
+    let keys = ["admin.listen", "admin.token", "admin.read_token", "admin.worker_token"];
+    let (settings, mut unread) = part(input, &keys)?;
+    let tokens = secrets::of_admin(&settings.admin, input, &mut unread);
+    Ok(AdminAccess { listen: settings.admin.listen, tokens, unread })
 }
 
 /// The settings, of which only what stands at `keys` is sure to be what was given; and an empty report.

@@ -28,7 +28,7 @@ pub use layers::Origins;
 pub use load::{AdminAccess, Input, Loaded, admin_access, load, load_with, providers_dir};
 pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
-pub use secrets::Secrets;
+pub use secrets::{AdminTokens, Secrets};
 pub use settings::{
     Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Providers, Reload, Schemas,
     Settings,

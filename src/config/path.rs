@@ -67,7 +67,7 @@ impl KeyPath {
         });
         let inside = match keys.next() {
             Some("sources") => keys.nth(1) == Some("secrets"),
-            Some("admin") => matches!(keys.next(), Some("token" | "worker_token")),
+            Some("admin") => matches!(keys.next(), Some("token" | "read_token" | "worker_token")),
             Some("sink" | "dedup") => keys.next() == Some("url"),
             _ => false,
         };
@@ -150,6 +150,7 @@ mod tests {
             "sources.a.secrets[0]",
             "sources.a.secrets[0].value",
             "admin.token",
+            "admin.read_token",
             "sink.url.value",
             "dedup.url",
         ] {

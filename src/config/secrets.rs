@@ -16,14 +16,23 @@ pub struct Secrets {
     pub sources: BTreeMap<String, Vec<Secret>>,
     /// Where a source's secret is kept that a handshake brings: the file, and its label.
     pub captured: BTreeMap<String, (PathBuf, String)>,
-    /// The token that opens the admin listener.
-    pub admin_token: Option<Secret>,
-    /// The token that opens the inbox only.
-    pub worker_token: Option<Secret>,
+    /// Those of the admin listener.
+    pub admin: AdminTokens,
     /// The URL of Redis, if it is used.
     pub dedup_url: Option<Secret>,
     /// The URL of the sink's service, if its kind has one.
     pub sink_url: Option<Secret>,
+}
+
+/// The tokens of the admin listener.
+#[derive(Debug, Default)]
+pub struct AdminTokens {
+    /// Opens all of it.
+    pub operator: Option<Secret>,
+    /// Opens what changes nothing.
+    pub reader: Option<Secret>,
+    /// Opens the inbox only.
+    pub worker: Option<Secret>,
 }
 
 /// Resolves the secrets that are used: the URL of a service that is switched off is not looked at.
@@ -41,7 +50,7 @@ pub(super) fn resolve(
         secrets.captured.extend(all.captured(&list, &source.secrets).map(|found| (name.clone(), found)));
     }
     let Settings { admin, dedup, sink, .. } = settings;
-    [secrets.admin_token, secrets.worker_token] = all.of_admin(admin);
+    secrets.admin = all.of_admin(admin);
     let redis = dedup.url.as_ref().filter(|_| dedup.backend == Backend::Redis);
     secrets.dedup_url = all.optional("dedup.url", redis, 1);
     let service = sink.url.as_ref().filter(|_| sink.kind.service().is_some());
@@ -49,8 +58,8 @@ pub(super) fn resolve(
     secrets
 }
 
-/// The tokens of the admin listener, the operator's first.
-pub(super) fn of_admin(admin: &Admin, input: &Input, report: &mut Report) -> [Option<Secret>; 2] {
+/// The tokens of the admin listener.
+pub(super) fn of_admin(admin: &Admin, input: &Input, report: &mut Report) -> AdminTokens {
     Resolver { input, report, warnings: &mut Vec::new() }.of_admin(admin)
 }
 
@@ -97,9 +106,13 @@ impl Resolver<'_> {
         resolved
     }
 
-    fn of_admin(&mut self, admin: &Admin) -> [Option<Secret>; 2] {
-        [("admin.token", &admin.token), ("admin.worker_token", &admin.worker_token)]
-            .map(|(path, reference)| self.optional(path, reference.as_ref(), KEY_BYTES_MIN))
+    fn of_admin(&mut self, admin: &Admin) -> AdminTokens {
+        let mut token = |path, reference: &Option<_>| self.optional(path, reference.as_ref(), KEY_BYTES_MIN);
+        AdminTokens {
+            operator: token("admin.token", &admin.token),
+            reader: token("admin.read_token", &admin.read_token),
+            worker: token("admin.worker_token", &admin.worker_token),
+        }
     }
 
     /// The captured secret of a list, which has its own times.

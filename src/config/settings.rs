@@ -128,13 +128,20 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Reference to the bearer token that opens all of it. Needed off loopback. Default: none.
     pub token: Option<SecretRef>,
+    /// Reference to a bearer token that opens what changes nothing: metrics, events and their bodies. Default: none.
+    pub read_token: Option<SecretRef>,
     /// Reference to a bearer token that opens the inbox only. Default: none.
     pub worker_token: Option<SecretRef>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), token: None, worker_token: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            token: None,
+            read_token: None,
+            worker_token: None,
+        }
     }
 }
 

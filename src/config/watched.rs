@@ -32,7 +32,7 @@ fn of_settings(settings: &Settings, input: &Input, paths: &mut Vec<PathBuf>) {
     paths.extend(named.into_iter().flatten().cloned());
     let clients = sources.values().filter_map(|source| source.client_certificates.as_ref());
     paths.extend(clients.map(|wanted| wanted.ca_file.clone()));
-    let single = [&admin.token, &admin.worker_token, &dedup.url, &sink.url];
+    let single = [&admin.token, &admin.read_token, &admin.worker_token, &dedup.url, &sink.url];
     let references = single.into_iter().flatten().chain(sources.values().flat_map(|source| &source.secrets));
     let listed = sources.values().filter_map(|source| source.addresses.as_ref()?.file());
     paths.extend(listed.map(PathBuf::from));

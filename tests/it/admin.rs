@@ -98,6 +98,33 @@ fn the_workers_token_opens_the_inbox_alone() {
 }
 
 #[test]
+fn the_read_token_opens_what_changes_nothing() {
+    let gateway = setup()
+        .admin_token("an admin token of some length")
+        .env("READ_TOKEN", "a read token of some length")
+        .set("admin", "read_token = { env = \"READ_TOKEN\" }")
+        .start();
+    let sent = gateway.deliver(&generic("plain", b"looked at"));
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let reader = [("authorization", "Bearer a read token of some length")];
+    for path in ["/metrics", "/v1/events", "/v1/events/1"] {
+        assert_eq!(gateway.admin_call("GET", path, &reader, b"").status, 200, "{path}");
+    }
+    assert_eq!(gateway.admin_call("GET", "/v1/events/1/body", &reader, b"").body, b"looked at");
+    let all = br#"{"selection": {}, "all": true}"#;
+    for path in [
+        "/v1/events/replay",
+        "/v1/events/drop",
+        "/v1/reload",
+        "/v1/inbox/plain/claim",
+        "/v1/sources/plain/arm",
+    ] {
+        assert_eq!(gateway.admin_call("POST", path, &reader, all).status, 401, "{path}");
+    }
+    assert_eq!(gateway.drain("plain", 1).len(), 1);
+}
+
+#[test]
 fn a_web_page_of_somebody_else_is_refused() {
     let gateway = setup().start();
     let metrics = |headers: &[(&str, &str)]| gateway.admin_call("GET", "/metrics", headers, b"").status;

@@ -105,7 +105,7 @@ impl Fixed {
         self.add("ingress.requests_per_address", requests_per_address);
         self.add("ingress.proxy_protocol", proxy_protocol);
         self.add("ingress.workers", workers);
-        let Admin { listen, token: _, worker_token: _ } = admin;
+        let Admin { listen, token: _, read_token: _, worker_token: _ } = admin;
         self.add("admin.listen", listen);
     }
 

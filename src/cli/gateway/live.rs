@@ -12,11 +12,11 @@ use super::Shared;
 use super::changes::{Changes, Names};
 use super::fixed::{Difference, Fixed};
 use super::prepared::{Incoming, Prepared, Print};
-use crate::admin::{self, Guard, Known};
+use crate::admin::{self, Guard, Known, Tokens};
 use crate::cli::assemble::{self, Plan};
 use crate::cli::fetching::Fetching;
 use crate::cli::tls;
-use crate::config::{self, Loaded};
+use crate::config::{self, AdminTokens, Loaded};
 use crate::diagnose::Explainer;
 use crate::ingress::tls::Tls;
 use crate::ingress::{self, Table, TrustedProxies};
@@ -185,12 +185,11 @@ impl Live {
     fn admitted(&self, loaded: &Loaded) -> Known {
         let capture =
             |(name, kept): (&String, &Kept)| Some((name.clone(), Arc::clone(kept.source.capture.as_ref()?)));
-        let secrets = &loaded.secrets;
+        let AdminTokens { operator, reader, worker } = &loaded.secrets.admin;
+        let [operator, reader, worker] =
+            [operator, reader, worker].map(|token| token.as_ref().map(|token| token.expose()));
         Known {
-            guard: Guard::new(
-                secrets.admin_token.as_ref().map(|token| token.expose()),
-                secrets.worker_token.as_ref().map(|token| token.expose()),
-            ),
+            guard: Guard::new(&Tokens { operator, reader, worker }),
             captures: self.kept.iter().filter_map(capture).collect(),
             lease: loaded.settings.sink.lease.duration(),
         }

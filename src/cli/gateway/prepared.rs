@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::fixed::Fixed;
 use crate::cli::assemble::{self, Plan};
 use crate::cli::{fetching, verify};
-use crate::config::{self, Loaded};
+use crate::config::{self, AdminTokens, Loaded};
 use crate::diagnose::Surroundings;
 use crate::provider::secret::Secret;
 use crate::verify::{ClientRule, ClientSettings};
@@ -144,7 +144,8 @@ fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTr
     // A further key of these is either among `Fixed` and named `_` here, or one that a reload changes: that has to be told
     // apart below, or a reload that changes nothing else is none.
     let (config::Reload { watch }, config::Providers { dir: _ }) = (reload, providers);
-    let config::Admin { listen: _, token: _, worker_token: _ } = admin;
+    let config::Admin { listen: _, token: _, read_token: _, worker_token: _ } = admin;
+    let AdminTokens { operator, reader, worker } = &loaded.secrets.admin;
     let config::Sink {
         kind: _,
         url: _,
@@ -182,8 +183,9 @@ fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTr
     BTreeMap::from([
         ("ingress.trusted_proxies", shown(trusted_proxies)),
         ("ingress.explain", shown(explain)),
-        ("admin.token", token(&loaded.secrets.admin_token)),
-        ("admin.worker_token", token(&loaded.secrets.worker_token)),
+        ("admin.token", token(operator)),
+        ("admin.read_token", token(reader)),
+        ("admin.worker_token", token(worker)),
         ("sink.lease", shown(lease)),
         ("reload.watch", shown(watch)),
         ("fetch", shown(fetch)),
