@@ -284,7 +284,7 @@ fn a_queue_that_never_confirms_delays_no_other_source() {
         drop(gateway.deliver(&stripe("fast", &stripe_event(&format!("evt_{:?}", Instant::now())))));
         gateway.metric("hookgate_published_total", &[("outcome", "unknown")]) >= 1.0
     });
-    assert!(gateway.stderr().contains("a channel is given up"));
+    until("the log says so", NOTICE, || gateway.stderr().contains("a channel is given up"));
     assert!(!gateway.stderr().contains("not connected"), "the connection stays");
     the_other_is_in_time(&gateway, broker, &vhost, alone);
     suspend(broker, &vhost, "webhooks.slow", "resume");

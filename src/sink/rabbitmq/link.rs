@@ -124,6 +124,10 @@ impl Link<'_> {
                 // Before the traffic: a single overdue confirm shows under load too.
                 _ = tick.tick() => self.look_at_the_clock(),
                 () = self.publishers.changed() => self.settle(),
+                Some((at, closed)) = self.publishers.closed() => match self.reopen(at, closed).await {
+                    Ok(()) => Ok(()),
+                    Err(trouble) => return trouble,
+                },
                 () = self.queues.news(), if declaring.is_none() => Ok(()),
                 Some(declared) = OptionFuture::from(declaring.as_mut()) => {
                     declaring = None;
@@ -310,11 +314,13 @@ impl Link<'_> {
         }
         if silent {
             tracing::warn!(reason = %text(&trouble), "rabbitmq: a channel is given up; is a queue without a leader?");
-        } else if !self.blocked {
-            self.board.trouble(Trouble::Passing(text(&trouble)));
+            self.publishers.close(at);
+        } else {
+            if !self.blocked {
+                self.board.trouble(Trouble::Passing(text(&trouble)));
+            }
+            self.reopen(at, Ok(())).await?;
         }
-        let channel = topology::confirming(self.connection, self.settings.pace.step).await?;
-        self.publishers.replace(at, channel);
         // These stand behind messages that failed, and must not overtake them.
         while let Ok(request) = requests.try_recv() {
             if self.publishers.place(&request.message) == at {
@@ -327,6 +333,14 @@ impl Link<'_> {
         if !self.blocked {
             self.board.set(State::Connected);
         }
+        Ok(())
+    }
+
+    /// Opens another channel at the place of one that has ended.
+    async fn reopen(&mut self, at: usize, ended: Result<(), Trouble>) -> Result<(), Trouble> {
+        ended?;
+        let channel = topology::confirming(self.connection, self.settings.pace.step).await?;
+        self.publishers.replace(at, channel);
         Ok(())
     }
 

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::stream::FuturesUnordered;
 use lapin::{Channel, Connection};
 use tokio::sync::Notify;
 
@@ -25,13 +27,19 @@ const SHARED: usize = 0;
 pub(super) struct Publishers {
     all: Vec<Publisher>,
     places: HashMap<String, usize>,
+    closing: FuturesUnordered<BoxFuture<'static, Closed>>,
     woken: Arc<Notify>,
 }
 
 struct Publisher {
     channel: Arc<Channel>,
+    /// It is being closed; nothing is published here before another one is open.
+    is_closing: bool,
     in_flight: InFlight,
 }
+
+/// The place of a channel, and what came of closing it.
+pub(super) type Closed = (usize, Result<(), Trouble>);
 
 impl Publishers {
     /// Opens the channels for the sources of these settings.
@@ -43,10 +51,11 @@ impl Publishers {
         let woken = Arc::new(Notify::new());
         let with = |channel| Publisher {
             channel: Arc::new(channel),
+            is_closing: false,
             in_flight: InFlight::waking(Arc::clone(&woken)),
         };
         let all = try_join_all(opening).await?.into_iter().map(with).collect();
-        Ok(Self { all, places: places.collect(), woken })
+        Ok(Self { all, places: places.collect(), closing: FuturesUnordered::new(), woken })
     }
 
     /// The place of the channel that a message goes by.
@@ -55,10 +64,10 @@ impl Publishers {
         self.places.get(queue).copied().unwrap_or(SHARED)
     }
 
-    /// The channel at a place; none where that has ended.
+    /// The channel at a place; none where that has ended or is being closed.
     pub(super) fn channel(&self, at: usize) -> Option<Arc<Channel>> {
-        let publisher = self.all.get(at).filter(|publisher| publisher.channel.status().connected())?;
-        Some(Arc::clone(&publisher.channel))
+        let serves = |publisher: &&Publisher| !publisher.is_closing && publisher.channel.status().connected();
+        Some(Arc::clone(&self.all.get(at).filter(serves)?.channel))
     }
 
     /// Starts a publish on the channel at a place.
@@ -83,16 +92,18 @@ impl Publishers {
     /// more use, and that channel's place.
     pub(super) fn settle(&mut self) -> Option<(usize, lapin::Error)> {
         let mut ended = None;
-        for (at, Publisher { channel, in_flight }) in self.all.iter_mut().enumerate() {
+        for (at, Publisher { channel, in_flight, .. }) in self.all.iter_mut().enumerate() {
             let error = in_flight.settle(|| barrier(channel));
             ended = ended.or(error.map(|error| (at, error)));
         }
         ended
     }
 
-    /// The place of a channel that has ended.
+    /// The place of a channel that has ended by itself.
     pub(super) fn ended(&self) -> Option<usize> {
-        self.all.iter().position(|publisher| !publisher.channel.status().connected())
+        let has_ended =
+            |publisher: &Publisher| !publisher.is_closing && !publisher.channel.status().connected();
+        self.all.iter().position(has_ended)
     }
 
     /// Gives up what was published before `limit` and has been overtaken on its channel. How many, and the place of a
@@ -115,10 +126,26 @@ impl Publishers {
         those.for_each(|publisher: &mut Publisher| publisher.in_flight.abandon(outcome));
     }
 
+    /// Closes a channel whose messages have been answered; nothing is published at its place before the broker has closed
+    /// it too and another one is there. The broker may still have some of its messages to deal with, and copies on
+    /// another channel, which carry the duplicate mark, could come before those.
+    pub(super) fn close(&mut self, at: usize) {
+        let Some(publisher) = self.all.get_mut(at) else { return };
+        publisher.is_closing = true;
+        let channel = Arc::clone(&publisher.channel);
+        self.closing.push(Box::pin(async move { (at, topology::close(&channel).await) }));
+    }
+
+    /// Resolves when a channel is closed, or could not be; none where there is nothing to close.
+    pub(super) async fn closed(&mut self) -> Option<Closed> {
+        self.closing.next().await
+    }
+
     /// Puts a new channel, on which nothing is in flight, in the place of one whose messages have been answered.
     pub(super) fn replace(&mut self, at: usize, channel: Channel) {
         if let Some(publisher) = self.all.get_mut(at) {
             publisher.channel = Arc::new(channel);
+            publisher.is_closing = false;
         }
     }
 

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use super::Settings;
 use super::health::Trouble;
 
+/// A channel that takes longer to close is ended with its connection, which the broker does without regard to what it is
+/// busy with. It may try 65 s for each of some messages.
+const CLOSED_WITHIN: Duration = Duration::from_secs(15 * 60);
 const RIGHTS: &str = "give the user configure, write and read rights on it, or declare it yourself and set sink.declare = false";
 
 /// Names of what lives in the broker, all derived from the exchange's.
@@ -43,6 +46,15 @@ pub(super) async fn confirming(connection: &Connection, step: Duration) -> Resul
     let channel = within(step, "opening a channel", connection.create_channel()).await?;
     within(step, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
     Ok(channel)
+}
+
+/// Closes a channel, however long the broker is busy with what came by it.
+pub(super) async fn close(channel: &Channel) -> Result<(), Trouble> {
+    let closing = timeout(CLOSED_WITHIN, channel.close(200, "no confirm in time".into())).await;
+    // An error in time means that the channel, or its connection, has ended otherwise.
+    closing
+        .map(drop)
+        .map_err(|_| Trouble::Passing(format!("a channel is not closed within {CLOSED_WITHIN:?}")))
 }
 
 /// Makes sure that there is something to publish to: declares it, or only looks for it.
