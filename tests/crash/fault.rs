@@ -23,6 +23,10 @@ const CONFIRM: Duration = Duration::from_secs(3);
 const BLIND: Duration = Duration::from_secs(5);
 /// A queue that was deleted is there again after so long: a gateway declares it with the next message for it.
 const DECLARED: Duration = Duration::from_secs(60);
+/// What was routed to a queue is in it after so long, on a busy machine.
+const ARRIVED: Duration = Duration::from_secs(1);
+/// From one look at a queue to the next.
+const LOOK: Duration = Duration::from_millis(50);
 const EXCHANGE: &str = "webhooks";
 
 /// Lets the faults of the stage happen, each when so many events are settled.
@@ -271,16 +275,18 @@ async fn unroute_by(site: &Site<'_>, broker: &RabbitMq, step: &Step, deletes: bo
     connection.close(200, "OK".into()).await
 }
 
-/// Waits until the drain has taken all, as far as it does within some seconds.
+/// Waits until the drain has taken all, as far as it does within some seconds. Empty is what stays so for a while: what
+/// RabbitMQ has routed may still be on its way to the queue, and the deletion would not count it.
 async fn is_empty(channel: &Channel, queue: &str) -> lapin::Result<bool> {
-    let end = Instant::now() + CONFIRM;
+    let (end, mut looks) = (Instant::now() + CONFIRM + ARRIVED, 0);
     let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     while Instant::now() < end {
         let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
-        if found.message_count() == 0 {
+        looks = if found.message_count() == 0 { looks + 1 } else { 0 };
+        if LOOK * looks >= ARRIVED {
             return Ok(true);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
     Ok(false)
 }
