@@ -34,6 +34,7 @@
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
 //! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
+//! - [`notice`]: what an operator should know of without having looked, found in how the gateway stands.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -86,6 +87,7 @@ pub mod confirm;
 pub mod diagnose;
 pub mod keeper;
 pub mod lanes;
+pub mod notice;
 pub mod operate;
 pub mod pipeline;
 pub mod relay;

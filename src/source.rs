@@ -10,6 +10,7 @@ use crate::dedup::key::EventKey;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
+use crate::notice::SilentAfter;
 use crate::provider::HandshakeAnswer;
 use crate::schema::Schemas;
 use crate::verify::{ClientRule, Verified, Verifier, Visits};
@@ -67,6 +68,8 @@ pub struct Source {
     pub visits: Option<Visits>,
     /// The client certificates that its connections must have shown.
     pub client: Option<ClientRule>,
+    /// When an operator is told that it is quiet.
+    pub silent_after: SilentAfter,
     /// Its counts.
     pub metrics: SourceMetrics,
 }

@@ -323,6 +323,21 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// How long something lasts, about, for people.
+pub fn lasting(span: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = span.as_secs();
+    let (unit, name) = match seconds {
+        0..120 => (1, "s"),
+        120..7200 => (MINUTE, "min"),
+        7200..172_800 => (HOUR, "h"),
+        _ => (DAY, "days"),
+    };
+    format!("{} {name}", (seconds + unit / 2) / unit)
+}
+
 /// An age in milliseconds, negative for what is to come, for people.
 pub fn ago(millis: i64) -> String {
     let span = Duration::from_secs(millis.unsigned_abs() / 1000);
@@ -335,6 +350,13 @@ pub fn ago(millis: i64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_time_is_said_in_a_unit_that_suits_it() {
+        let said = [0, 119, 120, 7199, 7200, 172_799, 172_800, 1_209_600];
+        let said = said.map(|seconds| lasting(Duration::from_secs(seconds)));
+        assert_eq!(said, ["0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 days", "14 days"]);
+    }
 
     fn size(text: &str) -> Option<u64> {
         text.parse::<ByteSize>().ok().map(ByteSize::bytes)

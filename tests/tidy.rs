@@ -41,8 +41,8 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         3,
         &[
-            "accept", "capture", "confirm", "diagnose", "keeper", "lanes", "operate", "pipeline", "relay",
-            "source",
+            "accept", "capture", "confirm", "diagnose", "keeper", "lanes", "notice", "operate", "pipeline",
+            "relay", "source",
         ],
     ),
     (4, &["admin", "cli", "config", "ingress", "main"]),
@@ -60,6 +60,7 @@ const MEANT: &[(&str, &str)] = &[
     ("operate", "lanes"),
     ("source", "accept"),
     ("source", "capture"),
+    ("source", "notice"),
     ("confirm", "accept"),
     ("confirm", "relay"),
     ("keeper", "accept"),

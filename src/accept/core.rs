@@ -197,6 +197,7 @@ impl<D: Disk> Core<D> {
         Stores {
             journal_bytes: journal.bytes,
             unconfirmed_bytes: journal.live_bytes,
+            quota_bytes: self.journal.quota(),
             dedup_keys: index.keys,
             full: matches!(self.journal.room(ROOM_PROBE), Room::Full(_)),
             ..Stores::default()

@@ -47,6 +47,8 @@ pub struct Stores {
     pub journal_bytes: u64,
     /// Bytes of it that are not confirmed.
     pub unconfirmed_bytes: u64,
+    /// Bytes that these may come to.
+    pub quota_bytes: u64,
     /// Keys in the dedup index.
     pub dedup_keys: u64,
     /// Whether an event of ordinary size would be refused for lack of room.

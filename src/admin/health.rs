@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::accept::Acceptor;
+use crate::accept::{Acceptor, Stores};
 use crate::clock::{Clock, Timestamp};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
@@ -98,8 +98,27 @@ impl Health {
         self.redis.as_ref().map(|redis| check(redis.connected()))
     }
 
-    /// Whether what events are handed over to takes them.
-    fn hands_over(&self) -> Result<String, String> {
+    /// How the stores stand, with a journal.
+    pub fn stores(&self) -> Option<Stores> {
+        match &self.keeper {
+            Keeper::Journal(acceptor) => Some(acceptor.stores()),
+            Keeper::Confirm(_) => None,
+        }
+    }
+
+    /// Whether Redis is in use and did not answer the last time.
+    pub fn redis_away(&self) -> bool {
+        match &self.keeper {
+            Keeper::Journal(_) => self.redis.as_ref().is_some_and(|redis| !redis.connected()),
+            Keeper::Confirm(confirmer) => !confirmer.redis_connected(),
+        }
+    }
+
+    /// What events are handed over to, where it takes them; else why it does not.
+    ///
+    /// # Errors
+    /// The reason, for an operator.
+    pub fn hands_over(&self) -> Result<String, String> {
         match self.sink.as_ref().map(|sink| (sink.name(), sink.health().state)) {
             None => Ok("inbox".to_owned()),
             Some((name, State::Connected)) => Ok(name.to_owned()),

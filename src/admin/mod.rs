@@ -1,4 +1,4 @@
-//! The listener for operators and workers: health, metrics, events, arming, reloading, the inbox. Never on the ingress port.
+//! The listener for operators and workers: health, metrics, notices, events, arming, reloading, the inbox. Never on the ingress port.
 
 mod arm;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -7,6 +7,7 @@ mod events;
 mod guard;
 mod health;
 mod inbox;
+mod notices;
 mod reload;
 mod server;
 mod tail;

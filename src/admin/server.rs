@@ -17,10 +17,11 @@ use tokio::sync::mpsc;
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::reload::{self, ReloadOrder};
-use super::{arm, events, inbox, tail};
+use super::{arm, events, inbox, notices, tail};
 use crate::audit::{self, Audit};
 use crate::capture::Capture;
 use crate::disk::RealDisk;
+use crate::notice::Board;
 use crate::operate::Operator;
 use crate::relay::Inbox;
 use crate::tasks;
@@ -51,7 +52,9 @@ pub struct AdminParts {
     /// What writes the audit log.
     pub audit: Audit,
     /// Health and metrics.
-    pub health: Health,
+    pub health: Arc<Health>,
+    /// What an operator should know of.
+    pub notices: Arc<Board>,
     /// The inbox, where it is the sink; else how workers come by events.
     pub inbox: Result<Inbox<RealDisk>, &'static str>,
     /// Events listed, shown and acted on, where there is a journal.
@@ -152,6 +155,7 @@ impl Admin {
                 // A number to look at, or the name of an order.
                 .service(at("/v1/events/{which}", "GET, POST").get(events::show).post(events::act))
                 .service(at("/v1/events/{sequence}/body", "GET").get(events::body))
+                .service(at("/v1/notices", "GET").get(notices::list))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
                 .service(at("/v1/inbox/{source}/claim", "POST").post(inbox::claim))
@@ -221,7 +225,7 @@ fn at(path: &str, allowed: &'static str) -> Resource {
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
                   deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }

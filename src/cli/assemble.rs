@@ -15,6 +15,7 @@ use crate::freshness::Tolerance;
 use crate::ingress::BODY_OVERHEAD;
 use crate::limit::{Limit, Rate};
 use crate::metrics::Metrics;
+use crate::notice::SilentAfter;
 use crate::provider::secret::Secret;
 use crate::provider::{Algorithm, Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
@@ -92,9 +93,23 @@ pub fn served(loaded: &Loaded, report: &mut Report) {
     {
         report.error("dedup.url", "settings that Redis cannot have", format!("{error:#}"));
     }
+    notices(loaded, report);
     tls::check(loaded, report);
     if let Err(error) = fetching::client(loaded) {
         report.error("fetch.ca_file", format!("{error:#}"), "a file of certificates in PEM");
+    }
+}
+
+/// What notices are signed with, where they are sent.
+fn notices(loaded: &Loaded, report: &mut Report) {
+    let settings = &loaded.settings.notices;
+    if settings.url.is_some() && settings.secret.is_none() {
+        report.missing("notices.secret", format!("a reference to a key: {}", gateway::Key::ALLOWED));
+    }
+    if let Some(secret) = &loaded.secrets.notices
+        && gateway::Key::read(secret.expose()).is_none()
+    {
+        report.error("notices.secret", "a secret of another form", gateway::Key::ALLOWED);
     }
 }
 
@@ -421,6 +436,11 @@ pub fn source(
             refuse_unknown: None,
         },
         statuses: statuses(source, &scheme),
+        silent_after: match source.silent_after {
+            config::SilentAfter::Usual => SilentAfter::Usual,
+            config::SilentAfter::Time(time) => SilentAfter::Time(time.duration()),
+            config::SilentAfter::Never => SilentAfter::Never,
+        },
     }
 }
 

@@ -1,19 +1,21 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
 //! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
-//! events go to, `listener` says what the public listener may take: each once. `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
+//! events go to, `listener` says what the public listener may take: each once. `watching` tells of notices, which `letters` sends, `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
 //! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
 
 mod changes;
 mod confirm;
 mod files;
 mod fixed;
+mod letters;
 mod listener;
 mod live;
 mod outlet;
 mod prepared;
 mod reloader;
 mod stores;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(super) use self::letters::Key;
+use self::letters::Letters;
 use self::live::Live;
 use self::outlet::Outlet;
 pub(super) use self::outlet::{NOBODY, rabbitmq_settings, redis_claims};
@@ -29,6 +33,7 @@ use self::prepared::Prepared;
 pub(super) use self::reloader::Again;
 use self::reloader::{CALLS_MAX, Reloader};
 use self::stores::Stores;
+use self::watching::{Watch, Watching};
 use super::assemble::Plan;
 use crate::accept::{Acceptor, Fault};
 use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
@@ -64,6 +69,7 @@ pub(super) struct Gateway {
     admin: Admin,
     outlet: Outlet,
     way: Way,
+    watching: Watching,
     reloader: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -129,12 +135,14 @@ impl Gateway {
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
         let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
         let parts = AdminParts { operator: Some(operator), ..parts };
+        let watch = shared.watch(&loaded, &live, &parts)?;
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let relay = relay.map(|relay| tasks::task(relay.run(stopping)));
         let running = Running { acceptor: shared.acceptor.clone(), relay, stop_relay, ended };
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
-        Ok(Self { ingress, admin, outlet, way: Way::Journal(running), reloader })
+        let (way, watching) = (Way::Journal(running), watch.start());
+        Ok(Self { ingress, admin, outlet, way, watching, reloader })
     }
 
     /// Where deliveries come in.
@@ -163,8 +171,9 @@ impl Gateway {
 
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
-        let Self { ingress, admin, outlet, way, reloader } = self;
+        let Self { ingress, admin, outlet, way, watching, reloader } = self;
         reloader.iter().for_each(tokio::task::JoinHandle::abort);
+        watching.end().await;
         failpoint::reach(Point::StopBegun);
         let running = match way {
             Way::Journal(mut running) => {
@@ -261,6 +270,12 @@ impl Shared {
         }
     }
 
+    /// What looks for what an operator should know of.
+    fn watch(&self, loaded: &Loaded, live: &Live, parts: &AdminParts) -> anyhow::Result<Watch> {
+        let letters = Letters::start(loaded, &self.clock, &self.metrics)?;
+        Ok(Watch::new(self, &loaded.settings, live, (&parts.health, &parts.notices), letters))
+    }
+
     /// Opens both listeners.
     fn listen(
         &self,
@@ -307,7 +322,8 @@ fn admin_parts(
     let parts = AdminParts {
         live: Arc::clone(&live.known),
         audit: Audit::new(Arc::clone(&health.clock)),
-        health,
+        health: Arc::new(health),
+        notices: Arc::default(),
         inbox,
         operator: None,
         reloads: reloads.then_some(orders),

@@ -64,7 +64,7 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
 
 /// No wait and no window is nothing.
 fn spans(settings: &Settings, report: &mut Report) {
-    let Settings { ingress, fetch, journal, dedup, sink, .. } = settings;
+    let Settings { ingress, fetch, journal, dedup, sink, notices, .. } = settings;
     let spans = [
         ("ingress.head_timeout", ingress.head_timeout),
         ("ingress.body_timeout", ingress.body_timeout),
@@ -76,6 +76,7 @@ fn spans(settings: &Settings, report: &mut Report) {
         ("dedup.takeover_after", dedup.takeover_after),
         ("sink.confirm_timeout", sink.confirm_timeout),
         ("sink.lease", sink.lease),
+        ("notices.secret_unused_after", notices.secret_unused_after),
     ];
     for (key, span) in spans {
         positive(key.into(), Some(span), report);

@@ -31,8 +31,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const FILES_MAX: usize = 10_000;
 /// Keys that hold a secret reference: the later layer's takes the place of the earlier's as a whole, or a
 /// variable in one and a file in the other would make a reference to both.
-const REFERENCES: [&str; 5] =
-    ["admin.token", "admin.read_token", "admin.worker_token", "dedup.url", "sink.url"];
+const REFERENCES: [&str; 6] =
+    ["admin.token", "admin.read_token", "admin.worker_token", "dedup.url", "notices.secret", "sink.url"];
 
 /// One layer: a file, a variable or a flag, with what it sets.
 #[derive(Clone)]

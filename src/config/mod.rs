@@ -30,11 +30,11 @@ pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::{AdminTokens, Secrets};
 pub use settings::{
-    Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Providers, Reload, Schemas,
-    Settings,
+    Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Notices, Providers, Reload,
+    Schemas, Settings,
 };
 pub use sink::{Service, Sink, SinkKind};
 pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
 pub use tls::{Acme, Challenge, ClientCertificates, Tls, TlsVersion};
-pub use values::{Network, PublicUrl, RoutePath, Setting, Success};
+pub use values::{Network, PublicUrl, RoutePath, Setting, SilentAfter, Success};
 pub use watched::watched;

@@ -68,6 +68,7 @@ impl KeyPath {
         let inside = match keys.next() {
             Some("sources") => keys.nth(1) == Some("secrets"),
             Some("admin") => matches!(keys.next(), Some("token" | "read_token" | "worker_token")),
+            Some("notices") => keys.next() == Some("secret"),
             Some("sink" | "dedup") => keys.next() == Some("url"),
             _ => false,
         };
@@ -151,6 +152,7 @@ mod tests {
             "sources.a.secrets[0].value",
             "admin.token",
             "admin.read_token",
+            "notices.secret",
             "sink.url.value",
             "dedup.url",
         ] {

@@ -22,6 +22,8 @@ pub struct Secrets {
     pub dedup_url: Option<Secret>,
     /// The URL of the sink's service, if its kind has one.
     pub sink_url: Option<Secret>,
+    /// What notices are signed with, where they are sent.
+    pub notices: Option<Secret>,
 }
 
 /// The tokens of the admin listener.
@@ -49,12 +51,14 @@ pub(super) fn resolve(
         secrets.sources.insert(name.clone(), all.list(&list, &source.secrets));
         secrets.captured.extend(all.captured(&list, &source.secrets).map(|found| (name.clone(), found)));
     }
-    let Settings { admin, dedup, sink, .. } = settings;
+    let Settings { admin, dedup, sink, notices, .. } = settings;
     secrets.admin = all.of_admin(admin);
     let redis = dedup.url.as_ref().filter(|_| dedup.backend == Backend::Redis);
     secrets.dedup_url = all.optional("dedup.url", redis, 1);
     let service = sink.url.as_ref().filter(|_| sink.kind.service().is_some());
     secrets.sink_url = all.optional("sink.url", service, 1);
+    let key = notices.secret.as_ref().filter(|_| notices.url.is_some());
+    secrets.notices = all.optional("notices.secret", key, KEY_BYTES_MIN);
     secrets
 }
 

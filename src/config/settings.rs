@@ -38,6 +38,8 @@ pub struct Settings {
     pub sink: Sink,
     /// What the gateway says on stderr.
     pub log: Log,
+    /// What an operator is told of without having looked.
+    pub notices: Notices,
     /// When the configuration is loaded again.
     pub reload: Reload,
     /// The endpoints, by name: 1 to 64 of `a-z`, `0-9`, `-`, `_`; not `invalid`, not `dead`.
@@ -273,6 +275,26 @@ pub struct Reload {
 impl Default for Reload {
     fn default() -> Self {
         Self { watch: true }
+    }
+}
+
+/// `[notices]`: what an operator is told of without having looked.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Notices {
+    /// Where each is sent as a signed webhook when it begins and when it ends, by the specification of Standard Webhooks.
+    /// Default: nowhere.
+    pub url: Option<PublicUrl>,
+    /// Reference to the key that these are signed with: `whsec_` and base64. Needed with `url`. Default: none.
+    pub secret: Option<SecretRef>,
+    /// For how long one of several secrets of a source proves nothing, while another one does, before it is told of.
+    /// Default `"1d"`.
+    pub secret_unused_after: Span,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { url: None, secret: None, secret_unused_after: Span::days(1) }
     }
 }
 

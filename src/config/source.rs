@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::addresses::Callers;
 use super::settings::Ack;
 use super::tls::ClientCertificates;
-use super::values::{RoutePath, Setting, Success};
+use super::values::{RoutePath, Setting, SilentAfter, Success};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Rate, Span};
 
@@ -61,6 +61,9 @@ pub struct Source {
     pub schema: bool,
     /// The longest body, in bytes. Default: the provider's, else `ingress.body_bytes_max`.
     pub body_bytes_max: Option<ByteSize>,
+    /// How long it may be quiet before an operator is told of it: a time, `"usual"` (far longer than it is as a rule, which
+    /// is learnt from a day of events on), or `"never"`. Default `"usual"`.
+    pub silent_after: SilentAfter,
 }
 
 impl Default for Source {
@@ -86,6 +89,7 @@ impl Default for Source {
             on_twin: OnTwin::default(),
             schema: true,
             body_bytes_max: None,
+            silent_after: SilentAfter::Usual,
         }
     }
 }

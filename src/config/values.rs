@@ -9,6 +9,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use crate::units::Span;
+
 /// Reads `T` from text, or refuses with what is allowed.
 fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
@@ -36,6 +38,29 @@ fn from_text<'de, D: Deserializer<'de>, T>(
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let allowed = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
     from_text(deserializer, allowed, |text| text.parse().ok())
+}
+
+/// How long a source may be quiet before an operator is told of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SilentAfter {
+    /// Far longer than it is as a rule.
+    #[default]
+    Usual,
+    /// So long.
+    Time(Span),
+    /// As long as it likes.
+    Never,
+}
+
+impl<'de> Deserialize<'de> for SilentAfter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let allowed = "\"usual\", \"never\", or a time such as \"6h\"";
+        from_text(deserializer, allowed, |text| match text {
+            "usual" => Some(Self::Usual),
+            "never" => Some(Self::Never),
+            time => time.parse().ok().filter(|time: &Span| time.millis() > 0).map(Self::Time),
+        })
+    }
 }
 
 /// A network in CIDR form, `"10.0.0.0/8"`; a bare address is a network of one.

@@ -104,6 +104,11 @@ impl Settings {
 }
 
 impl<D: Disk> Journal<D> {
+    /// Bytes that unconfirmed records may take.
+    pub fn quota(&self) -> u64 {
+        self.settings.quota()
+    }
+
     /// Whether a record of `bytes` may be appended. Waits only with nothing staged, and at most two seconds,
     /// where the next segment is still being prepared.
     pub fn room(&mut self, bytes: u64) -> Room {

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::account::Account;
 use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+use super::notices::NoticeMetrics;
 use super::reloads::ReloadMetrics;
 use super::scrape::Scrape;
 use super::tls::TlsFamilies;
@@ -70,8 +71,8 @@ struct SourceCause {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BySource {
-    source: String,
+pub(super) struct BySource {
+    pub(super) source: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -116,6 +117,7 @@ pub struct Metrics {
     key_fetches: Family<SourceOutcome, Counter>,
     visits: Family<ByOutcome, Counter>,
     reloads: ReloadMetrics,
+    pub(super) notices: NoticeMetrics,
     untrusted_proxy: Int,
     pub(super) tls: TlsFamilies,
     dedup: Family<ByResult, Counter>,
@@ -161,6 +163,7 @@ impl Metrics {
             key_fetches: Family::default(),
             visits: Family::default(),
             reloads: ReloadMetrics::default(),
+            notices: NoticeMetrics::default(),
             untrusted_proxy: Int::default(),
             tls: TlsFamilies::default(),
             dedup: Family::default(),
@@ -233,6 +236,7 @@ impl Metrics {
         registry.register_with_unit("publish_confirm_duration", help, Unit::Seconds, self.confirm.clone());
         registry.register("sink_up", "Whether the sink is connected and takes events", self.sink_up.clone());
         self.reloads.register(registry);
+        self.notices.register(registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this binary", build);
     }
@@ -438,6 +442,9 @@ mod tests {
         metrics.set_oldest("shop", Duration::ZERO);
         metrics.key_fetches("shop").count(KeyFetch::Fetched);
         metrics.visits().count(Visit::Done);
+        metrics.notices().set("held", "shop", 1);
+        metrics.notices().set_silent("shop", false);
+        metrics.letters();
         metrics.tls().set_end("files", crate::clock::Timestamp::from_seconds(1));
         let text = metrics.encode();
         let kind = |line: &str| {

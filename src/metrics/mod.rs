@@ -6,12 +6,13 @@
 //! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
 //! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
-//!   visits. `reloads`: of the configuration. `tls`: handshakes and the certificate.
+//!   visits. `reloads`: of the configuration. `tls`: handshakes and the certificate. `notices`: what stands to be told.
 
 mod account;
 mod confirm;
 mod families;
 mod fetches;
+mod notices;
 mod reloads;
 mod scrape;
 mod tls;
@@ -22,7 +23,8 @@ pub use account::{Account, Row, Stand, Standing};
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
+pub use notices::{Letter, LetterMetrics, NoticeMetrics};
 pub use reloads::{ReloadMetrics, Reloaded};
 pub use tls::{CertificateReload, HandshakeFailure, TlsMetrics};
-pub use way_in::{Ending, Outcome, Request, SourceMetrics};
+pub use way_in::{Ending, Outcome, Request, SourceMetrics, SourceSeen};
 pub use way_out::{LaneStats, Published, RelayMetrics};

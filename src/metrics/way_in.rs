@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::account::{Account, End, Row, Stand};
+use super::account::{Account, End, Row, Stand, Standing};
 use super::families::{Float, Int};
 use crate::reject::Reject;
 
@@ -114,6 +114,13 @@ impl SourceMetrics {
         self.0.unsplit.inc();
     }
 
+    /// What was counted so far.
+    pub fn seen(&self) -> SourceSeen {
+        let Handles { account, row, clock_offset, secrets, .. } = &*self.0;
+        let secrets = secrets.iter().map(|(label, counter)| (Arc::clone(label), counter.get())).collect();
+        SourceSeen { standing: account.standing(*row), clock_offset: clock_offset.get(), secrets }
+    }
+
     /// A delivery was verified with this secret.
     pub fn verified(&self, secret: &str) {
         if let Some((_, counter)) = self.0.secrets.iter().find(|(label, _)| **label == *secret) {
@@ -135,6 +142,17 @@ impl SourceMetrics {
     pub fn answered(&self, took: Duration) {
         self.0.duration.observe(took.as_secs_f64());
     }
+}
+
+/// What was counted of a source, for who watches it.
+#[derive(Clone, Debug, Default)]
+pub struct SourceSeen {
+    /// Where everything of it stands.
+    pub standing: Standing,
+    /// This clock less the last signed time, in seconds; 0 before there is one.
+    pub clock_offset: f64,
+    /// Verified deliveries by label of the secret.
+    pub secrets: Vec<(Arc<str>, u64)>,
 }
 
 /// A request in progress; ends once. Dropped without an end, its sender has gone: it counts as incomplete.

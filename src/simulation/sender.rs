@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::freshness::Tolerance;
 use crate::metrics::Metrics;
+use crate::notice::SilentAfter;
 use crate::provider::{Catalog, Definition, Scheme};
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::verify::{Key, Verifier, sign};
@@ -98,6 +99,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         policy,
         addresses: None,
         statuses: Statuses { accepted: 200, duplicate: 200 },
+        silent_after: SilentAfter::Never,
         metrics: metrics.source(name, std::iter::once(Arc::from("live"))),
     }
 }

@@ -107,7 +107,7 @@ fn the_read_token_opens_what_changes_nothing() {
     let sent = gateway.deliver(&generic("plain", b"looked at"));
     assert_eq!(sent.status, 200, "{}", sent.text());
     let reader = [("authorization", "Bearer a read token of some length")];
-    for path in ["/metrics", "/v1/events", "/v1/events/1"] {
+    for path in ["/metrics", "/v1/events", "/v1/events/1", "/v1/notices"] {
         assert_eq!(gateway.admin_call("GET", path, &reader, b"").status, 200, "{path}");
     }
     assert_eq!(gateway.admin_call("GET", "/v1/events/1/body", &reader, b"").body, b"looked at");

@@ -44,6 +44,7 @@ mod json_suite;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod notices;
 mod orders;
 mod outage;
 mod own_files;

@@ -139,6 +139,14 @@ fn a_certificate_that_has_ended_holds_up_no_other_change() {
     // Alone it is a reload that failed.
     let answer = gateway.admin_call("POST", "/v1/reload", &[], b"");
     assert_eq!((answer.status, answer.code().as_str()), (503, "failed"), "{}", answer.text());
+    // There is nothing better to show after a restart.
+    gateway.restart();
+    until("its end is told of", SEEN, || {
+        let notices = gateway.get("/v1/notices").json();
+        notices["notices"][0]["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("the TLS certificate has ended"))
+    });
 }
 
 #[test]

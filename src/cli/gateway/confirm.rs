@@ -50,9 +50,11 @@ impl Gateway {
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
         let (parts, calls) =
             admin_parts(&live, health, Err(loaded.settings.sink.kind.workers()), again.is_some());
+        let watch = shared.watch(&loaded, &live, &parts)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
-        Ok(Self { ingress, admin, outlet, way: Way::Confirm(confirmer), reloader })
+        let (way, watching) = (Way::Confirm(confirmer), watch.start());
+        Ok(Self { ingress, admin, outlet, way, watching, reloader })
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Admin, Dedup, Ingress, Journal, Loaded, Log, Settings, Sink};
+use crate::config::{Admin, Dedup, Ingress, Journal, Loaded, Log, Notices, Settings, Sink};
 use crate::provider::secret::Secret;
 
 /// A key that is fixed, with its value.
@@ -57,6 +57,7 @@ impl Fixed {
             dedup,
             sink,
             log,
+            notices,
             reload: _,
             sources: _,
         } = &loaded.settings;
@@ -66,6 +67,10 @@ impl Fixed {
         let Log { format, level } = log;
         fixed.add("log.format", format);
         fixed.add("log.level", level);
+        let Notices { url, secret: _, secret_unused_after } = notices;
+        fixed.add("notices.url", url);
+        fixed.secret("notices.secret", loaded.secrets.notices.as_ref());
+        fixed.add("notices.secret_unused_after", secret_unused_after);
         fixed.secret("dedup.url", loaded.secrets.dedup_url.as_ref());
         fixed.secret("sink.url", loaded.secrets.sink_url.as_ref());
         fixed

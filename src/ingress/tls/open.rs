@@ -179,6 +179,11 @@ impl Tls {
         self.look_with(Patience::None)
     }
 
+    /// When the certificate that is shown ends, if one is.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.served.pair().map(|pair| pair.not_after)
+    }
+
     /// Whose client certificates are asked for in handshakes from here on.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ const ADMIN: &[&str] = &[
     "/v1/events",
     "/v1/events/1",
     "/v1/events/1/body",
+    "/v1/events/tail",
+    "/v1/notices",
     "/v1/events/replay",
     "/v1/events/forget",
     "/v1/events/release",

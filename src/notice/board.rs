@@ -1,0 +1,145 @@
+//! Which notices there are: one begins once it has lasted, and ends when it is found no more.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::judge::{Found, Subject};
+use super::kind::Kind;
+use crate::clock::Timestamp;
+
+/// A notice that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What there is to tell.
+    pub kind: Kind,
+    /// Of what.
+    pub subject: Subject,
+    /// In a sentence, as it was found last.
+    pub text: String,
+    /// When it began to be told.
+    pub since: Timestamp,
+}
+
+/// What has changed by a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A notice stands from here on.
+    Began(Notice),
+    /// And does no longer.
+    Ended(Notice),
+}
+
+/// A finding, told or not yet.
+struct Standing {
+    first_found: Duration,
+    told: Option<Timestamp>,
+    text: String,
+}
+
+/// The notices that stand; read by whoever shows them.
+#[derive(Default)]
+pub struct Board(Mutex<BTreeMap<(Kind, Subject), Standing>>);
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Kind, Subject), Standing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what a look at that time has found, on both clocks.
+    pub fn update(&self, found: Vec<Found>, now: Timestamp, elapsed: Duration) -> Vec<Change> {
+        let mut before = std::mem::take(&mut *self.lock());
+        let mut standing = BTreeMap::new();
+        let mut changes = Vec::new();
+        for Found { kind, subject, text } in found {
+            let known = match before.entry((kind, subject.clone())) {
+                Entry::Occupied(known) => known.remove(),
+                Entry::Vacant(_) => Standing { first_found: elapsed, told: None, text: String::new() },
+            };
+            let mut known = Standing { text, ..known };
+            if known.told.is_none() && elapsed.saturating_sub(known.first_found) >= kind.patience() {
+                known.told = Some(now);
+                let text = known.text.clone();
+                changes.push(Change::Began(Notice { kind, subject: subject.clone(), text, since: now }));
+            }
+            standing.insert((kind, subject), known);
+        }
+        changes.extend(before.into_iter().filter_map(|(key, gone)| Some(Change::Ended(notice(key, gone)?))));
+        *self.lock() = standing;
+        changes
+    }
+
+    /// Those that stand, by kind.
+    pub fn notices(&self) -> Vec<Notice> {
+        let standing = self.lock();
+        let shown = |((kind, subject), one): (&(Kind, Subject), &Standing)| {
+            let (kind, subject, text) = (*kind, subject.clone(), one.text.clone());
+            Some(Notice { kind, subject, text, since: one.told? })
+        };
+        standing.iter().filter_map(shown).collect()
+    }
+}
+
+fn notice((kind, subject): (Kind, Subject), one: Standing) -> Option<Notice> {
+    Some(Notice { kind, subject, text: one.text, since: one.told? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(kind: Kind, source: &str, text: &str) -> Found {
+        Found { kind, subject: Subject::source(&source.into()), text: text.to_owned() }
+    }
+
+    fn told(changes: &[Change]) -> Vec<(bool, Kind)> {
+        let told = |change: &Change| match change {
+            Change::Began(notice) => (true, notice.kind),
+            Change::Ended(notice) => (false, notice.kind),
+        };
+        changes.iter().map(told).collect()
+    }
+
+    #[test]
+    fn a_notice_begins_once_and_ends_once_and_shows_its_latest_text() {
+        let board = Board::default();
+        let at = |seconds: i64| {
+            (Timestamp::from_seconds(1_800_000_000 + seconds), Duration::from_secs(seconds.unsigned_abs()))
+        };
+        let look = |found: Vec<Found>, seconds| board.update(found, at(seconds).0, at(seconds).1);
+        let poison = |text| vec![found(Kind::Poison, "shop", text)];
+        assert_eq!(told(&look(poison("one"), 0)), [(true, Kind::Poison)]);
+        assert_eq!(look(poison("two"), 2), []);
+        let notices = board.notices();
+        assert_eq!((notices.len(), &*notices[0].text, notices[0].since), (1, "two", at(0).0));
+        assert_eq!(told(&look(Vec::new(), 4)), [(false, Kind::Poison)]);
+        assert_eq!((look(Vec::new(), 6), board.notices()), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn what_heals_at_once_is_not_told_of() {
+        let board = Board::default();
+        let look = |kinds: &[Kind], seconds| {
+            let found = kinds.iter().map(|kind| found(*kind, "shop", "x")).collect();
+            told(&board.update(found, Timestamp::from_seconds(1), Duration::from_secs(seconds)))
+        };
+        assert_eq!(look(&[Kind::SinkAway], 0), []);
+        assert_eq!(look(&[Kind::SinkAway], 8), []);
+        assert_eq!(look(&[], 9), [], "healed");
+        assert_eq!(look(&[Kind::SinkAway], 10), []);
+        assert_eq!(look(&[Kind::SinkAway], 18), [], "counted from the second time");
+        assert!(board.notices().is_empty());
+        assert_eq!(look(&[Kind::SinkAway], 20), [(true, Kind::SinkAway)]);
+    }
+
+    #[test]
+    fn one_source_says_nothing_of_another() {
+        let board = Board::default();
+        let look = |sources: &[&str]| {
+            let found = sources.iter().map(|source| found(Kind::Held, source, "x")).collect();
+            told(&board.update(found, Timestamp::from_seconds(1), Duration::ZERO)).len()
+        };
+        assert_eq!([look(&["a"]), look(&["a", "b"]), look(&["b"]), look(&["b"])], [1, 1, 1, 0]);
+    }
+}
