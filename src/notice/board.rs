@@ -1,4 +1,5 @@
-//! Which notices there are: one begins once it has lasted, and ends when it is found no more.
+//! Which notices there are: one begins once it has lasted, and ends when it is found no more; of those that a moment can
+//! begin and end, once it has not been found for a while.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -34,6 +35,7 @@ pub enum Change {
 /// A finding, told or not yet.
 struct Standing {
     first_found: Duration,
+    last_found: Duration,
     told: Option<Timestamp>,
     text: String,
 }
@@ -55,9 +57,11 @@ impl Board {
         for Found { kind, subject, text } in found {
             let known = match before.entry((kind, subject.clone())) {
                 Entry::Occupied(known) => known.remove(),
-                Entry::Vacant(_) => Standing { first_found: elapsed, told: None, text: String::new() },
+                Entry::Vacant(_) => {
+                    Standing { first_found: elapsed, last_found: elapsed, told: None, text: String::new() }
+                }
             };
-            let mut known = Standing { text, ..known };
+            let mut known = Standing { text, last_found: elapsed, ..known };
             if known.told.is_none() && elapsed.saturating_sub(known.first_found) >= kind.patience() {
                 known.told = Some(now);
                 let text = known.text.clone();
@@ -65,7 +69,14 @@ impl Board {
             }
             standing.insert((kind, subject), known);
         }
-        changes.extend(before.into_iter().filter_map(|(key, gone)| Some(Change::Ended(notice(key, gone)?))));
+        for (key, missing) in before.into_iter().filter(|(_, missing)| missing.told.is_some()) {
+            // An event that is being tried once more waits nowhere for a moment.
+            if elapsed.saturating_sub(missing.last_found) < key.0.patience() / 2 {
+                standing.insert(key, missing);
+            } else {
+                changes.extend(notice(key, missing).map(Change::Ended));
+            }
+        }
         *self.lock() = standing;
         changes
     }
@@ -131,15 +142,19 @@ mod tests {
         assert_eq!(look(&[Kind::SinkAway], 18), [], "counted from the second time");
         assert!(board.notices().is_empty());
         assert_eq!(look(&[Kind::SinkAway], 20), [(true, Kind::SinkAway)]);
+        assert_eq!(look(&[], 22), [], "perhaps for a moment");
+        assert_eq!(look(&[Kind::SinkAway], 24), []);
+        assert_eq!((look(&[], 28), board.notices().len()), (Vec::new(), 1));
+        assert_eq!(look(&[], 29), [(false, Kind::SinkAway)]);
     }
 
     #[test]
     fn one_source_says_nothing_of_another() {
         let board = Board::default();
-        let look = |sources: &[&str]| {
+        let look = |sources: &[&str], seconds| {
             let found = sources.iter().map(|source| found(Kind::Held, source, "x")).collect();
-            told(&board.update(found, Timestamp::from_seconds(1), Duration::ZERO)).len()
+            told(&board.update(found, Timestamp::from_seconds(1), Duration::from_secs(seconds))).len()
         };
-        assert_eq!([look(&["a"]), look(&["a", "b"]), look(&["b"]), look(&["b"])], [1, 1, 1, 0]);
+        assert_eq!([look(&["a"], 0), look(&["a", "b"], 2), look(&["b"], 8), look(&["b"], 10)], [1, 1, 1, 0]);
     }
 }

@@ -178,7 +178,7 @@ impl Watch {
     /// Writes down what was learnt, beside the tasks.
     async fn keep(&self) {
         let Some(path) = self.kept.clone() else { return };
-        let kept = self.judge.keeps(self.clock.now(), self.clock.monotonic());
+        let kept = self.judge.keeps(self.clock.monotonic());
         let written = tasks::blocking(move || write(&path, &kept)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(
