@@ -62,7 +62,7 @@ pub struct Source {
     /// The longest body, in bytes. Default: the provider's, else `ingress.body_bytes_max`.
     pub body_bytes_max: Option<ByteSize>,
     /// How long it may be quiet before an operator is told of it: a time, `"usual"` (far longer than it is as a rule, which
-    /// is learnt from a day of events on), or `"never"`. Default `"usual"`.
+    /// is learnt from a day and eight gaps on, and kept where there is a journal), or `"never"`. Default `"usual"`.
     pub silent_after: SilentAfter,
 }
 

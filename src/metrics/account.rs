@@ -106,11 +106,6 @@ impl Standing {
         self.ends[end as usize]
     }
 
-    /// Requests with proof of their sender that tell of an event: kept, known already, or not wanted.
-    pub fn verified(&self) -> u64 {
-        [End::Filtered, End::Duplicate, End::Accepted].map(|end| self.ended(end)).iter().sum()
-    }
-
     /// Events that wait to be handed over: pending, unroutable or parked.
     pub fn waiting(&self) -> u64 {
         self.of(Stand::Pending) + self.of(Stand::Unroutable) + self.of(Stand::Parked)

@@ -155,6 +155,13 @@ pub struct SourceSeen {
     pub secrets: Vec<(Arc<str>, u64)>,
 }
 
+impl SourceSeen {
+    /// Requests with proof of their sender, whatever became of them.
+    pub fn proven(&self) -> u64 {
+        self.secrets.iter().map(|(_, count)| count).sum()
+    }
+}
+
 /// A request in progress; ends once. Dropped without an end, its sender has gone: it counts as incomplete.
 #[derive(Debug)]
 pub struct Request {

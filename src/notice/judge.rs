@@ -1,6 +1,6 @@
 //! Finds what there is to tell in a situation, and remembers from one to the next what that needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const BEHIND: f64 = 150.0;
 /// So many of a source in a row, over so long, that one sender's mistake is none of a clock.
 const OFFSETS: u32 = 5;
 const OFFSETS_OVER: Duration = Duration::from_secs(30);
+/// After so long without another one, they tell nothing of now.
+const OFFSETS_AGE: Duration = Duration::from_secs(3600);
 
 /// How a gateway stands.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +107,8 @@ pub struct Kept {
     learnt: Learnt,
     /// For how many milliseconds it had been quiet when this was written down. While no gateway runs, nobody is silent.
     quiet_ms: u64,
+    /// Whether there was an event before.
+    heard: bool,
 }
 
 /// Finds notices.
@@ -117,14 +121,16 @@ pub struct Judge {
 
 struct Watched {
     learnt: Learnt,
-    /// Verified deliveries at the last look.
-    verified: u64,
+    /// Requests with proof of their sender at the last look, whatever became of them.
+    proven: u64,
     /// When the last event was seen, or the first look was (monotonic).
     quiet_since: Duration,
     /// How long it had been quiet by then.
     quiet_before: Duration,
-    /// An event was seen by this process, so that the gap to the next one is known.
+    /// An event was seen, so that the gap to the next one is known.
     heard: bool,
+    /// How many events found no queue at the last look.
+    unroutable: u64,
     offset: Offset,
     secrets: HashMap<Arc<str>, Use>,
 }
@@ -135,6 +141,8 @@ struct Offset {
     last: f64,
     row: u32,
     since: Duration,
+    /// When the last one was seen (monotonic).
+    seen: Duration,
     nearest: f64,
 }
 
@@ -142,6 +150,8 @@ struct Use {
     count: u64,
     /// When it was seen in use last, or for the first time (monotonic).
     since: Duration,
+    /// It was in use.
+    proves: bool,
 }
 
 impl Judge {
@@ -155,7 +165,7 @@ impl Judge {
     pub fn keeps(&self, elapsed: Duration) -> BTreeMap<String, Kept> {
         let of = |(name, watched): (&Arc<str>, &Watched)| {
             let quiet_ms = u64::try_from(watched.quiet(elapsed).as_millis()).unwrap_or(u64::MAX);
-            (name.to_string(), Kept { learnt: watched.learnt.clone(), quiet_ms })
+            (name.to_string(), Kept { learnt: watched.learnt.clone(), quiet_ms, heard: watched.heard })
         };
         // What no look has come to yet is handed on as it is.
         let before = self.kept.iter().map(|(name, kept)| (name.clone(), kept.clone()));
@@ -164,8 +174,8 @@ impl Judge {
 
     /// All that there is to tell of a situation.
     pub fn look(&mut self, situation: &Situation) -> Vec<Found> {
-        let names: Vec<&Arc<str>> = situation.sources.iter().map(|source| &source.name).collect();
-        self.sources.retain(|name, _| names.contains(&name));
+        let names: HashSet<&str> = situation.sources.iter().map(|source| &*source.name).collect();
+        self.sources.retain(|name, _| names.contains(&**name));
         let mut found = Vec::new();
         for source in &situation.sources {
             let kept = &mut self.kept;
@@ -211,13 +221,15 @@ impl Judge {
 
 impl Watched {
     fn new(source: &SourceNow, kept: Option<Kept>, situation: &Situation) -> Self {
-        let (learnt, quiet_ms) = kept.map(|kept| (kept.learnt, kept.quiet_ms)).unwrap_or_default();
+        let kept = kept.map(|kept| (kept.learnt, kept.quiet_ms, kept.heard));
+        let (learnt, quiet_ms, heard) = kept.unwrap_or_default();
         Self {
             learnt,
-            verified: source.seen.standing.verified(),
+            proven: source.seen.proven(),
             quiet_since: situation.elapsed,
             quiet_before: Duration::from_millis(quiet_ms),
-            heard: false,
+            heard,
+            unroutable: 0,
             offset: Offset::default(),
             secrets: HashMap::new(),
         }
@@ -235,7 +247,11 @@ impl Watched {
             tell(Kind::SourceSilent, text);
         }
         let standing = |stand| Some(source.seen.standing.of(stand)).filter(|events| *events > 0);
-        if let Some(events) = standing(Stand::Unroutable) {
+        // What is tried once more while the destination is away waits with the others: it found no queue all the same.
+        let before = Some(self.unroutable).filter(|events| *events > 0 && situation.sink_trouble.is_some());
+        let unroutable = standing(Stand::Unroutable).max(before);
+        self.unroutable = unroutable.unwrap_or(0);
+        if let Some(events) = unroutable {
             tell(Kind::Unroutable, format!("{} no queue", are(events, "finds", "find")));
         }
         if let Some(events) = standing(Stand::Poison) {
@@ -251,13 +267,13 @@ impl Watched {
     }
 
     fn silence(&mut self, source: &SourceNow, elapsed: Duration) -> Option<String> {
-        let verified = source.seen.standing.verified();
-        if verified != self.verified {
+        // Fewer are those of a secret that was taken out meanwhile.
+        let proven = std::mem::replace(&mut self.proven, source.seen.proven());
+        if self.proven > proven {
             if self.heard {
-                self.learnt.note(elapsed.saturating_sub(self.quiet_since));
+                self.learnt.note(self.quiet(elapsed));
             }
-            (self.verified, self.quiet_since, self.quiet_before) = (verified, elapsed, Duration::ZERO);
-            self.heard = true;
+            (self.quiet_since, self.quiet_before, self.heard) = (elapsed, Duration::ZERO, true);
         }
         let limit = self.learnt.limit(source.silent_after)?;
         let quiet = self.quiet(elapsed);
@@ -281,13 +297,14 @@ impl Watched {
             if !source.secrets.contains(label) {
                 continue;
             }
-            let new = || Use { count: *count, since: elapsed };
-            let used = self.secrets.entry(Arc::clone(label)).or_insert_with(new);
+            let of = |proves| Use { count: *count, since: elapsed, proves };
+            let used = self.secrets.entry(Arc::clone(label)).or_insert_with(|| of(false));
             if used.count != *count {
-                *used = new();
+                *used = of(true);
             }
         }
-        let Some(newest) = self.secrets.values().map(|used| used.since).max() else { return };
+        let proving = self.secrets.values().filter(|used| used.proves);
+        let Some(newest) = proving.map(|used| used.since).max() else { return };
         let after = situation.secret_unused_after;
         for (label, used) in &self.secrets {
             if newest.saturating_sub(used.since) >= after {
@@ -308,7 +325,7 @@ impl Offset {
     fn look(&mut self, offset: f64, elapsed: Duration) -> Option<String> {
         // One that stands still is no further delivery.
         if offset.to_bits() != self.last.to_bits() {
-            self.last = offset;
+            (self.last, self.seen) = (offset, elapsed);
             if (-AHEAD..=BEHIND).contains(&offset) {
                 self.row = 0;
             } else {
@@ -317,6 +334,9 @@ impl Offset {
                 self.nearest = if nearer { offset } else { self.nearest };
                 self.row = self.row.saturating_add(1);
             }
+        }
+        if elapsed.saturating_sub(self.seen) >= OFFSETS_AGE {
+            self.row = 0;
         }
         let long = elapsed.saturating_sub(self.since) >= OFFSETS_OVER;
         (self.row >= OFFSETS && long).then(|| {
@@ -334,6 +354,7 @@ fn are(events: u64, one: &str, many: &str) -> String {
 mod tests {
     use super::*;
     use crate::metrics::{Ending, Metrics, Outcome, SourceMetrics};
+    use crate::reject::Reject;
 
     /// A gateway with a source, at a time of its own.
     struct Bench {
@@ -346,7 +367,8 @@ mod tests {
 
     impl Bench {
         fn new(labels: &[&str]) -> Self {
-            let labels: Vec<Arc<str>> = labels.iter().map(|label| Arc::from(*label)).collect();
+            let labels: Vec<Arc<str>> =
+                labels.iter().chain(&["live"]).map(|label| Arc::from(*label)).collect();
             Self {
                 judge: Judge::default(),
                 metrics: Metrics::new().source("shop", labels.clone().into_iter()),
@@ -367,6 +389,7 @@ mod tests {
         }
 
         fn event(&self) {
+            self.metrics.verified("live");
             self.metrics.begin().end(Ending::Kept(Outcome::New));
         }
 
@@ -420,20 +443,21 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_unwanted_events_are_signs_of_life_and_refusals_are_none() {
+    fn what_is_proven_is_a_sign_of_life_whatever_becomes_of_it_and_nothing_else_is() {
         let mut bench = Bench::new(&[]);
         bench.silent_after = SilentAfter::Time(Duration::from_secs(60));
         assert_eq!(bench.kinds(), []);
-        for ending in [Ending::Duplicate, Ending::Filtered, Ending::Kept(Outcome::Twin)] {
+        for ending in [Ending::Duplicate, Ending::Filtered, Ending::Refused(Reject::JournalFull)] {
             bench.pass(61);
             assert_eq!(bench.kinds(), [Kind::SourceSilent]);
+            bench.metrics.verified("live");
             bench.metrics.begin().end(ending);
             assert_eq!(bench.kinds(), []);
         }
         bench.pass(61);
-        bench.metrics.begin().end(Ending::Refused(crate::reject::Reject::SignatureMismatch));
+        bench.metrics.begin().end(Ending::Refused(Reject::SignatureMismatch));
         bench.metrics.begin().end(Ending::Handshake);
-        assert_eq!(bench.kinds(), [Kind::SourceSilent], "whoever sends it");
+        assert_eq!(bench.kinds(), [Kind::SourceSilent], "anybody can send these");
         bench.silent_after = SilentAfter::Never;
         assert_eq!(bench.kinds(), []);
     }
@@ -460,7 +484,25 @@ mod tests {
         let (heir, own) = (text(&other.judge, Duration::MAX), text(&third.judge, third.situation.elapsed));
         assert_eq!(heir, own, "one that ends before its first look forgets nothing");
         third.pass(11 * 60);
-        assert_eq!(third.kinds(), [Kind::SourceSilent], "the gap over the restarts is not learnt");
+        assert_eq!(third.kinds(), [Kind::SourceSilent], "one long gap is not usual");
+    }
+
+    #[test]
+    fn nights_are_learnt_though_the_gateway_is_started_anew_in_each() {
+        let mut bench = Bench::new(&[]);
+        for night in 0..10 {
+            for _ in 0..600 {
+                bench.pass(60);
+                bench.event();
+                drop(bench.look());
+            }
+            bench.pass(7 * 3600);
+            drop(bench.look());
+            bench = bench.restarted(30);
+            drop(bench.look());
+            bench.pass(7 * 3600);
+            assert_eq!(bench.kinds(), [], "night {night}");
+        }
     }
 
     #[test]
@@ -538,9 +580,13 @@ mod tests {
         let found = deliver(&mut bench, -80_000);
         assert_eq!(found[0].kind, Kind::ClockOffset);
         assert_eq!(found[0].text, "signed times lie 40 s or more ahead of this clock");
-        bench.pass(3600);
+        bench.pass(3590);
         assert_eq!(bench.kinds(), [Kind::ClockOffset], "until one is right");
         assert_eq!(deliver(&mut bench, 0), []);
+        (0..5).for_each(|n| drop(deliver(&mut bench, -90_000 - n)));
+        assert_eq!(bench.kinds(), [Kind::ClockOffset]);
+        bench.pass(3600);
+        assert_eq!(bench.kinds(), [], "or none has come for an hour");
         let late: Vec<_> = (0..5).map(|n| deliver(&mut bench, 200_000 + n)).collect();
         assert!(late[4][0].text.contains("200 s or more behind"), "{late:?}");
     }
@@ -548,7 +594,8 @@ mod tests {
     #[test]
     fn a_secret_that_proves_nothing_while_another_does_is_told_of() {
         let mut bench = Bench::new(&["old", "new", "fetched"]);
-        bench.labels.pop();
+        bench.labels.truncate(2);
+        bench.silent_after = SilentAfter::Never;
         assert_eq!(bench.kinds(), []);
         for hour in 0..30 {
             bench.pass(3600);
@@ -571,5 +618,8 @@ mod tests {
         bench.labels.remove(0);
         bench.metrics.verified("new");
         assert_eq!(bench.kinds(), [], "removed");
+        bench.pass(48 * 3600);
+        bench.labels.push("fetched".into());
+        assert_eq!(bench.kinds(), [], "a further one has proven nothing yet, and accuses nobody");
     }
 }

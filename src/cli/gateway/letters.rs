@@ -55,6 +55,11 @@ impl Key {
     }
 }
 
+/// An answer that another try would get again.
+#[derive(Debug, thiserror::Error)]
+#[error("refused with {0}")]
+struct Refused(u16);
+
 /// Where notices go; they end with it.
 pub(super) struct Letters {
     waiting: mpsc::Sender<Letter>,
@@ -133,7 +138,7 @@ impl Postman {
                     self.metrics.count(Outcome::Delivered);
                     break;
                 };
-                let Some(pause) = pauses.next() else {
+                let Some(pause) = pauses.next().filter(|_| !error.is::<Refused>()) else {
                     self.metrics.count(Outcome::GivenUp);
                     tracing::error!(
                         error = format!("{error:#}"),
@@ -165,10 +170,11 @@ impl Postman {
         ];
         let (client, url, body) = (Arc::clone(client), self.url.clone(), Arc::clone(&letter.body));
         let reply = tasks::blocking(move || client.forward(&url, headers.into_iter(), &body)).await??;
-        if !reply.is_success() {
-            bail!("answered {}", reply.status);
+        match reply.status {
+            200..=299 => Ok(()),
+            400..=499 if !matches!(reply.status, 408 | 429) => bail!(Refused(reply.status)),
+            status => bail!("answered {status}"),
         }
-        Ok(())
     }
 }
 
