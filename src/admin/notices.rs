@@ -13,18 +13,6 @@ pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpR
     if let Some(refused) = parts.refusal(&request, Area::Look) {
         return refused;
     }
-    let notices: Vec<Value> = parts.notices.notices().iter().map(shown).collect();
+    let notices: Vec<Value> = parts.notices.notices().iter().map(Notice::to_json).collect();
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({ "notices": notices }))
-}
-
-fn shown(notice: &Notice) -> Value {
-    let Notice { kind, subject, text, since } = notice;
-    json!({
-        "notice": kind.label(),
-        "source": subject.source.as_deref(),
-        "secret": subject.secret.as_deref(),
-        "text": text,
-        "advice": kind.advice(),
-        "since": since.to_string(),
-    })
 }

@@ -2,9 +2,10 @@
 //! begin and end, once it has not been found for a while.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::judge::{Found, Subject};
 use super::kind::Kind;
@@ -21,6 +22,25 @@ pub struct Notice {
     pub text: String,
     /// When it began to be told.
     pub since: Timestamp,
+}
+
+impl Notice {
+    fn of((kind, subject): &(Kind, Subject), one: &Standing) -> Option<Self> {
+        Some(Self { kind: *kind, subject: subject.clone(), text: one.text.clone(), since: one.told? })
+    }
+
+    /// As data, for whoever is told of it.
+    pub fn to_json(&self) -> Value {
+        let Self { kind, subject, text, since } = self;
+        json!({
+            "notice": kind.label(),
+            "source": subject.source.as_deref(),
+            "secret": subject.secret.as_deref(),
+            "text": text,
+            "advice": kind.advice(),
+            "since": since.to_string(),
+        })
+    }
 }
 
 /// What has changed by a look.
@@ -55,26 +75,26 @@ impl Board {
         let mut standing = BTreeMap::new();
         let mut changes = Vec::new();
         for Found { kind, subject, text } in found {
-            let known = match before.entry((kind, subject.clone())) {
-                Entry::Occupied(known) => known.remove(),
-                Entry::Vacant(_) => {
-                    Standing { first_found: elapsed, last_found: elapsed, told: None, text: String::new() }
-                }
+            let key = (kind, subject);
+            let known = before.remove(&key);
+            let mut known = Standing {
+                first_found: known.as_ref().map_or(elapsed, |known| known.first_found),
+                last_found: elapsed,
+                told: known.and_then(|known| known.told),
+                text,
             };
-            let mut known = Standing { text, last_found: elapsed, ..known };
             if known.told.is_none() && elapsed.saturating_sub(known.first_found) >= kind.patience() {
                 known.told = Some(now);
-                let text = known.text.clone();
-                changes.push(Change::Began(Notice { kind, subject: subject.clone(), text, since: now }));
+                changes.extend(Notice::of(&key, &known).map(Change::Began));
             }
-            standing.insert((kind, subject), known);
+            standing.insert(key, known);
         }
         for (key, missing) in before.into_iter().filter(|(_, missing)| missing.told.is_some()) {
             // An event that is being tried once more waits nowhere for a moment.
             if elapsed.saturating_sub(missing.last_found) < key.0.patience() / 2 {
                 standing.insert(key, missing);
             } else {
-                changes.extend(notice(key, missing).map(Change::Ended));
+                changes.extend(Notice::of(&key, &missing).map(Change::Ended));
             }
         }
         *self.lock() = standing;
@@ -83,17 +103,8 @@ impl Board {
 
     /// Those that stand, by kind.
     pub fn notices(&self) -> Vec<Notice> {
-        let standing = self.lock();
-        let shown = |((kind, subject), one): (&(Kind, Subject), &Standing)| {
-            let (kind, subject, text) = (*kind, subject.clone(), one.text.clone());
-            Some(Notice { kind, subject, text, since: one.told? })
-        };
-        standing.iter().filter_map(shown).collect()
+        self.lock().iter().filter_map(|(key, one)| Notice::of(key, one)).collect()
     }
-}
-
-fn notice((kind, subject): (Kind, Subject), one: Standing) -> Option<Notice> {
-    Some(Notice { kind, subject, text: one.text, since: one.told? })
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::units::lasting;
 /// Percents of the room for unconfirmed events from which on it is filling, and below which it no longer is.
 const FILLING: u64 = 80;
 const FILLED_LESS: u64 = 70;
-/// A certificate that ends sooner is told of; as its log line says.
-const ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
+/// A certificate that ends sooner is told of.
+pub const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Signed times further ahead of this clock in seconds, or further behind it, are wrong, or so is this clock. Deliveries
 /// come late for good reasons, and early for none.
 const AHEAD: f64 = 30.0;
@@ -100,7 +100,7 @@ pub struct Found {
 }
 
 /// What of a source outlives a restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
     /// How long it is quiet as a rule.
@@ -211,7 +211,7 @@ impl Judge {
             Some(ends) if ends <= situation.now => {
                 tell(Kind::CertificateEnding, format!("the TLS certificate has ended, on {ends}"));
             }
-            Some(ends) if ends <= situation.now.plus(ENDS_WITHIN) => {
+            Some(ends) if ends <= situation.now.plus(CERTIFICATE_ENDS_WITHIN) => {
                 tell(Kind::CertificateEnding, format!("the TLS certificate ends on {ends}"));
             }
             Some(_) | None => {}
@@ -221,8 +221,7 @@ impl Judge {
 
 impl Watched {
     fn new(source: &SourceNow, kept: Option<Kept>, situation: &Situation) -> Self {
-        let kept = kept.map(|kept| (kept.learnt, kept.quiet_ms, kept.heard));
-        let (learnt, quiet_ms, heard) = kept.unwrap_or_default();
+        let Kept { learnt, quiet_ms, heard } = kept.unwrap_or_default();
         Self {
             learnt,
             proven: source.seen.proven(),

@@ -10,6 +10,6 @@ mod kind;
 mod silence;
 
 pub use board::{Board, Change, Notice};
-pub use judge::{Found, Judge, Kept, Room, Situation, SourceNow, Subject};
+pub use judge::{CERTIFICATE_ENDS_WITHIN, Found, Judge, Kept, Room, Situation, SourceNow, Subject};
 pub use kind::Kind;
 pub use silence::SilentAfter;

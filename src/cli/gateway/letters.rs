@@ -21,7 +21,7 @@ use crate::cli::sample::random;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Loaded;
 use crate::metrics::{Letter as Outcome, LetterMetrics, Metrics};
-use crate::notice::{Change, Notice};
+use crate::notice::Change;
 use crate::tasks;
 
 /// Letters that wait; of more, the newest are left out.
@@ -116,16 +116,7 @@ fn text(change: &Change, now: Timestamp) -> Vec<u8> {
         Change::Began(notice) => ("notice.began", notice),
         Change::Ended(notice) => ("notice.ended", notice),
     };
-    let Notice { kind: what, subject, text, since } = notice;
-    let data = json!({
-        "notice": what.label(),
-        "source": subject.source.as_deref(),
-        "secret": subject.secret.as_deref(),
-        "text": text,
-        "advice": what.advice(),
-        "since": since.to_string(),
-    });
-    json!({ "type": kind, "timestamp": now.to_string(), "data": data }).to_string().into_bytes()
+    json!({ "type": kind, "timestamp": now.to_string(), "data": notice.to_json() }).to_string().into_bytes()
 }
 
 impl Postman {

@@ -1,7 +1,6 @@
 //! The certificate that is shown: swapped while connections run, which go on with the one they began with.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -10,9 +9,7 @@ use rustls::sign::CertifiedKey;
 use super::pair::Pair;
 use crate::clock::Timestamp;
 use crate::metrics::TlsMetrics;
-
-/// From so long before its end the log warns of it.
-const NEAR: Duration = Duration::from_secs(14 * 24 * 3600);
+use crate::notice::CERTIFICATE_ENDS_WITHIN;
 
 /// What clients are shown; nothing until there is a certificate.
 #[derive(Debug)]
@@ -47,7 +44,7 @@ impl Served {
         let (names, ends) = (&pair.names, pair.not_after);
         if ends <= now {
             tracing::error!(names, %ends, "the TLS certificate has ended; senders will refuse it: renew it");
-        } else if ends <= now.plus(NEAR) {
+        } else if ends <= now.plus(CERTIFICATE_ENDS_WITHIN) {
             tracing::warn!(names, %ends, "the TLS certificate ends within 14 days: renew it");
         } else if pair.not_before > now {
             tracing::warn!(names, begins = %pair.not_before, "the TLS certificate is not valid yet");

@@ -124,10 +124,14 @@ impl Link<'_> {
                 // Before the traffic: a single overdue confirm shows under load too.
                 _ = tick.tick() => self.look_at_the_clock(),
                 () = self.publishers.changed() => self.settle(),
-                Some((at, closed)) = self.publishers.closed() => match self.reopen(at, closed).await {
-                    Ok(()) => Ok(()),
-                    Err(trouble) => return trouble,
-                },
+                Some((at, closed)) = self.publishers.closed() => {
+                    let reopened = match closed {
+                        Ok(()) => self.reopen(at).await,
+                        Err(trouble) => Err(trouble),
+                    };
+                    let Err(trouble) = reopened else { continue };
+                    return trouble;
+                }
                 () = self.queues.news(), if declaring.is_none() => Ok(()),
                 Some(declared) = OptionFuture::from(declaring.as_mut()) => {
                     declaring = None;
@@ -319,7 +323,7 @@ impl Link<'_> {
             if !self.blocked {
                 self.board.trouble(Trouble::Passing(text(&trouble)));
             }
-            self.reopen(at, Ok(())).await?;
+            self.reopen(at).await?;
         }
         // These stand behind messages that failed, and must not overtake them.
         while let Ok(request) = requests.try_recv() {
@@ -337,8 +341,7 @@ impl Link<'_> {
     }
 
     /// Opens another channel at the place of one that has ended.
-    async fn reopen(&mut self, at: usize, ended: Result<(), Trouble>) -> Result<(), Trouble> {
-        ended?;
+    async fn reopen(&mut self, at: usize) -> Result<(), Trouble> {
         let channel = topology::confirming(self.connection, self.settings.pace.step).await?;
         self.publishers.replace(at, channel);
         Ok(())
