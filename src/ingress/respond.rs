@@ -1,7 +1,7 @@
 //! From an answer or a refusal to a response. A 2xx takes an [`Answer`], which takes a receipt.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 
@@ -53,6 +53,7 @@ pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> Http
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+    response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
     if let Some(seconds) = row.retry_after {
         response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
     }
@@ -83,8 +84,8 @@ pub(super) fn raw(reject: Reject, id: &str, clock: &dyn Clock) -> Bytes {
     let (status, body) = (reject.row().status, problem(reject, id));
     let (title, length, date) = (title(status), body.len(), clock.now().to_http_date());
     let head = format!(
-        "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
-         connection: close\r\ndate: {date}\r\n\r\n"
+        "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\n\
+         content-length: {length}\r\nconnection: close\r\ndate: {date}\r\n\r\n"
     );
     Bytes::from(head + &body)
 }
