@@ -137,11 +137,11 @@ impl Audit {
         format!("{:016x}", self.0.keyed.hash_one(self.0.count.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// A delivery was refused, or answered with a fault.
-    pub fn refused(&self, refusal: Refusal<'_>, refused: &Refused) {
+    /// A delivery was refused, or answered with a fault. How many were left out before it, where it is told.
+    pub fn refused(&self, refusal: Refusal<'_>, refused: &Refused) -> Option<u64> {
         let row = refused.reject.row();
         let kind = if row.fault { Kind::Fault } else { Kind::Refusal };
-        let Some(left_out) = self.line(kind) else { return };
+        let left_out = self.line(kind)?;
         let Refusal { request, source, address, path } = refusal;
         let (audit, reason, detail, status) = (kind.name(), row.reason, &*refused.detail, row.status);
         let (address, path) = (shown(address), path.map(quoted));
@@ -150,6 +150,7 @@ impl Audit {
         } else {
             tracing::warn!(target: TARGET, audit, request, source, reason, detail, status, address, path, left_out, "refused");
         }
+        Some(left_out)
     }
 
     /// A call of the admin listener was refused, for this reason.

@@ -19,6 +19,7 @@
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
 //! - [`batch`]: a body with several events cut into parts, where a source splits.
 //! - [`schema`]: payload schemas, compiled at start; most payloads are judged without a tree. [`event`]: what is kept.
+//! - [`steps`]: what becomes of events and requests, told for the history.
 //!
 //! # Stores and outlets (never import each other)
 //! - [`dedup`]: event keys known so far, in memory and key files; claims shared by Redis; mints `Done`.
@@ -35,6 +36,7 @@
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
 //! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
 //! - [`notice`]: what an operator should know of without having looked, found in how the gateway stands.
+//! - [`history`]: what came in and what became of it, to search in: a SQLite file, filled behind all of this.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -75,6 +77,7 @@ pub mod freshness;
 pub mod limit;
 pub mod provider;
 pub mod schema;
+pub mod steps;
 pub mod verify;
 
 pub mod dedup;
@@ -85,6 +88,7 @@ pub mod accept;
 pub mod capture;
 pub mod confirm;
 pub mod diagnose;
+pub mod history;
 pub mod keeper;
 pub mod lanes;
 pub mod notice;

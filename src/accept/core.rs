@@ -14,10 +14,11 @@ use crate::dedup::{Claim, Index};
 use crate::disk::Disk;
 use crate::event::{Event, KeyEntry, Sequence};
 use crate::failpoint::{self, Point};
-use crate::journal::{Journal, Room};
+use crate::journal::{Journal, Mark, Room};
 use crate::lanes::Lanes;
 use crate::metrics::{Ending, Outcome, Request};
 use crate::reject::Reject;
+use crate::steps::{Steps, What};
 
 /// The size of event that health asks room for.
 const ROOM_PROBE: u64 = 64 << 10;
@@ -55,12 +56,29 @@ pub struct Core<D: Disk> {
     waiters: Vec<oneshot::Sender<()>>,
     /// Carried out, to be answered then.
     pub(super) ordered: Vec<Ordered>,
+    /// Where marks are told once they are durable, and those that are not yet.
+    steps: Steps,
+    marked: Vec<(Sequence, Mark)>,
 }
 
 impl<D: Disk> Core<D> {
     /// A journal and the index over its keys; what is appended goes to `lanes` once it is durable.
     pub fn new(journal: Journal<D>, index: Index<D>, lanes: Arc<Lanes>) -> Self {
-        Self { journal, index, lanes, decided: Vec::new(), waiters: Vec::new(), ordered: Vec::new() }
+        Self {
+            journal,
+            index,
+            lanes,
+            decided: Vec::new(),
+            waiters: Vec::new(),
+            ordered: Vec::new(),
+            steps: Steps::default(),
+            marked: Vec::new(),
+        }
+    }
+
+    /// Tells there of every mark that has become durable.
+    pub fn telling(self, steps: Steps) -> Self {
+        Self { steps, ..self }
     }
 
     /// One group commit (more, where a segment ends within it): decides every offer, syncs, then answers.
@@ -69,7 +87,7 @@ impl<D: Disk> Core<D> {
     /// # Errors
     /// A fault that is final, after everybody who waits has been told.
     pub fn step(&mut self, work: Work) -> Result<Option<Timestamp>, Fault> {
-        work.marks.into_iter().for_each(|(sequence, mark)| self.journal.mark(sequence, mark));
+        work.marks.into_iter().for_each(|(sequence, mark)| self.mark(sequence, mark));
         work.raises.iter().for_each(|(source, through)| self.journal.raise(source, *through));
         self.waiters.extend(work.waiters);
         let (mut newest, mut fault) = (None, None);
@@ -113,12 +131,22 @@ impl<D: Disk> Core<D> {
         Reply::send_all(answers.into_iter());
         failpoint::reach(Point::AcceptAnswerAfter);
         if committed?.deferred == 0 {
+            let marked = mem::take(&mut self.marked).into_iter();
+            self.steps.tell_each(marked.map(|(sequence, mark)| (sequence, what(mark))));
             mem::take(&mut self.waiters).into_iter().for_each(|waiter| {
                 waiter.send(()).ok();
             });
             self.announce();
         }
         Ok(())
+    }
+
+    /// Stages a mark.
+    pub(super) fn mark(&mut self, sequence: Sequence, mark: Mark) {
+        self.journal.mark(sequence, mark);
+        if self.steps.are_kept() {
+            self.marked.push((sequence, mark));
+        }
     }
 
     fn answer(&self, decision: &Decision) -> Result<Accepted, Reject> {
@@ -202,5 +230,16 @@ impl<D: Disk> Core<D> {
             full: matches!(self.journal.room(ROOM_PROBE), Room::Full(_)),
             ..Stores::default()
         }
+    }
+}
+
+fn what(mark: Mark) -> What {
+    match mark {
+        Mark::Confirmed => What::Confirmed,
+        Mark::Superseded => What::Superseded,
+        Mark::Dropped => What::Dropped,
+        Mark::Poisoned => What::Poisoned,
+        Mark::Released => What::Released,
+        Mark::Replayed => What::Replayed,
     }
 }

@@ -178,7 +178,7 @@ impl<D: Disk> Core<D> {
                 false => self.judge(action, target, standing, &mut bytes),
             };
             if let (Fate::Done, Some(mark)) = (fate, mark_of(action, standing)) {
-                self.journal.mark(target.sequence, mark);
+                self.mark(target.sequence, mark);
             }
             fates.push((fate, standing));
         }

@@ -1,4 +1,4 @@
-//! The listener for operators and workers: health, metrics, notices, events, arming, reloading, the inbox. Never on the ingress port.
+//! The listener for operators and workers: health, metrics, notices, events, their history, arming, reloading, the inbox. Never on the ingress port.
 
 mod arm;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod guard;
 mod health;
+mod history;
 mod inbox;
 mod notices;
 mod reload;

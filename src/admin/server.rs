@@ -17,10 +17,11 @@ use tokio::sync::mpsc;
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::reload::{self, ReloadOrder};
-use super::{arm, events, inbox, notices, tail};
+use super::{arm, events, history, inbox, notices, tail};
 use crate::audit::{self, Audit};
 use crate::capture::Capture;
 use crate::disk::RealDisk;
+use crate::history::History;
 use crate::notice::Board;
 use crate::operate::Operator;
 use crate::relay::Inbox;
@@ -59,6 +60,8 @@ pub struct AdminParts {
     pub inbox: Result<Inbox<RealDisk>, &'static str>,
     /// Events listed, shown and acted on, where there is a journal.
     pub operator: Option<Operator<RealDisk>>,
+    /// What is searched in, where a history is kept.
+    pub history: Option<History>,
     /// Where calls for a reload go, where there is a configuration to load again.
     pub reloads: Option<mpsc::Sender<ReloadOrder>>,
 }
@@ -155,6 +158,10 @@ impl Admin {
                 // A number to look at, or the name of an order.
                 .service(at("/v1/events/{which}", "GET, POST").get(events::show).post(events::act))
                 .service(at("/v1/events/{sequence}/body", "GET").get(events::body))
+                .service(at("/v1/history/events", "GET").get(history::events))
+                .service(at("/v1/history/events/{sequence}", "GET").get(history::event))
+                .service(at("/v1/history/refusals", "GET").get(history::refusals))
+                .service(at("/v1/history/failures", "GET").get(history::failures))
                 .service(at("/v1/notices", "GET").get(notices::list))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
@@ -225,7 +232,7 @@ fn at(path: &str, allowed: &'static str) -> Resource {
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/history, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
                   deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }

@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, explain, healthcheck, init, journal, listen, man, providers,
-    reload, secret, send, serve, sign, vectors, verify,
+    check, completions, consume, demo, events, explain, healthcheck, history, init, journal, listen, man,
+    providers, reload, secret, send, serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -53,6 +53,8 @@ enum Command {
     Listen(listen::ListenArgs),
     /// List, show, follow, replay, forget, release, requeue and drop events of the running gateway
     Events(events::EventsArgs),
+    /// Search in what came in and what became of it, and in what was refused and why
+    History(history::HistoryArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
@@ -192,6 +194,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),
         Command::Events(args) => events::run(args, output),
+        Command::History(args) => history::run(args, output),
         Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),

@@ -165,7 +165,7 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
 }
 
 /// The fields that are set, by name.
-fn fields(choice: &Choice) -> Vec<(String, String)> {
+pub(super) fn fields(choice: &Choice) -> Vec<(String, String)> {
     let Ok(Value::Object(fields)) = serde_json::to_value(choice) else { return Vec::new() };
     let text = |(name, value): (String, Value)| Some((name, value.as_str()?.to_owned()));
     fields.into_iter().filter_map(text).collect()
@@ -219,7 +219,7 @@ fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
 }
 
 /// What is known of an event, a line each; the sender's headers last.
-fn facts(event: &Map<String, Value>) -> impl Iterator<Item = String> {
+pub(super) fn facts(event: &Map<String, Value>) -> impl Iterator<Item = String> {
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), output::line);
     let own = event.iter().filter(|(_, value)| !value.is_null() && !value.is_array());
     let own = own.map(move |(name, value)| format!("{name}: {}", plain(value)));

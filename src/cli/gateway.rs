@@ -1,12 +1,13 @@
 //! The gateway put together: stores opened, threads and tasks started, listeners bound. The composition root.
 //!
 //! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
-//! events go to, `listener` says what the public listener may take: each once. `watching` tells of notices, which `letters` sends, `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
+//! events go to, `listener` says what the public listener may take: each once. `filling` runs what fills the history, `watching` tells of notices, which `letters` sends, `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
 //! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
 
 mod changes;
 mod confirm;
 mod files;
+mod filling;
 mod fixed;
 mod letters;
 mod listener;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::filling::Filling;
 pub(super) use self::letters::Key;
 use self::letters::Letters;
 use self::live::Live;
@@ -54,6 +56,7 @@ use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
+use crate::steps::Steps;
 use crate::tasks;
 
 /// How long a stop waits for the relay to end.
@@ -70,6 +73,7 @@ pub(super) struct Gateway {
     outlet: Outlet,
     way: Way,
     watching: Watching,
+    filling: Option<Filling>,
     reloader: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -97,6 +101,8 @@ struct Shared {
     /// At which pace events of sources go out.
     limits: Limits,
     acceptor: Acceptor,
+    /// What becomes of events and requests, told for the history.
+    steps: Steps,
 }
 
 impl Gateway {
@@ -113,8 +119,10 @@ impl Gateway {
     fn with_journal(prepared: Prepared, again: Option<Again>) -> anyhow::Result<Self> {
         let loaded = Arc::clone(&prepared.loaded);
         let metrics = Arc::new(Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(System::new());
         let shared = Shared {
-            clock: Arc::new(System::new()),
+            steps: filling::steps(&loaded, &clock),
+            clock,
             lanes: Arc::new(Lanes::counted_in(metrics.account())),
             limits: Limits::default(),
             metrics,
@@ -129,12 +137,13 @@ impl Gateway {
         let operator = shared.operator(reader.clone(), claims.clone());
         let redis = claims.clone().filter(|_| outlet.sink().is_some());
         let relay = outlet.sink().map(|sink| shared.relay(&loaded, reader.clone(), sink, claims));
-        let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader));
+        let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader.clone()));
         let inbox = inbox.ok_or(loaded.settings.sink.kind.workers());
         let keeper = Keeper::Journal(shared.acceptor.clone());
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
         let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
-        let parts = AdminParts { operator: Some(operator), ..parts };
+        let (history, filling) = shared.history(&loaded, reader)?.unzip();
+        let parts = AdminParts { operator: Some(operator), history, ..parts };
         let watch = shared.watch(&loaded, &live, &parts)?;
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
@@ -142,7 +151,7 @@ impl Gateway {
         let running = Running { acceptor: shared.acceptor.clone(), relay, stop_relay, ended };
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
         let (way, watching) = (Way::Journal(running), watch.start());
-        Ok(Self { ingress, admin, outlet, way, watching, reloader })
+        Ok(Self { ingress, admin, outlet, way, watching, filling, reloader })
     }
 
     /// Where deliveries come in.
@@ -171,7 +180,7 @@ impl Gateway {
 
     /// Ends in order: unready, open requests finished, confirms awaited, all of it synced. At most 10 s.
     pub(super) async fn stop(self) -> Option<Fault> {
-        let Self { ingress, admin, outlet, way, watching, reloader } = self;
+        let Self { ingress, admin, outlet, way, watching, filling, reloader } = self;
         reloader.iter().for_each(tokio::task::JoinHandle::abort);
         watching.end().await;
         failpoint::reach(Point::StopBegun);
@@ -192,6 +201,9 @@ impl Gateway {
         let Running { acceptor, ended, .. } = running?;
         acceptor.stop();
         let fault = tokio::time::timeout(LAST_COMMIT, ended).await.ok().and_then(Result::ok).flatten();
+        if let Some(filling) = filling {
+            filling.end().await;
+        }
         failpoint::reach(Point::StopAfter);
         fault
     }
@@ -232,6 +244,7 @@ impl Shared {
             claims,
             limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
+            steps: self.steps.clone(),
         };
         Relay::new(parts, settings)
     }
@@ -243,6 +256,7 @@ impl Shared {
             acceptor: self.acceptor.clone(),
             limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
+            steps: self.steps.clone(),
         };
         Inbox::new(parts, loaded.settings.sink.max_attempts.get())
     }
@@ -287,7 +301,9 @@ impl Shared {
         let settings = listener::settings(&loaded.settings.ingress);
         let pipeline = Pipeline::new(keeper, Arc::clone(&self.clock));
         let strangers = self.metrics.source("", std::iter::empty());
-        let gate = Arc::new(Gate::new(Arc::clone(&live.table), pipeline, strangers, &settings));
+        let table = Arc::clone(&live.table);
+        let gate = Gate::new(table, pipeline, strangers, &settings, self.steps.clone());
+        let gate = Arc::new(gate);
         let ingress = Ingress::start(&settings, gate, live.tls())
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
@@ -326,6 +342,7 @@ fn admin_parts(
         notices: Arc::default(),
         inbox,
         operator: None,
+        history: None,
         reloads: reloads.then_some(orders),
     };
     (parts, calls)

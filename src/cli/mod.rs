@@ -19,6 +19,7 @@ mod files;
 mod follow;
 mod gateway;
 mod healthcheck;
+mod history;
 mod http;
 mod init;
 mod journal;

@@ -24,13 +24,24 @@ const SEGMENTS_MIN: u64 = 4;
 /// Nobody waits longer for a key.
 const FETCH_MAX: Duration = Duration::from_secs(30);
 const WORKERS_MAX: u16 = 512;
+/// An empty history, and room for what is let go of at once.
+const HISTORY_MIN: ByteSize = ByteSize::mib(16);
 /// Heads that hold what senders send, and that the HTTP library takes.
 const HEAD_MIN: ByteSize = ByteSize::kib(1);
 const HEAD_MAX: ByteSize = ByteSize::kib(96);
 
 /// Keys that say something of a journal or of the relay behind it.
-const WITH_A_JOURNAL: [&str; 5] =
-    ["journal.dir", "journal.segment_bytes", "journal.bytes_max", "journal.retention", "dedup.redis_wait"];
+const WITH_A_JOURNAL: [&str; 9] = [
+    "journal.dir",
+    "journal.segment_bytes",
+    "journal.bytes_max",
+    "journal.retention",
+    "history.enabled",
+    "history.file",
+    "history.retention",
+    "history.bytes_max",
+    "dedup.redis_wait",
+];
 
 /// How much can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +75,14 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
 
 /// No wait and no window is nothing.
 fn spans(settings: &Settings, report: &mut Report) {
-    let Settings { ingress, fetch, journal, dedup, sink, notices, .. } = settings;
+    let Settings { ingress, fetch, journal, history, dedup, sink, notices, .. } = settings;
     let spans = [
         ("ingress.head_timeout", ingress.head_timeout),
         ("ingress.body_timeout", ingress.body_timeout),
         ("ingress.keep_alive", ingress.keep_alive),
         ("fetch.timeout", fetch.timeout),
         ("journal.retention", journal.retention),
+        ("history.retention", history.retention),
         ("dedup.window", dedup.window),
         ("dedup.redis_wait", dedup.redis_wait),
         ("dedup.takeover_after", dedup.takeover_after),
@@ -109,6 +121,13 @@ fn numbers(settings: &Settings, report: &mut Report) {
     }
     body_limit("ingress.body_rate_min".into(), settings.ingress.body_rate_min, report);
     body_limit("ingress.body_bytes_max".into(), settings.ingress.body_bytes_max, report);
+    if settings.history.file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+        report.error("history.file", quoted(""), "the path of a file");
+    }
+    if settings.history.bytes_max < HISTORY_MIN {
+        let found = quoted(&settings.history.bytes_max.to_string());
+        report.error("history.bytes_max", found, format!("at least \"{HISTORY_MIN}\""));
+    }
     let dirs = [
         ("journal.dir", Some(&settings.journal.dir)),
         ("providers.dir", settings.providers.dir.as_ref()),

@@ -30,8 +30,8 @@ pub use path::KeyPath;
 pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::{AdminTokens, Secrets};
 pub use settings::{
-    Ack, Admin, Backend, Dedup, Fetch, Ingress, Journal, Level, Log, LogFormat, Notices, Providers, Reload,
-    Schemas, Settings,
+    Ack, Admin, Backend, Dedup, Fetch, History, Ingress, Journal, Level, Log, LogFormat, Notices, Providers,
+    Reload, Schemas, Settings,
 };
 pub use sink::{Service, Sink, SinkKind};
 pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};

@@ -32,6 +32,8 @@ pub struct Settings {
     pub fetch: Fetch,
     /// The log on disk that keeps every accepted event.
     pub journal: Journal,
+    /// What is kept to search in.
+    pub history: History,
     /// How events that were seen before are recognised.
     pub dedup: Dedup,
     /// Where events go.
@@ -207,6 +209,26 @@ impl Default for Journal {
             retention: Span::days(7),
             ack: Ack::Journal,
         }
+    }
+}
+
+/// `[history]`: what has come in and what became of it, kept to search in. Filled from the journal, behind the answers.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct History {
+    /// Whether there is one. Default `true`; with `journal.ack = "confirm"` there is none.
+    pub enabled: bool,
+    /// The SQLite file. Default: `history.sqlite` in `journal.dir`.
+    pub file: Option<PathBuf>,
+    /// How long an event or a refusal is kept at most. Default `"30d"`.
+    pub retention: Span,
+    /// The most disk that it may use, nearly, in bytes; beyond, the oldest goes. Default `"1GiB"`.
+    pub bytes_max: ByteSize,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { enabled: true, file: None, retention: Span::days(30), bytes_max: ByteSize::mib(1024) }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 use crate::provider::Catalog;
 use crate::reject::{Refused, Reject};
+use crate::steps::{self, Steps};
 use crate::tasks;
 
 /// Refused deliveries that wait at most.
@@ -77,12 +78,17 @@ impl Explainer {
     ///
     /// # Errors
     /// Where the system refuses another thread.
-    pub fn start(known: Surroundings, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub fn start(
+        known: Surroundings,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        steps: Steps,
+    ) -> io::Result<Self> {
         let (queue, refusals) = sync_channel(QUEUE);
         let names =
             known.endpoints.iter().map(|endpoint| (Arc::from(endpoint.name.as_str()), Slot::default()));
         let slots: Arc<HashMap<Arc<str>, Slot>> = Arc::new(names.collect());
-        let worker = Worker { known, metrics, clock: Arc::clone(&clock), slots: Arc::clone(&slots) };
+        let worker = Worker { known, metrics, clock: Arc::clone(&clock), slots: Arc::clone(&slots), steps };
         drop(tasks::thread("explain", move || worker.run(&refusals))?);
         Ok(Self { slots, queue, clock })
     }
@@ -136,6 +142,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     slots: Arc<HashMap<Arc<str>, Slot>>,
+    steps: Steps,
 }
 
 impl Worker {
@@ -171,6 +178,12 @@ impl Worker {
         self.metrics.explained(source, cause);
         let (found, advice) = (&*finding.found, &*finding.advice);
         tracing::warn!(target: TARGET, audit = "cause", request, source, cause, found, advice, "refused, explained");
+        self.steps.explained(steps::Cause {
+            request: refusal.request.clone(),
+            code: cause,
+            found: finding.found,
+            advice: finding.advice,
+        });
     }
 }
 

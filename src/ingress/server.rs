@@ -35,6 +35,7 @@ use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
+use crate::steps::{self, Steps};
 use crate::tasks;
 
 /// Seconds that open requests get to finish at a stop.
@@ -86,11 +87,19 @@ pub struct Gate {
     untrusted_proxy: ProxyNotice,
     /// What writes the audit log.
     pub audit: Audit,
+    /// Where it is told besides what that log has of refusals.
+    steps: Steps,
 }
 
 impl Gate {
     /// The gate in front of the sources of `live`; to be called within a Tokio runtime, which outlives it.
-    pub fn new(live: Live, pipeline: Pipeline, strangers: SourceMetrics, settings: &IngressSettings) -> Self {
+    pub fn new(
+        live: Live,
+        pipeline: Pipeline,
+        strangers: SourceMetrics,
+        settings: &IngressSettings,
+        steps: Steps,
+    ) -> Self {
         let clock = || Arc::clone(pipeline.clock());
         let reading = Reading {
             timeout: settings.body_timeout,
@@ -109,6 +118,7 @@ impl Gate {
             strangers,
             untrusted_proxy: ProxyNotice::default(),
             audit,
+            steps,
         }
     }
 
@@ -274,8 +284,25 @@ impl Gate {
     fn refuse_connection(&self, refused: &Refused, peer: IpAddr) -> Bytes {
         self.strangers.begin().end(Ending::Refused(refused.reject));
         let id = self.audit.id();
-        self.audit.refused(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
+        self.tell(Refusal { request: &id, source: "", address: Some(peer), path: None }, refused);
         respond::raw(refused.reject, &id, &**self.pipeline.clock())
+    }
+
+    /// Writes a refusal down, unless a flood has used up what is written.
+    fn tell(&self, refusal: Refusal<'_>, refused: &Refused) {
+        let Some(left_out) = self.audit.refused(refusal, refused) else { return };
+        let row = refused.reject.row();
+        self.steps.refused(|at| steps::Refusal {
+            at,
+            request: refusal.request.to_owned(),
+            source: refusal.source.to_owned(),
+            address: refusal.address,
+            path: refusal.path.map(str::to_owned),
+            reason: row.reason,
+            detail: refused.detail.to_string(),
+            status: row.status,
+            left_out,
+        });
     }
 
     /// Answers with a refusal; `id` stands in the answer and in the log.
@@ -286,7 +313,7 @@ impl Gate {
             address: asked.caller(),
             path: source.is_none().then(|| asked.path()),
         };
-        self.audit.refused(refusal, refused);
+        self.tell(refusal, refused);
         let mut response = respond::refused(refused.reject, source, id);
         if matches!(refused.reject, Reject::ClientCertificateMissing | Reject::ClientCertificateRefused) {
             // The next connection may show another certificate; this one never will.

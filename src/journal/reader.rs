@@ -92,6 +92,11 @@ impl<D: Disk> Reader<D> {
         Self { disk, dir: Arc::new(dir), id, ledger }
     }
 
+    /// The journal's own id, random.
+    pub fn journal_id(&self) -> [u8; 16] {
+        self.id
+    }
+
     /// The event, none where its life has ended and its segment is gone. One whose life has ended can still be
     /// read while its segment is there.
     ///

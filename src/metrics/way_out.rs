@@ -35,6 +35,11 @@ impl Published {
         (Self::NotSent, "not_sent"),
         (Self::ChannelClosed, "channel_closed"),
     ];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// How the lane of a source stands.

@@ -13,5 +13,5 @@ mod tail;
 
 pub use operator::{Acted, Call, Cursor, Operator, OperatorError, OperatorParts, Page, Seen};
 pub use outline::{details, outline, parts};
-pub use selection::{Choice, Selection, Status};
+pub use selection::{Choice, Selection, Status, moment};
 pub use tail::{NoTail, Tail};

@@ -245,7 +245,11 @@ fn numbers(text: &str) -> Result<(Sequence, Sequence), String> {
     }
 }
 
-fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, String> {
+/// A time as people write it, or a duration before `now`.
+///
+/// # Errors
+/// A sentence that tells what was found and what is allowed.
+pub fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(span) = text.parse::<Span>() {
         return Ok(now.minus(span.duration()));
     }

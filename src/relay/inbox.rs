@@ -3,7 +3,7 @@
 //! A claim leases an event to a worker, at once or as soon as one arrives; an acknowledgement ends its life and is answered once the mark is
 //! durable. A lease that runs out brings the event back, marked: its worker may have done the work (W5).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limits;
 use crate::sink::Message;
 use crate::sink::inbox::{Again, Item, Leases, NotGranted, Token};
+use crate::steps::{Steps, What};
 use crate::tasks;
 
 /// Leases that may run at once.
@@ -138,6 +139,8 @@ pub struct InboxParts<D: Disk> {
     pub limits: Limits,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where attempts are told.
+    pub steps: Steps,
 }
 
 /// The inbox of all sources.
@@ -226,11 +229,21 @@ impl<D: Disk> Inbox<D> {
         let mut answer = Answer { leased: Vec::new(), bytes: 0, max, now, until: now + wanted.lease };
         self.lease_open(source, &mut answer);
         mem::take(&mut held.taken).into_iter().for_each(|taken| self.lease(taken, &mut answer));
+        self.tell_attempts(&answer);
         let look = match limited {
             Err(pause) => pause,
             Ok(()) => self.next_look(source, now, max == 0),
         };
         Ok((answer.leased, look.clamp(LOOK_MIN, LOOK_MAX)))
+    }
+
+    /// Several parts of a record that go out together are one attempt.
+    fn tell_attempts(&self, answer: &Answer) {
+        if self.parts.steps.are_kept() {
+            let leased: BTreeSet<Sequence> =
+                answer.leased.iter().map(|one| one.token.item().sequence).collect();
+            self.parts.steps.tell(leased, &What::Attempted);
+        }
     }
 
     /// How long until the lane of `source` may have an event; `full` where no lease could be granted for it.
@@ -390,6 +403,8 @@ impl<D: Disk> Inbox<D> {
             }
             Again::Poison { item, .. } => (item, Change::Poison),
         };
+        let outcome = if perhaps_done { "lease_expired" } else { "given_back" };
+        self.parts.steps.failed(item.sequence, outcome, "");
         let mut out = self.out();
         let Some(source) = out.taken(item).map(|taken| Arc::clone(&taken.source)) else { return };
         if let Again::Poison { attempts, .. } = again {

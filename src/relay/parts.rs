@@ -18,6 +18,7 @@ use crate::failpoint::{self, Point};
 use crate::journal::Mark;
 use crate::lanes::{Back, Entry, Taken, Why};
 use crate::sink::{Attempt, Confirmation, Message};
+use crate::steps::What;
 
 /// One split record.
 struct Way {
@@ -175,6 +176,9 @@ impl<D: Disk> Relay<D> {
             return false;
         };
         failpoint::reach(Point::RelayPublishAfter);
+        if way.out == 0 {
+            self.parts.steps.tell([sequence], &What::Attempted);
+        }
         (way.next, way.out) = (at + 1, way.out + 1);
         self.in_flight += 1;
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());
@@ -196,6 +200,7 @@ impl<D: Disk> Relay<D> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let way = self.ways.records.get_mut(&sequence)?;
         way.out = way.out.saturating_sub(1);
+        step::tell(&self.parts.steps, sequence, confirmation);
         way.judge(part, confirmation, alone);
         if way.is_over() { self.end(sequence) } else { None }
     }

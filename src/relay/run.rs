@@ -28,6 +28,7 @@ use crate::lanes::{Back, Entry, Lanes, Taken, Turn, Why};
 use crate::limit::Limits;
 use crate::metrics::RelayMetrics;
 use crate::sink::{Attempt, Confirmation, Message, Sink};
+use crate::steps::{Steps, What};
 
 /// How far beyond what it needs a watermark is raised, in sequence numbers: at most so many events carry a
 /// needless duplicate mark after a crash.
@@ -72,6 +73,8 @@ pub struct RelayParts<D: Disk> {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: RelayMetrics,
+    /// Where attempts are told.
+    pub steps: Steps,
 }
 
 /// An attempt that has come to its end.
@@ -410,6 +413,7 @@ impl<D: Disk> Relay<D> {
             return Err(taken);
         };
         failpoint::reach(Point::RelayPublishAfter);
+        self.parts.steps.tell([taken.entry.sequence], &What::Attempted);
         self.in_flight += 1;
         self.bytes_in_flight += taken.entry.bytes;
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());

@@ -54,6 +54,7 @@ impl<D: Disk> Relay<D> {
             };
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(taken.entry.bytes);
             self.suspects.remove(&taken.entry);
+            step::tell(&self.parts.steps, taken.entry.sequence, &confirmation);
             match step::judge(&mut taken.entry, &confirmation, alone) {
                 Next::Mark(Mark::Poisoned) => {
                     tracing::error!(source = %taken.source, sequence = %taken.entry.sequence, ?confirmation,

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::backoff;
+use crate::event::Sequence;
 use crate::journal::Mark;
 use crate::lanes::Entry;
 use crate::metrics::Published;
 use crate::sink::Confirmation;
+use crate::steps::Steps;
 
 /// The broker closed the channel on this event alone, so often, before it counts as poison.
 const CLOSINGS_MAX: u32 = 3;
@@ -31,6 +33,21 @@ pub(crate) fn published(confirmation: &Confirmation) -> Published {
         Confirmation::Unknown { .. } => Published::Unknown,
         Confirmation::NotSent { .. } => Published::NotSent,
         Confirmation::ChannelClosed { .. } => Published::ChannelClosed,
+    }
+}
+
+/// Tells of an attempt that came to nothing, in the other side's words.
+pub(super) fn tell(steps: &Steps, sequence: Sequence, confirmation: &Confirmation) {
+    let outcome = published(confirmation).as_str();
+    match confirmation {
+        Confirmation::Confirmed => {}
+        Confirmation::Refused => steps.failed(sequence, outcome, ""),
+        Confirmation::Returned { code, reason } | Confirmation::ChannelClosed { code, reason } => {
+            steps.failed(sequence, outcome, &format!("{code} {reason}"));
+        }
+        Confirmation::Unknown { cause } | Confirmation::NotSent { cause } => {
+            steps.failed(sequence, outcome, cause);
+        }
     }
 }
 

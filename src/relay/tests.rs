@@ -232,6 +232,7 @@ impl Rig {
             limits: Default::default(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.relay("script"),
+            steps: Default::default(),
         };
         change(&mut parts);
         let settings = RelaySettings {

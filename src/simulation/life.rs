@@ -140,6 +140,7 @@ impl Life {
                 acceptor: acceptor.clone(),
                 limits: Default::default(),
                 clock: Arc::clone(&time),
+                steps: Default::default(),
             };
             Arc::new(Inbox::new(parts, 20))
         });
@@ -153,6 +154,7 @@ impl Life {
                 limits: Default::default(),
                 clock: Arc::clone(&time),
                 metrics: metrics.relay("simulated"),
+                steps: Default::default(),
             };
             let settings = RelaySettings {
                 max_in_flight: terms.max_in_flight,

@@ -36,6 +36,7 @@ mod explain;
 mod faults;
 mod fetched;
 mod handshake;
+mod history;
 mod hostile;
 mod inbox;
 mod ingress;

@@ -14,6 +14,7 @@ use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::steps::Steps;
 
 impl Gateway {
     /// Starts everything that `ack = "confirm"` has.
@@ -28,6 +29,7 @@ impl Gateway {
             limits: Limits::default(),
             metrics: Arc::new(metrics),
             acceptor: Acceptor::new(),
+            steps: Steps::default(),
         };
         let outlet = Outlet::open(&loaded, prepared.names(), &shared.clock)?;
         let live = Live::begin(&shared, prepared)?;
@@ -54,7 +56,7 @@ impl Gateway {
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
         let (way, watching) = (Way::Confirm(confirmer), watch.start());
-        Ok(Self { ingress, admin, outlet, way, watching, reloader })
+        Ok(Self { ingress, admin, outlet, way, watching, filling: None, reloader })
     }
 }
 

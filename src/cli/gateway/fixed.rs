@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Admin, Dedup, Ingress, Journal, Loaded, Log, Notices, Settings, Sink};
+use crate::config::{Admin, Dedup, History, Ingress, Journal, Loaded, Log, Notices, Settings, Sink};
 use crate::provider::secret::Secret;
 
 /// A key that is fixed, with its value.
@@ -54,6 +54,7 @@ impl Fixed {
             schemas: _,
             fetch: _,
             journal,
+            history,
             dedup,
             sink,
             log,
@@ -64,6 +65,11 @@ impl Fixed {
         fixed.listeners(ingress, admin);
         fixed.stores(journal, dedup);
         fixed.sink(sink);
+        let History { enabled, file, retention, bytes_max } = history;
+        fixed.add("history.enabled", enabled);
+        fixed.add("history.file", file);
+        fixed.add("history.retention", retention);
+        fixed.add("history.bytes_max", bytes_max);
         let Log { format, level } = log;
         fixed.add("log.format", format);
         fixed.add("log.level", level);

@@ -119,9 +119,9 @@ impl Live {
     /// # Errors
     /// As [`Live::begin`].
     pub(super) fn install(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Shared { clock, metrics, .. } = self.shared.clone();
+        let Shared { clock, metrics, steps, .. } = self.shared.clone();
         let authorities = tls::authorities(prepared.rules());
-        let start = |known| Explainer::start(known, Arc::clone(&metrics), Arc::clone(&clock));
+        let start = |known| Explainer::start(known, Arc::clone(&metrics), Arc::clone(&clock), steps.clone());
         let explainer = prepared.surroundings.map(start).transpose()?;
         let other = !self.fetching.is_as(&prepared.fetch);
         let fetching = other.then(|| Fetching::start(prepared.fetch, &clock, &metrics)).transpose()?;

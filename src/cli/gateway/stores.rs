@@ -78,7 +78,7 @@ impl Stores {
     pub(super) fn start(self, shared: &Shared) -> anyhow::Result<oneshot::Receiver<Option<Fault>>> {
         let (done, ended) = oneshot::channel();
         let Shared { clock, metrics, lanes, acceptor, .. } = shared.clone();
-        let mut core = Core::new(self.journal, self.index, lanes);
+        let mut core = Core::new(self.journal, self.index, lanes).telling(shared.steps.clone());
         acceptor.show(&mut core);
         let commit = metrics.commit();
         let thread: JoinHandle<()> = tasks::thread("accept", move || {

@@ -1,0 +1,200 @@
+//! The history over HTTP, for operators: `GET /v1/history/events`, `/v1/history/events/{sequence}`, `/v1/history/refusals` and
+//! `/v1/history/failures`. It changes nothing, and is newer than a moment ago nowhere: `through` says how far it is filled.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::events::{fresh, malformed};
+use super::guard::Area;
+use super::server::{AdminParts, problem};
+use crate::clock::Timestamp;
+use crate::event::Sequence;
+use crate::history::{After, EventRow, History, HistoryError, RefusalQuery, RefusalRow, StepRow};
+use crate::operate::{Choice, moment};
+
+/// Rows in one answer, where the caller says nothing, and most.
+const LIMIT: (usize, usize) = (100, 1000);
+/// Since when failures are summed up, where the caller says nothing.
+const SINCE: &str = "1d";
+/// The step of which an event's row has the last.
+const ATTEMPTED: &str = "attempted";
+
+/// A query of name and value.
+type Pairs = Vec<(String, String)>;
+
+pub(super) async fn events(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
+    let history = match history(&parts, &request) {
+        Ok(history) => history,
+        Err(refused) => return *refused,
+    };
+    let (mut choice, mut after, mut limit) = (Choice::default(), None, LIMIT.0);
+    for (name, value) in pairs(&request) {
+        let read = match &*name {
+            "after" => value.parse::<After>().map(|found| after = Some(found)).map_err(|()| no_cursor()),
+            "limit" => limit_of(&value).map(|found| limit = found),
+            name if choice.set(name, value) => Ok(()),
+            name => Err(unknown(name, &[&Choice::FIELDS[..], &["after", "limit"]].concat())),
+        };
+        if let Err(detail) = read {
+            return malformed(&detail);
+        }
+    }
+    let selection = match choice.read(history.now()) {
+        Ok(selection) => selection,
+        Err(detail) => return malformed(&detail),
+    };
+    match history.events(selection, after, limit).await {
+        Ok(page) => {
+            let events: Vec<Value> = page.events.iter().map(EventRow::to_json).collect();
+            let next = page.next.map(|next| next.to_string());
+            fresh(StatusCode::OK).json(json!({ "events": events, "next": next, "through": page.through.0 }))
+        }
+        Err(error) => fault(&error),
+    }
+}
+
+pub(super) async fn event(
+    request: HttpRequest,
+    parts: Data<AdminParts>,
+    sequence: Path<String>,
+) -> HttpResponse {
+    let history = match history(&parts, &request) {
+        Ok(history) => history,
+        Err(refused) => return *refused,
+    };
+    let Ok(sequence) = sequence.parse::<u64>() else {
+        return malformed("expected the number of an event, such as /v1/history/events/17");
+    };
+    match history.event(Sequence(sequence)).await {
+        Ok(Some((event, steps))) => {
+            let mut shown = event.to_json();
+            shown["steps"] =
+                steps_of(&event, &steps).iter().map(|step| step.to_json(event.received_at)).collect();
+            fresh(StatusCode::OK).json(shown)
+        }
+        Ok(None) => {
+            let through = history.through();
+            let detail =
+                format!("the history has no event of that number; it is filled through event {through}");
+            problem(StatusCode::NOT_FOUND, "gone", &detail)
+        }
+        Err(error) => fault(&error),
+    }
+}
+
+/// All that is known to have happened to an event, in order of time.
+fn steps_of(event: &EventRow, unusual: &[StepRow]) -> Vec<StepRow> {
+    let step = |at: Timestamp, what: &str| StepRow { at, what: what.to_owned(), detail: String::new() };
+    let mut steps: Vec<StepRow> = event.attempted_at.map(|at| step(at, ATTEMPTED)).into_iter().collect();
+    steps.extend(unusual.iter().cloned());
+    // Ends other than the usual one are told of as steps, too.
+    let end = event.ended_at.zip(event.status).map(|(at, status)| step(at, status.as_str()));
+    steps.extend(end.filter(|end| !unusual.contains(end)));
+    // Within a millisecond: an operator's word, an attempt, what came of it.
+    let rank = |step: &StepRow| match &*step.what {
+        "replayed" | "released" => 0,
+        ATTEMPTED => 1,
+        _ => 2,
+    };
+    steps.sort_by_key(|step| (step.at, rank(step)));
+    [step(event.received_at, "received")].into_iter().chain(steps).collect()
+}
+
+pub(super) async fn refusals(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
+    let history = match history(&parts, &request) {
+        Ok(history) => history,
+        Err(refused) => return *refused,
+    };
+    let (query, limit) = match refusal_query(pairs(&request), history.now()) {
+        Ok(query) => query,
+        Err(detail) => return malformed(&detail),
+    };
+    match history.refusals(query, limit).await {
+        Ok(page) => {
+            let refusals: Vec<Value> = page.refusals.iter().map(RefusalRow::to_json).collect();
+            let next = page.next.map(|next| next.to_string());
+            fresh(StatusCode::OK).json(json!({ "refusals": refusals, "next": next }))
+        }
+        Err(error) => fault(&error),
+    }
+}
+
+pub(super) async fn failures(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
+    let history = match history(&parts, &request) {
+        Ok(history) => history,
+        Err(refused) => return *refused,
+    };
+    let mut since = SINCE.to_owned();
+    for (name, value) in pairs(&request) {
+        match &*name {
+            "since" => since = value,
+            name => return malformed(&unknown(name, &["since"])),
+        }
+    }
+    let since = match moment("since", &since, history.now()) {
+        Ok(since) => since,
+        Err(detail) => return malformed(&detail),
+    };
+    match history.failures(since).await {
+        Ok(failures) => {
+            fresh(StatusCode::OK).json(json!({ "since": since.to_string(), "failures": failures }))
+        }
+        Err(error) => fault(&error),
+    }
+}
+
+fn refusal_query(pairs: Pairs, now: Timestamp) -> Result<(RefusalQuery, usize), String> {
+    let (mut query, mut limit) = (RefusalQuery::default(), LIMIT.0);
+    for (name, value) in pairs {
+        match &*name {
+            "source" => query.source = Some(value),
+            "reason" => query.reason = Some(value),
+            "since" => query.since = Some(moment("since", &value, now)?),
+            "until" => query.until = Some(moment("until", &value, now)?),
+            "after" => query.before = Some(value.parse().map_err(|_| no_cursor())?),
+            "limit" => limit = limit_of(&value)?,
+            name => {
+                return Err(unknown(name, &["source", "reason", "since", "until", "after", "limit"]));
+            }
+        }
+    }
+    Ok((query, limit))
+}
+
+/// The history, if the caller may look and one is kept.
+fn history<'p>(parts: &'p AdminParts, request: &HttpRequest) -> Result<&'p History, Box<HttpResponse>> {
+    if let Some(refused) = parts.refusal(request, Area::Look) {
+        return Err(Box::new(refused));
+    }
+    let detail = "this gateway keeps no history: history.enabled is false, or journal.ack is \"confirm\"";
+    parts.history.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_history", detail)))
+}
+
+fn pairs(request: &HttpRequest) -> Pairs {
+    form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect()
+}
+
+fn limit_of(value: &str) -> Result<usize, String> {
+    let most = LIMIT.1;
+    let wrong = || format!("limit {value:?}: expected a number from 1 to {most}");
+    value.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(wrong)
+}
+
+fn no_cursor() -> String {
+    "after: expected the `next` of an earlier answer".to_owned()
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    format!("{name:?} is not known; allowed: {}", known.join(", "))
+}
+
+fn fault(error: &HistoryError) -> HttpResponse {
+    let code = match error {
+        HistoryError::TooLong => "too_long",
+        HistoryError::File(_) | HistoryError::Stopping => "unavailable",
+    };
+    tracing::warn!(%error, "a search in the history failed");
+    problem(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string())
+}

@@ -1,0 +1,73 @@
+//! The thread that fills the history: begun after the journal is open, ended after the last mark.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Shared;
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::disk::RealDisk;
+use crate::history::{FillerParts, History, Terms};
+use crate::journal::Reader;
+use crate::steps::Steps;
+use crate::tasks;
+
+/// Where it lies within the journal's folder.
+const FILE: &str = "history.sqlite";
+/// How long a stop waits for what it writes last.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The thread, running.
+pub(super) struct Filling {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Steps that are kept where there is a history.
+pub(super) fn steps(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Steps {
+    if loaded.settings.history.enabled { Steps::kept(Arc::clone(clock)) } else { Steps::default() }
+}
+
+impl Shared {
+    /// The history, where one is kept, and what fills it.
+    ///
+    /// # Errors
+    /// Where the system refuses another thread.
+    pub(super) fn history(
+        &self,
+        loaded: &Loaded,
+        reader: Reader<RealDisk>,
+    ) -> anyhow::Result<Option<(History, Filling)>> {
+        let (settings, journal) = (&loaded.settings.history, &loaded.settings.journal);
+        if !settings.enabled {
+            return Ok(None);
+        }
+        let terms = Terms { retention: settings.retention.duration(), bytes_max: settings.bytes_max.bytes() };
+        let (history, mut filler) = History::new(FillerParts {
+            path: settings.file.clone().unwrap_or_else(|| journal.dir.join(FILE)),
+            terms,
+            reader,
+            steps: self.steps.clone(),
+            clock: Arc::clone(&self.clock),
+        });
+        filler.begin();
+        let (stop, stopping) = channel();
+        let thread = tasks::thread("history", move || filler.run(&stopping))?;
+        Ok(Some((history, Filling { stop, thread })))
+    }
+}
+
+impl Filling {
+    /// Ends it, and waits a moment for what it writes last.
+    pub(super) async fn end(self) {
+        let Self { stop, thread } = self;
+        drop(stop);
+        if tokio::time::timeout(LAST, tasks::blocking(move || thread.join())).await.is_err() {
+            tracing::warn!(
+                "the history was not written to its end in time; it is made up for at the next start"
+            );
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! History: what has come in and what became of it, kept to search in, in a SQLite file that is filled from the journal
+//! behind the ACK and never in its way. Deleted, it is made anew from what the journal still holds.
+//!
+//! [`Steps`](crate::steps::Steps) tell what happens, [`Filler`] writes it down together with the journal's events, `store`
+//! is the file, and [`History`] searches in it. Nothing here decides anything about an event.
+
+mod filler;
+mod names;
+mod pending;
+mod rows;
+mod schema;
+mod search;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use filler::{Filler, FillerParts, Terms};
+pub use rows::{EventRow, RefusalRow, StepRow};
+pub use search::{After, EventPage, Failure, History, HistoryError, RefusalPage, RefusalQuery};

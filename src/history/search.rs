@@ -1,0 +1,490 @@
+//! Searches, newest first, in pages: over connections of their own that only read, each for a bounded time.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::filler::{Filled, Filler, FillerParts};
+use super::names::{self, Table};
+use super::rows::{EventRow, RefusalRow, StepRow};
+use super::schema;
+use super::store::{code_of, number, status_of};
+use crate::clock::{Clock, Timestamp};
+use crate::disk::Disk;
+use crate::event::{Digest, Sequence};
+use crate::operate::Selection;
+use crate::tasks;
+
+/// Searches at once; others wait.
+const SEARCHES: usize = 2;
+/// How long one may take.
+const LONGEST: Duration = Duration::from_secs(2);
+/// SQLite's steps between two looks at the time.
+const STEPS: i32 = 10_000;
+/// Events of one id that are looked at.
+const OF_AN_ID_MAX: usize = 10_000;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It took too long.
+    #[error("this search takes more than {} s: narrow it down, by a source, a type or a time", LONGEST.as_secs())]
+    TooLong,
+    /// The file cannot be read.
+    #[error("the history cannot be read: {0}")]
+    File(#[from] rusqlite::Error),
+    /// The gateway is ending.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+/// Behind which event a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    received_at: i64,
+    sequence: i64,
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.received_at, self.sequence)
+    }
+}
+
+impl FromStr for After {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (received_at, sequence) = text.split_once('.').ok_or(())?;
+        let number = |text: &str| text.parse::<i64>().map_err(|_| ());
+        Ok(Self { received_at: number(received_at)?, sequence: number(sequence)? })
+    }
+}
+
+/// Events, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<EventRow>,
+    /// Where to go on; none where there are no more.
+    pub next: Option<After>,
+    /// Up to which event the history is filled.
+    pub through: Sequence,
+}
+
+/// Which refusals are meant; what is absent is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusalQuery {
+    /// The source's name; empty for paths that no source has.
+    pub source: Option<String>,
+    /// The reason.
+    pub reason: Option<String>,
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// Before the refusal of that id.
+    pub before: Option<i64>,
+}
+
+/// Refusals, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RefusalPage {
+    /// The refusals.
+    pub refusals: Vec<RefusalRow>,
+    /// Where to go on; none where there are no more.
+    pub next: Option<i64>,
+}
+
+/// Refusals for one reason, of one source, summed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The source; empty where no source has the path.
+    pub source: String,
+    /// The reason.
+    pub reason: String,
+    /// How many are listed.
+    pub count: u64,
+    /// When the first of them was.
+    pub first_at: String,
+    /// And the last.
+    pub last_at: String,
+    /// What was found of the last that was looked into: code, finding, advice.
+    pub cause: Option<String>,
+    /// In a sentence.
+    pub found: Option<String>,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+struct Inner {
+    path: PathBuf,
+    filled: Arc<Filled>,
+    clock: Arc<dyn Clock>,
+    turns: Semaphore,
+    /// Connections that nobody uses, and to which of the files that were made anew.
+    free: Mutex<Vec<(u64, Connection)>>,
+}
+
+/// Searches in the history; cheap to clone.
+#[derive(Clone)]
+pub struct History(Arc<Inner>);
+
+impl History {
+    /// The history in that file, and what fills it: to be run on a thread of its own.
+    pub fn new<D: Disk>(parts: FillerParts<D>) -> (Self, Filler<D>) {
+        let filled = Arc::new(Filled::default());
+        let inner = Inner {
+            path: parts.path.clone(),
+            filled: Arc::clone(&filled),
+            clock: Arc::clone(&parts.clock),
+            turns: Semaphore::new(SEARCHES),
+            free: Mutex::default(),
+        };
+        (Self(Arc::new(inner)), Filler::new(parts, filled))
+    }
+
+    /// Wall time, by which a choice is read.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Up to which event it is filled.
+    pub fn through(&self) -> Sequence {
+        Sequence(self.0.filled.through.load(Ordering::Acquire))
+    }
+
+    /// Bytes of the file, as they were counted last.
+    pub fn bytes(&self) -> u64 {
+        self.0.filled.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Up to `max` events of a selection, newest first.
+    ///
+    /// # Errors
+    /// Where it takes too long, or the file cannot be read.
+    pub async fn events(
+        &self,
+        selection: Selection,
+        after: Option<After>,
+        max: usize,
+    ) -> Result<EventPage, HistoryError> {
+        let through = self.through();
+        let events = self.ask(move |connection| events(connection, &selection, after, max + 1)).await?;
+        let mut page = EventPage { events, next: None, through };
+        if page.events.len() > max {
+            page.events.truncate(max);
+            let last = page.events.last();
+            page.next = last.map(|last| After {
+                received_at: last.received_at.millis(),
+                sequence: number(last.sequence),
+            });
+        }
+        Ok(page)
+    }
+
+    /// One event, and what has happened to it beside attempts and an end; none where the history does not have it.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub async fn event(&self, sequence: Sequence) -> Result<Option<(EventRow, Vec<StepRow>)>, HistoryError> {
+        self.ask(move |connection| {
+            let Some(event) = event(connection, number(sequence))? else { return Ok(None) };
+            Ok(Some((event, steps(connection, number(sequence))?)))
+        })
+        .await
+    }
+
+    /// Up to `max` refused requests, newest first.
+    ///
+    /// # Errors
+    /// Where it takes too long, or the file cannot be read.
+    pub async fn refusals(&self, query: RefusalQuery, max: usize) -> Result<RefusalPage, HistoryError> {
+        let refusals = self.ask(move |connection| refusals(connection, &query, max + 1)).await?;
+        let mut page = RefusalPage { refusals, next: None };
+        if page.refusals.len() > max {
+            page.refusals.truncate(max);
+            page.next = page.refusals.last().map(|last| last.id);
+        }
+        Ok(page)
+    }
+
+    /// Refusals since a time, summed up by source and reason, the most frequent first.
+    ///
+    /// # Errors
+    /// Where it takes too long, or the file cannot be read.
+    pub async fn failures(&self, since: Timestamp) -> Result<Vec<Failure>, HistoryError> {
+        self.ask(move |connection| failures(connection, since)).await
+    }
+
+    /// Asks where that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let _turn = self.0.turns.acquire().await.map_err(|_| HistoryError::Stopping)?;
+        let inner = Arc::clone(&self.0);
+        tasks::blocking(move || inner.ask(question)).await.map_err(|_| HistoryError::Stopping)?
+    }
+}
+
+impl Inner {
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
+        let file = self.filled.file.load(Ordering::Acquire);
+        let mut connection = self.connection(file)?;
+        let (clock, end) = (Arc::clone(&self.clock), self.clock.monotonic() + LONGEST);
+        connection.progress_handler(STEPS, Some(move || clock.monotonic() > end))?;
+        let answer = question(&connection);
+        connection.progress_handler(0, None::<fn() -> bool>)?;
+        match answer {
+            Ok(answer) => {
+                self.free().push((file, connection));
+                Ok(answer)
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                Err(HistoryError::TooLong)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn connection(&self, file: u64) -> rusqlite::Result<Connection> {
+        let mut free = self.free();
+        free.retain(|(of, _)| *of == file);
+        free.pop()
+            .map_or_else(|| schema::open_to_read(Path::new(&self.path)), |(_, connection)| Ok(connection))
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Connection)>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is read of an event, in the order of [`event_row`].
+const EVENT: &str = "SELECT sequence, received_at, \
+    (SELECT name FROM names WHERE id = source), (SELECT name FROM names WHERE id = provider), \
+    (SELECT name FROM types WHERE id = type), event_id, message_id, twin_of, digest, body_bytes, \
+    (SELECT name FROM names WHERE id = secret), invalid, state, attempts, attempted_at, ended_at FROM events";
+
+fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let time = |at: Option<i64>| at.map(Timestamp::from_millis);
+    Ok(EventRow {
+        sequence: Sequence(row.get::<_, i64>(0)?.unsigned_abs()),
+        received_at: Timestamp::from_millis(row.get(1)?),
+        source: row.get::<_, Option<_>>(2)?.unwrap_or_default(),
+        provider: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+        event_type: row.get::<_, Option<_>>(4)?.unwrap_or_default(),
+        event_id: row.get(5)?,
+        message_id: Digest(row.get(6)?),
+        twin_of: row.get::<_, Option<_>>(7)?.map(Digest),
+        digest: Digest(row.get(8)?),
+        body_bytes: row.get::<_, i64>(9)?.unsigned_abs(),
+        secret: row.get::<_, Option<_>>(10)?.unwrap_or_default(),
+        invalid: row.get(11)?,
+        status: row.get::<_, Option<i64>>(12)?.and_then(status_of),
+        attempts: row.get(13)?,
+        attempted_at: time(row.get(14)?),
+        ended_at: time(row.get(15)?),
+    })
+}
+
+fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<EventRow>> {
+    let found = format!("{EVENT} WHERE sequence = ?1");
+    connection.prepare_cached(&found)?.query_row([sequence], event_row).optional()
+}
+
+fn steps(connection: &Connection, sequence: i64) -> rusqlite::Result<Vec<StepRow>> {
+    let found = "SELECT at, what, detail FROM steps WHERE sequence = ?1 ORDER BY nth";
+    let mut found = connection.prepare_cached(found)?;
+    let row = |row: &Row<'_>| {
+        Ok(StepRow { at: Timestamp::from_millis(row.get(0)?), what: row.get(1)?, detail: row.get(2)? })
+    };
+    found.query_map([sequence], row)?.collect()
+}
+
+/// Conditions, and their values.
+#[derive(Default)]
+struct Where {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Where {
+    fn and(&mut self, condition: &'static str, values: impl IntoIterator<Item = impl Into<Value>>) {
+        self.conditions.push(condition);
+        self.values.extend(values.into_iter().map(Into::into));
+    }
+
+    fn text(&self) -> String {
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", self.conditions.join(" AND "))
+        }
+    }
+}
+
+/// The index by which the fewest rows are looked at.
+fn index(selection: &Selection) -> &'static str {
+    match (&selection.event_type, &selection.source) {
+        _ if selection.is_live() => " INDEXED BY events_live",
+        (Some(_), _) => " INDEXED BY events_type",
+        (None, Some(_)) => " INDEXED BY events_source",
+        (None, None) => " INDEXED BY events_at",
+    }
+}
+
+pub(super) fn events(
+    connection: &Connection,
+    selection: &Selection,
+    after: Option<After>,
+    max: usize,
+) -> rusqlite::Result<Vec<EventRow>> {
+    let Selection { source, event_type, id, key, states, first, last, since, until } = selection;
+    let mut wanted = Where::default();
+    for (name, table, condition) in
+        [(source, Table::Names, "source = ?"), (event_type, Table::Types, "type = ?")]
+    {
+        let Some(name) = name else { continue };
+        let Some(number) = names::find(connection, table, name)? else { return Ok(Vec::new()) };
+        wanted.and(condition, [number]);
+    }
+    since.iter().for_each(|since| wanted.and("received_at >= ?", [since.millis()]));
+    until.iter().for_each(|until| wanted.and("received_at < ?", [until.millis()]));
+    first.iter().for_each(|first| wanted.and("sequence >= ?", [number(*first)]));
+    last.iter().for_each(|last| wanted.and("sequence <= ?", [number(*last)]));
+    id.iter().for_each(|id| wanted.and("event_id = ?", [id.clone()]));
+    key.iter().for_each(|key| wanted.and("message_id = ?", [key.0.to_vec()]));
+    if !states.is_empty() {
+        let codes: Vec<i64> = states.iter().map(|status| code_of(*status)).collect();
+        let codes = serde_json::to_string(&codes).unwrap_or_default();
+        wanted.and("state IN (SELECT value FROM json_each(?))", [codes]);
+    }
+    if let Some(After { received_at, sequence }) = after {
+        wanted.and(
+            "received_at <= ? AND (received_at < ? OR sequence < ?)",
+            [received_at, received_at, sequence],
+        );
+    }
+    let hash = id.as_ref().map(|id| schema::hash(id.as_bytes())).or(key.map(|key| schema::hash(&key.0)));
+    if let Some(hash) = hash {
+        return of_an_id(connection, hash, wanted, max);
+    }
+    if selection.is_live() {
+        wanted.conditions.push("state < 4");
+    }
+    let (index, conditions) = (index(selection), wanted.text());
+    let found = format!("{EVENT}{index}{conditions} ORDER BY received_at DESC, sequence DESC LIMIT {max}");
+    let mut found = connection.prepare_cached(&found)?;
+    found.query_map(params_from_iter(wanted.values), event_row)?.collect()
+}
+
+/// The events that `ids` has under a hash, of those that are wanted.
+fn of_an_id(
+    connection: &Connection,
+    hash: i64,
+    mut wanted: Where,
+    max: usize,
+) -> rusqlite::Result<Vec<EventRow>> {
+    let ends = "SELECT coalesce(MIN(sequence), 0), coalesce(MAX(sequence), -1) FROM events";
+    let (oldest, newest) = connection
+        .prepare_cached(ends)?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let mut under = connection.prepare_cached("SELECT sequence FROM ids WHERE stretch = ?1 AND hash = ?2")?;
+    let mut sequences = Vec::new();
+    for stretch in (schema::stretch(oldest)..=schema::stretch(newest)).rev() {
+        let some = under.query_map(params![stretch, hash], |row| row.get::<_, i64>(0))?;
+        for sequence in some {
+            sequences.push(sequence?);
+        }
+        if sequences.len() > OF_AN_ID_MAX {
+            break;
+        }
+    }
+    wanted.conditions.insert(0, "sequence = ?");
+    let found = format!("{EVENT}{}", wanted.text());
+    let (mut found, mut events) = (connection.prepare_cached(&found)?, Vec::new());
+    for sequence in sequences {
+        let values = [Value::from(sequence)].into_iter().chain(wanted.values.iter().cloned());
+        events.extend(found.query_row(params_from_iter(values), event_row).optional()?);
+    }
+    events.sort_by_key(|event: &EventRow| std::cmp::Reverse((event.received_at, event.sequence)));
+    events.truncate(max);
+    Ok(events)
+}
+
+fn refusals(connection: &Connection, query: &RefusalQuery, max: usize) -> rusqlite::Result<Vec<RefusalRow>> {
+    let RefusalQuery { source, reason, since, until, before } = query;
+    let mut wanted = Where::default();
+    source.iter().for_each(|source| wanted.and("source = ?", [source.clone()]));
+    reason.iter().for_each(|reason| wanted.and("reason = ?", [reason.clone()]));
+    since.iter().for_each(|since| wanted.and("at >= ?", [since.millis()]));
+    until.iter().for_each(|until| wanted.and("at < ?", [until.millis()]));
+    before.iter().for_each(|before| wanted.and("id < ?", [*before]));
+    let found = format!(
+        "SELECT id, at, source, reason, detail, status, address, path, request, left_out, cause, found, advice \
+         FROM refusals{} ORDER BY id DESC LIMIT {max}",
+        wanted.text()
+    );
+    let row = |row: &Row<'_>| {
+        let cause = (row.get::<_, Option<String>>(10)?, row.get::<_, Option<String>>(11)?, row.get(12)?);
+        Ok(RefusalRow {
+            id: row.get(0)?,
+            at: Timestamp::from_millis(row.get(1)?),
+            source: row.get(2)?,
+            reason: row.get(3)?,
+            detail: row.get(4)?,
+            status: row.get(5)?,
+            address: row.get(6)?,
+            path: row.get(7)?,
+            request: row.get(8)?,
+            left_out: row.get::<_, i64>(9)?.unsigned_abs(),
+            cause: match cause {
+                (Some(code), Some(found), Some(advice)) => Some((code, found, advice)),
+                _ => None,
+            },
+        })
+    };
+    connection.prepare_cached(&found)?.query_map(params_from_iter(wanted.values), row)?.collect()
+}
+
+fn failures(connection: &Connection, since: Timestamp) -> rusqlite::Result<Vec<Failure>> {
+    let found = "SELECT source, reason, COUNT(*), MIN(at), MAX(at), MAX(CASE WHEN cause IS NULL THEN NULL ELSE id END) \
+                 FROM refusals WHERE at >= ?1 GROUP BY source, reason ORDER BY COUNT(*) DESC, MAX(at) DESC";
+    let mut found = connection.prepare_cached(found)?;
+    let row = |row: &Row<'_>| {
+        let failure = Failure {
+            source: row.get(0)?,
+            reason: row.get(1)?,
+            count: row.get::<_, i64>(2)?.unsigned_abs(),
+            first_at: Timestamp::from_millis(row.get(3)?).to_string(),
+            last_at: Timestamp::from_millis(row.get(4)?).to_string(),
+            cause: None,
+            found: None,
+            advice: None,
+        };
+        Ok((failure, row.get::<_, Option<i64>>(5)?))
+    };
+    let mut failures = Vec::new();
+    for summed in found.query_map([since.millis()], row)? {
+        let (mut failure, explained) = summed?;
+        if let Some(id) = explained {
+            let cause = "SELECT cause, found, advice FROM refusals WHERE id = ?1";
+            let cause = connection
+                .prepare_cached(cause)?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            (failure.cause, failure.found, failure.advice) = cause.unwrap_or_default();
+        }
+        failures.push(failure);
+    }
+    Ok(failures)
+}

@@ -1,0 +1,231 @@
+//! What becomes of events and requests, told as it happens to whoever keeps a history of it. Telling never waits and takes
+//! no more memory than is said here: what nobody fetches in time is counted, and left out.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::Sequence;
+
+/// Steps that wait to be fetched, at most.
+const STEPS_MAX: usize = 1 << 16;
+/// Refusals and causes that do.
+const REFUSALS_MAX: usize = 1 << 10;
+/// Longest text of a sink's answer, of a refusal's detail, of a path; in bytes.
+const TEXT_MAX: usize = 512;
+
+/// What happened to an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It was handed to the sink, or to a worker.
+    Attempted,
+    /// That came to nothing: how it is counted, and the other side's words.
+    Failed(&'static str, String),
+    /// The sink has it; durable, as all that follow.
+    Confirmed,
+    /// Another replica's copy is done.
+    Superseded,
+    /// An operator gave it up.
+    Dropped,
+    /// The sink refuses it each time.
+    Poisoned,
+    /// An operator lets go what was held or poison.
+    Released,
+    /// An operator wants it handed over once more.
+    Replayed,
+}
+
+/// A step of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Of which one.
+    pub sequence: Sequence,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// A request that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When.
+    pub at: Timestamp,
+    /// The id in the answer and in the log.
+    pub request: String,
+    /// The source; empty where no source has the path.
+    pub source: String,
+    /// Who called.
+    pub address: Option<IpAddr>,
+    /// The path, where no source has it.
+    pub path: Option<String>,
+    /// Why, by the name that metrics and log have for it.
+    pub reason: &'static str,
+    /// More of why.
+    pub detail: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// How many were refused before it, since the last that is told of.
+    pub left_out: u64,
+}
+
+/// Why a request was refused, found later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Which request.
+    pub request: String,
+    /// The cause's code.
+    pub code: &'static str,
+    /// What was found, in a sentence.
+    pub found: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// What has been told since it was fetched last.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// In order of time, nearly.
+    pub steps: Vec<Step>,
+    /// Steps that were left out: how events stand is to be asked anew.
+    pub steps_lost: u64,
+    /// Refusals.
+    pub refusals: Vec<Refusal>,
+    /// Refusals that were left out.
+    pub refusals_lost: u64,
+    /// Causes; of refusals told before.
+    pub causes: Vec<Cause>,
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    told: Mutex<Told>,
+}
+
+/// Where steps are told, and fetched; cheap to clone. The default has nobody who fetches, and forgets all of it.
+#[derive(Clone, Default)]
+pub struct Steps(Option<Arc<Inner>>);
+
+impl Steps {
+    /// Steps that somebody fetches.
+    pub fn kept(clock: Arc<dyn Clock>) -> Self {
+        Self(Some(Arc::new(Inner { clock, told: Mutex::default() })))
+    }
+
+    /// Whether anybody fetches what is told.
+    pub fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The same step of several events, at one moment.
+    pub fn tell(&self, sequences: impl IntoIterator<Item = Sequence>, what: &What) {
+        self.tell_each(sequences.into_iter().map(|sequence| (sequence, what.clone())));
+    }
+
+    /// Steps of events, at one moment.
+    pub fn tell_each(&self, steps: impl IntoIterator<Item = (Sequence, What)>) {
+        let Some(inner) = &self.0 else { return };
+        let (at, mut told) = (inner.clock.now(), inner.told());
+        for (sequence, what) in steps {
+            if told.steps.len() < STEPS_MAX {
+                told.steps.push(Step { sequence, at, what });
+            } else {
+                told.steps_lost += 1;
+            }
+        }
+    }
+
+    /// An attempt that came to nothing.
+    pub fn failed(&self, sequence: Sequence, outcome: &'static str, words: &str) {
+        self.tell_each(self.are_kept().then(|| (sequence, What::Failed(outcome, cut(words)))));
+    }
+
+    /// A refusal, at this moment.
+    pub fn refused(&self, refusal: impl FnOnce(Timestamp) -> Refusal) {
+        let Some(inner) = &self.0 else { return };
+        let mut refusal = refusal(inner.clock.now());
+        refusal.detail = cut(&refusal.detail);
+        refusal.path = refusal.path.as_deref().map(cut);
+        let mut told = inner.told();
+        if told.refusals.len() < REFUSALS_MAX {
+            told.refusals.push(refusal);
+        } else {
+            told.refusals_lost += 1 + refusal.left_out;
+        }
+    }
+
+    /// Why a request was refused.
+    pub fn explained(&self, cause: Cause) {
+        let Some(inner) = &self.0 else { return };
+        let mut told = inner.told();
+        if told.causes.len() < REFUSALS_MAX {
+            told.causes.push(cause);
+        }
+    }
+
+    /// Everything told since the last time.
+    pub fn fetch(&self) -> Told {
+        self.0.as_ref().map_or_else(Told::default, |inner| std::mem::take(&mut *inner.told()))
+    }
+}
+
+impl Inner {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As much of a text as is told.
+fn cut(text: &str) -> String {
+    let end = (0..=TEXT_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Manual;
+
+    fn steps() -> Steps {
+        Steps::kept(Arc::new(Manual::at(Timestamp::from_seconds(1_800_000_000))))
+    }
+
+    #[test]
+    fn what_is_told_is_fetched_once_and_what_has_no_room_is_counted() {
+        let steps = steps();
+        steps.tell((1..=STEPS_MAX as u64 + 3).map(Sequence), &What::Confirmed);
+        let told = steps.fetch();
+        assert_eq!((told.steps.len(), told.steps_lost), (STEPS_MAX, 3));
+        assert_eq!(told.steps[0].at, Timestamp::from_seconds(1_800_000_000));
+        let told = steps.fetch();
+        assert_eq!((told.steps.len(), told.steps_lost), (0, 0));
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_counted_with_what_was_left_out_before() {
+        let steps = steps();
+        let refusal = |at| Refusal {
+            at,
+            request: String::new(),
+            source: String::new(),
+            address: None,
+            path: None,
+            reason: "",
+            detail: "é".repeat(TEXT_MAX),
+            status: 401,
+            left_out: 9,
+        };
+        (0..REFUSALS_MAX + 2).for_each(|_| steps.refused(refusal));
+        let told = steps.fetch();
+        assert_eq!((told.refusals.len(), told.refusals_lost), (REFUSALS_MAX, 20));
+        assert_eq!(told.refusals[0].detail.len(), TEXT_MAX);
+    }
+
+    #[test]
+    fn with_nobody_who_fetches_nothing_is_kept() {
+        let steps = Steps::default();
+        steps.tell([Sequence(1)], &What::Attempted);
+        steps.failed(Sequence(1), "refused", "no");
+        assert!(steps.fetch().steps.is_empty() && !steps.are_kept());
+    }
+}
