@@ -37,6 +37,7 @@
 //! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
 //! - [`notice`]: what an operator should know of without having looked, found in how the gateway stands.
 //! - [`history`]: what came in and what became of it, to search in: a SQLite file, filled behind all of this.
+//! - [`quarantine`]: requests whose proof failed, judged again at an operator's word.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -94,6 +95,7 @@ pub mod lanes;
 pub mod notice;
 pub mod operate;
 pub mod pipeline;
+pub mod quarantine;
 pub mod relay;
 pub mod source;
 

@@ -1,12 +1,11 @@
 //! The way in, on one page: the stages that a delivery passes, in order, and nothing else.
 //!
-//! Each stage takes the proof that the one before it made: a wrong order does not compile, and there is no
-//! answer without a [`Proof`](crate::accept::Proof) but for a handshake, which is no event, and for an event type
-//! that the source filters out.
+//! Each stage takes the proof that the one before it made: a wrong order does not compile, and there is no answer without a
+//! [`Proof`](crate::accept::Proof) but for a handshake, which is no event, and for a type that the source filters out.
 
 use std::sync::Arc;
 
-use crate::accept::{Accepted, Policy};
+use crate::accept::Accepted;
 use crate::batch::Cut;
 use crate::capture;
 use crate::clock::{CLOCK_FLOOR, Clock, Timestamp};
@@ -18,8 +17,7 @@ use crate::keeper::Keeper;
 use crate::metrics::Request;
 use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
-use crate::schema::Verdict;
-use crate::source::{OnInvalid, Source};
+use crate::source::Source;
 use crate::verify::Verified;
 
 /// How far the clock may step back behind the newest record before it is called wrong.
@@ -65,24 +63,57 @@ impl Pipeline {
         delivery: Delivery,
         request: &mut Request,
     ) -> Result<Answer, Refused> {
-        let now = self.honest_time(delivery.received_at)?;
-        if let Some(answer) = source.verifier.answer_anybody(&delivery, now)? {
+        self.honest_time(delivery.received_at)?;
+        if let Some(answer) = source.verifier.answer_anybody(&delivery, delivery.received_at)? {
             return self.handshake(source, answer).await;
         }
+        self.pass(source, delivery, request).await
+    }
+
+    /// Takes one that was refused before through the stages again, judged by the time at which it came in.
+    ///
+    /// # Errors
+    /// As [`Pipeline::receive`].
+    pub async fn receive_again(
+        &self,
+        source: &Source,
+        delivery: Delivery,
+        request: &mut Request,
+    ) -> Result<Answer, Refused> {
+        self.honest_time(self.clock.now())?;
+        self.pass(source, delivery, request).await
+    }
+
+    /// Proof of who sent it, and that it was neither old nor new when it came in.
+    ///
+    /// # Errors
+    /// The first refusal or fault.
+    pub async fn prove(&self, source: &Source, delivery: Delivery) -> Result<Verified, Refused> {
+        let now = delivery.received_at;
         let verified = source.verifier.prove(delivery, now).await?;
         if let Some(signed_at) = verified.signed_at() {
             source.metrics.signed(now.millis_since(signed_at));
             freshness::judge(signed_at, now, source.tolerance)?;
         }
+        Ok(verified)
+    }
+
+    async fn pass(
+        &self,
+        source: &Source,
+        delivery: Delivery,
+        request: &mut Request,
+    ) -> Result<Answer, Refused> {
+        let verified = self.prove(source, delivery).await?;
         source.metrics.verified(verified.secret());
-        if let Some(answer) = source.verifier.answer(&verified, now)? {
+        if let Some(answer) = source.verifier.answer(&verified, verified.delivery().received_at)? {
             source.visit(&answer);
             return self.handshake(source, answer).await;
         }
         if !source.verifier.scheme().sends(&verified.delivery().method) {
             return Err(Reject::MethodNotAllowed.because("this method is for handshakes alone"));
         }
-        within_limit(source)?;
+        source.within_limit()?;
         let key = EventKey::derive(&source.name, &verified);
         let split = match source.cut(&verified, &key) {
             None if !source.wants(key.event_type()) => return Ok(Answer::Filtered),
@@ -90,7 +121,7 @@ impl Pipeline {
             Some(Cut::Parts(split)) => Some(split),
             None | Some(Cut::Whole(_)) => None,
         };
-        let (invalid, policy) = schema_verdict(source, &verified, &key);
+        let (invalid, policy) = source.judge(&verified, &key);
         let message_id = key.keys().message_id;
         let event = Event::new(&source.name, verified, key, invalid).in_parts(split);
         let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
@@ -102,46 +133,18 @@ impl Pipeline {
         capture::kept(source.capture.as_ref(), answer, &self.clock).await.map(Answer::Handshake)
     }
 
-    /// The time to judge by; a clock that cannot be right is a fault of ours, not a stale delivery.
-    fn honest_time(&self, now: Timestamp) -> Result<Timestamp, Refused> {
+    /// A clock that cannot be right is a fault of ours, and makes no delivery stale.
+    fn honest_time(&self, now: Timestamp) -> Result<(), Refused> {
         let behind = self.keeper.newest().max(CLOCK_FLOOR).millis_since(now);
-        if behind > CLOCK_SLACK_MS {
-            let detail =
-                format!("this machine's clock is {} s behind what it must be at least", behind / 1000);
-            return Err(Reject::ClockWrong.because(detail));
+        if behind <= CLOCK_SLACK_MS {
+            return Ok(());
         }
-        Ok(now)
+        let detail = format!("this machine's clock is {} s behind what it must be at least", behind / 1000);
+        Err(Reject::ClockWrong.because(detail))
     }
 
     /// The clock that dates deliveries.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-}
-
-fn within_limit(source: &Source) -> Result<(), Refused> {
-    match source.limit.as_ref().map(|limit| limit.take()) {
-        Some(Err(wait)) => {
-            Err(Reject::RateLimited
-                .because(format!("beyond the source's own rate for {} ms", wait.as_millis())))
-        }
-        Some(Ok(())) | None => Ok(()),
-    }
-}
-
-/// Why the payload is not valid, if so; a source that refuses such still answers a known event as a duplicate.
-fn schema_verdict(source: &Source, verified: &Verified, key: &EventKey) -> (Option<String>, Policy) {
-    let mut policy = source.policy;
-    let verdict = source
-        .schemas
-        .as_ref()
-        .map_or(Verdict::Unchecked, |schemas| schemas.judge(key.event_type(), &verified.delivery().body));
-    match verdict {
-        Verdict::Valid | Verdict::Unchecked => (None, policy),
-        Verdict::Invalid(reason) => {
-            source.metrics.invalid();
-            policy.refuse_unknown = (source.on_invalid == OnInvalid::Refuse).then_some(Reject::SchemaInvalid);
-            (Some(reason), policy)
-        }
     }
 }

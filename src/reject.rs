@@ -253,6 +253,11 @@ impl Reject {
         self.row().status == 401 && !matches!(self, Self::Stale | Self::Premature)
     }
 
+    /// Whether another secret or another setting of the source might have let the request in.
+    pub const fn is_of_the_proof(self) -> bool {
+        self.is_of_a_forgery() || matches!(self, Self::Stale | Self::Premature)
+    }
+
     /// The refusal with a sentence for the log: never with a secret or any of the body in it.
     pub fn because(self, detail: impl Into<Cow<'static, str>>) -> Refused {
         Refused { reject: self, detail: detail.into() }

@@ -12,7 +12,8 @@ use crate::limit::Limit;
 use crate::metrics::SourceMetrics;
 use crate::notice::SilentAfter;
 use crate::provider::HandshakeAnswer;
-use crate::schema::Schemas;
+use crate::reject::{Refused, Reject};
+use crate::schema::{Schemas, Verdict};
 use crate::verify::{ClientRule, Verified, Verifier, Visits};
 
 /// What becomes of payloads that are not valid by their schema.
@@ -70,6 +71,8 @@ pub struct Source {
     pub client: Option<ClientRule>,
     /// When an operator is told that it is quiet.
     pub silent_after: SilentAfter,
+    /// Bytes of requests that are kept after their proof failed, to be judged again; none where none are.
+    pub quarantine: Option<u64>,
     /// Its counts.
     pub metrics: SourceMetrics,
 }
@@ -85,6 +88,32 @@ impl Source {
     /// Whether events of this type are wanted.
     pub fn wants(&self, event_type: &str) -> bool {
         self.events.is_empty() || self.events.iter().any(|wanted| wanted == event_type)
+    }
+
+    /// Takes one of its own rate, where that refuses.
+    ///
+    /// # Errors
+    /// Beyond it.
+    pub fn within_limit(&self) -> Result<(), Refused> {
+        let Some(Err(wait)) = self.limit.as_ref().map(|limit| limit.take()) else { return Ok(()) };
+        let detail = format!("beyond the source's own rate for {} ms", wait.as_millis());
+        Err(Reject::RateLimited.because(detail))
+    }
+
+    /// Why the payload is not valid by its schema, if so; a source that refuses such still answers a known event as a
+    /// duplicate.
+    pub fn judge(&self, verified: &Verified, key: &EventKey) -> (Option<String>, Policy) {
+        let judged = |schemas: &Arc<Schemas>| schemas.judge(key.event_type(), &verified.delivery().body);
+        let mut policy = self.policy;
+        match self.schemas.as_ref().map_or(Verdict::Unchecked, judged) {
+            Verdict::Valid | Verdict::Unchecked => (None, policy),
+            Verdict::Invalid(reason) => {
+                self.metrics.invalid();
+                let refuses = self.on_invalid == OnInvalid::Refuse;
+                policy.refuse_unknown = refuses.then_some(Reject::SchemaInvalid);
+                (Some(reason), policy)
+            }
+        }
     }
 
     /// How a body is cut, where this source splits. What cannot be cut counts as wanted: nobody can say what is in it.

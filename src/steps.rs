@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::{Clock, Timestamp};
+use crate::delivery::Delivery;
 use crate::event::Sequence;
 
 /// Steps that wait to be fetched, at most.
 const STEPS_MAX: usize = 1 << 16;
 /// Refusals and causes that do.
 const REFUSALS_MAX: usize = 1 << 10;
+/// Bytes of requests for the quarantine that do, at most.
+const QUARANTINE_BYTES_MAX: usize = 8 << 20;
 /// Longest text of a sink's answer, of a refusal's detail, of a path; in bytes.
 const TEXT_MAX: usize = 512;
 
@@ -82,6 +85,23 @@ pub struct Cause {
     pub advice: String,
 }
 
+/// A request that was refused and is kept whole, to be judged again when the operator has mended what was wrong.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// The id in the answer and in the log.
+    pub request: String,
+    /// The source.
+    pub source: Arc<str>,
+    /// Who called.
+    pub address: Option<IpAddr>,
+    /// Why it was refused.
+    pub reason: &'static str,
+    /// The request.
+    pub delivery: Delivery,
+    /// Bytes that the source's quarantine may take.
+    pub bytes_max: u64,
+}
+
 /// What has been told since it was fetched last.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -95,6 +115,11 @@ pub struct Told {
     pub refusals_lost: u64,
     /// Causes; of refusals told before.
     pub causes: Vec<Cause>,
+    /// Requests for the quarantine, and their bytes.
+    pub quarantined: Vec<Quarantined>,
+    quarantined_bytes: usize,
+    /// Requests that there was no room for.
+    pub quarantined_lost: u64,
 }
 
 struct Inner {
@@ -163,9 +188,30 @@ impl Steps {
         }
     }
 
+    /// A request for the quarantine.
+    pub fn quarantined(&self, request: Quarantined) {
+        let Some(inner) = &self.0 else { return };
+        let (bytes, mut told) = (request.bytes(), inner.told());
+        if told.quarantined_bytes + bytes <= QUARANTINE_BYTES_MAX || told.quarantined.is_empty() {
+            told.quarantined_bytes += bytes;
+            told.quarantined.push(request);
+        } else {
+            told.quarantined_lost += 1;
+        }
+    }
+
     /// Everything told since the last time.
     pub fn fetch(&self) -> Told {
         self.0.as_ref().map_or_else(Told::default, |inner| std::mem::take(&mut *inner.told()))
+    }
+}
+
+impl Quarantined {
+    /// About what it takes.
+    pub fn bytes(&self) -> usize {
+        let Delivery { method, target, headers, body, .. } = &self.delivery;
+        let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        method.len() + target.len() + headers + body.len() + 256
     }
 }
 

@@ -55,8 +55,19 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         3,
         &[
-            "accept", "capture", "confirm", "diagnose", "history", "keeper", "lanes", "notice", "operate",
-            "pipeline", "relay", "source",
+            "accept",
+            "capture",
+            "confirm",
+            "diagnose",
+            "history",
+            "keeper",
+            "lanes",
+            "notice",
+            "operate",
+            "pipeline",
+            "quarantine",
+            "relay",
+            "source",
         ],
     ),
     (4, &["admin", "cli", "config", "ingress", "main"]),
@@ -84,6 +95,9 @@ const MEANT: &[(&str, &str)] = &[
     ("pipeline", "capture"),
     ("pipeline", "keeper"),
     ("pipeline", "source"),
+    ("quarantine", "history"),
+    ("quarantine", "pipeline"),
+    ("quarantine", "source"),
 ];
 
 /// Code that only some files may hold: the texts, the paths in `src/` that may, and where it belongs.

@@ -25,7 +25,7 @@ const ATTEMPTED: &str = "attempted";
 type Pairs = Vec<(String, String)>;
 
 pub(super) async fn events(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    let history = match history(&parts, &request) {
+    let history = match history(&parts, &request, Area::Look) {
         Ok(history) => history,
         Err(refused) => return *refused,
     };
@@ -60,7 +60,7 @@ pub(super) async fn event(
     parts: Data<AdminParts>,
     sequence: Path<String>,
 ) -> HttpResponse {
-    let history = match history(&parts, &request) {
+    let history = match history(&parts, &request, Area::Look) {
         Ok(history) => history,
         Err(refused) => return *refused,
     };
@@ -103,7 +103,7 @@ fn steps_of(event: &EventRow, unusual: &[StepRow]) -> Vec<StepRow> {
 }
 
 pub(super) async fn refusals(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    let history = match history(&parts, &request) {
+    let history = match history(&parts, &request, Area::Look) {
         Ok(history) => history,
         Err(refused) => return *refused,
     };
@@ -122,7 +122,7 @@ pub(super) async fn refusals(request: HttpRequest, parts: Data<AdminParts>) -> H
 }
 
 pub(super) async fn failures(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    let history = match history(&parts, &request) {
+    let history = match history(&parts, &request, Area::Look) {
         Ok(history) => history,
         Err(refused) => return *refused,
     };
@@ -163,34 +163,38 @@ fn refusal_query(pairs: Pairs, now: Timestamp) -> Result<(RefusalQuery, usize), 
     Ok((query, limit))
 }
 
-/// The history, if the caller may look and one is kept.
-fn history<'p>(parts: &'p AdminParts, request: &HttpRequest) -> Result<&'p History, Box<HttpResponse>> {
-    if let Some(refused) = parts.refusal(request, Area::Look) {
+/// The history, if the caller may call for it and one is kept.
+pub(super) fn history<'p>(
+    parts: &'p AdminParts,
+    request: &HttpRequest,
+    area: Area,
+) -> Result<&'p History, Box<HttpResponse>> {
+    if let Some(refused) = parts.refusal(request, area) {
         return Err(Box::new(refused));
     }
     let detail = "this gateway keeps no history: history.enabled is false, or journal.ack is \"confirm\"";
     parts.history.as_ref().ok_or_else(|| Box::new(problem(StatusCode::NOT_FOUND, "no_history", detail)))
 }
 
-fn pairs(request: &HttpRequest) -> Pairs {
+pub(super) fn pairs(request: &HttpRequest) -> Pairs {
     form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect()
 }
 
-fn limit_of(value: &str) -> Result<usize, String> {
+pub(super) fn limit_of(value: &str) -> Result<usize, String> {
     let most = LIMIT.1;
     let wrong = || format!("limit {value:?}: expected a number from 1 to {most}");
     value.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(wrong)
 }
 
-fn no_cursor() -> String {
+pub(super) fn no_cursor() -> String {
     "after: expected the `next` of an earlier answer".to_owned()
 }
 
-fn unknown(name: &str, known: &[&str]) -> String {
+pub(super) fn unknown(name: &str, known: &[&str]) -> String {
     format!("{name:?} is not known; allowed: {}", known.join(", "))
 }
 
-fn fault(error: &HistoryError) -> HttpResponse {
+pub(super) fn fault(error: &HistoryError) -> HttpResponse {
     let code = match error {
         HistoryError::TooLong => "too_long",
         HistoryError::File(_) | HistoryError::Stopping => "unavailable",

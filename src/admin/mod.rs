@@ -9,6 +9,7 @@ mod health;
 mod history;
 mod inbox;
 mod notices;
+mod quarantine;
 mod reload;
 mod server;
 mod tail;

@@ -17,14 +17,16 @@ use tokio::sync::mpsc;
 use super::guard::{Area, Guard, Refusal};
 use super::health::{Health, Readiness};
 use super::reload::{self, ReloadOrder};
-use super::{arm, events, history, inbox, notices, tail};
+use super::{arm, events, history, inbox, notices, quarantine, tail};
 use crate::audit::{self, Audit};
 use crate::capture::Capture;
 use crate::disk::RealDisk;
 use crate::history::History;
 use crate::notice::Board;
 use crate::operate::Operator;
+use crate::quarantine::Quarantine;
 use crate::relay::Inbox;
+use crate::source::Source;
 use crate::tasks;
 
 /// Longest body of a call: a thousand tokens fit many times.
@@ -37,6 +39,8 @@ const SHUTDOWN_SECONDS: u64 = 1;
 pub struct Known {
     /// Who may call.
     pub guard: Guard,
+    /// All sources, by name.
+    pub sources: BTreeMap<String, Arc<Source>>,
     /// Sources that can be armed, by name.
     pub captures: BTreeMap<String, Arc<Capture>>,
     /// A lease, where the worker names none.
@@ -62,6 +66,8 @@ pub struct AdminParts {
     pub operator: Option<Operator<RealDisk>>,
     /// What is searched in, where a history is kept.
     pub history: Option<History>,
+    /// Requests whose proof failed, where there is one.
+    pub quarantine: Option<Quarantine>,
     /// Where calls for a reload go, where there is a configuration to load again.
     pub reloads: Option<mpsc::Sender<ReloadOrder>>,
 }
@@ -162,6 +168,11 @@ impl Admin {
                 .service(at("/v1/history/events/{sequence}", "GET").get(history::event))
                 .service(at("/v1/history/refusals", "GET").get(history::refusals))
                 .service(at("/v1/history/failures", "GET").get(history::failures))
+                .service(at("/v1/quarantine", "GET").get(quarantine::list))
+                .service(at("/v1/quarantine/requeue", "POST").post(quarantine::requeue))
+                .service(at("/v1/quarantine/drop", "POST").post(quarantine::drop))
+                .service(at("/v1/quarantine/{id}", "GET").get(quarantine::show))
+                .service(at("/v1/quarantine/{id}/body", "GET").get(quarantine::body))
                 .service(at("/v1/notices", "GET").get(notices::list))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
@@ -232,7 +243,7 @@ fn at(path: &str, allowed: &'static str) -> Resource {
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/history, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
+    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/history, /v1/quarantine, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
                   deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }

@@ -11,7 +11,7 @@ use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
     check, completions, consume, demo, events, explain, healthcheck, history, init, journal, listen, man,
-    providers, reload, secret, send, serve, sign, vectors, verify,
+    providers, quarantine, reload, secret, send, serve, sign, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -55,6 +55,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Search in what came in and what became of it, and in what was refused and why
     History(history::HistoryArgs),
+    /// Judge refused requests again, which a source keeps, once their secret is mended
+    Quarantine(quarantine::QuarantineArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
@@ -195,6 +197,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Man(args) => man::run::<Cli>(&args),
         Command::Events(args) => events::run(args, output),
         Command::History(args) => history::run(args, output),
+        Command::Quarantine(args) => quarantine::run(args, output),
         Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),

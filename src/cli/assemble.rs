@@ -436,6 +436,7 @@ pub fn source(
             refuse_unknown: None,
         },
         statuses: statuses(source, &scheme),
+        quarantine: source.quarantine.map(|size| size.bytes()),
         silent_after: match source.silent_after {
             config::SilentAfter::Usual => SilentAfter::Usual,
             config::SilentAfter::Time(time) => SilentAfter::Time(time.duration()),

@@ -54,6 +54,7 @@ use crate::limit::Limits;
 use crate::metrics::{ConfirmMetrics, Metrics};
 use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
+use crate::quarantine::Quarantine;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
 use crate::steps::Steps;
@@ -143,7 +144,9 @@ impl Gateway {
         let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
         let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
         let (history, filling) = shared.history(&loaded, reader)?.unzip();
-        let parts = AdminParts { operator: Some(operator), history, ..parts };
+        let pipeline = Pipeline::new(keeper.clone(), Arc::clone(&shared.clock));
+        let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline));
+        let parts = AdminParts { operator: Some(operator), history, quarantine, ..parts };
         let watch = shared.watch(&loaded, &live, &parts)?;
         let ended = stores.start(&shared)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
@@ -343,6 +346,7 @@ fn admin_parts(
         inbox,
         operator: None,
         history: None,
+        quarantine: None,
         reloads: reloads.then_some(orders),
     };
     (parts, calls)

@@ -29,6 +29,7 @@ mod output;
 mod paths;
 mod places;
 mod providers;
+mod quarantine;
 mod reload;
 mod sample;
 mod secret;

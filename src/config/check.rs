@@ -70,6 +70,20 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
             Ack::Confirm => confirm(settings, report),
         }
         sources(settings, report);
+        quarantines(settings, report);
+    }
+}
+
+/// A quarantine lies in the history.
+fn quarantines(settings: &Settings, report: &mut Report) {
+    if settings.history.enabled || settings.journal.ack == Ack::Confirm {
+        return;
+    }
+    for (name, source) in &settings.sources {
+        if let Some(bytes) = source.quarantine {
+            let found = quoted(&bytes.to_string());
+            report.error(key_of(name).key("quarantine"), found, "no quarantine, or history.enabled = true");
+        }
     }
 }
 
@@ -168,6 +182,9 @@ fn single(name: &str, source: &Source, report: &mut Report) {
     if let Some(limit) = source.body_bytes_max {
         body_limit(key.key("body_bytes_max"), limit, report);
     }
+    if let Some(limit) = source.quarantine {
+        body_limit(key.key("quarantine"), limit, report);
+    }
     for (index, event) in source.events.iter().enumerate().filter(|(_, event)| event.trim().is_empty()) {
         report.error(key.key("events").index(index), quoted(event), "the name of an event type");
     }
@@ -249,7 +266,10 @@ pub(super) fn without_effect(settings: &Settings, origins: &Origins) -> Vec<Stri
     let with = format!("sink.kind = {:?}", kind.name());
     let of_sink = kind.keys_of_others().filter_map(|key| say(KeyPath::from("sink").key(key), &with));
     let of_journal = of_journal.iter().filter_map(|key| say((*key).into(), "journal.ack = \"confirm\""));
-    of_journal.chain(of_sink).collect()
+    let quarantine = |name: &String| say(key_of(name).key("quarantine"), "journal.ack = \"confirm\"");
+    let confirms = settings.journal.ack == Ack::Confirm;
+    let of_sources = settings.sources.keys().filter(|_| confirms).filter_map(quarantine);
+    of_journal.chain(of_sink).chain(of_sources).collect()
 }
 
 /// A segment holds the longest event, the journal holds the segments.

@@ -64,6 +64,9 @@ pub struct Source {
     /// How long it may be quiet before an operator is told of it: a time, `"usual"` (far longer than it is as a rule, which
     /// is learnt from a day and eight gaps on, and kept where there is a journal), or `"never"`. Default `"usual"`.
     pub silent_after: SilentAfter,
+    /// Bytes of requests that are kept after their proof failed, so that `hookgate quarantine requeue` can judge them again
+    /// once a secret or a setting is mended. Needs `history.enabled`. Default: none are kept.
+    pub quarantine: Option<ByteSize>,
 }
 
 impl Default for Source {
@@ -90,6 +93,7 @@ impl Default for Source {
             schema: true,
             body_bytes_max: None,
             silent_after: SilentAfter::Usual,
+            quarantine: None,
         }
     }
 }

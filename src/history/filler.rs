@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::event::{Digest, Sequence};
 use crate::journal::{Found, JournalError, Position, Reader, Within};
 use crate::operate::Status;
-use crate::steps::{Cause, Refusal, Steps, Told};
+use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
 
 /// Events written at once, and bytes of the journal read for them.
 const EVENTS_MAX: usize = 1_000;
@@ -76,6 +76,7 @@ pub struct Filler<D: Disk> {
     pending: Pending,
     refusals: Vec<Refusal>,
     causes: Vec<Cause>,
+    quarantined: Vec<Quarantined>,
     /// From here on events are asked how they stand; none where all that are told of is known.
     asking: Option<Sequence>,
     upkeep_at: Duration,
@@ -109,6 +110,7 @@ impl<D: Disk> Filler<D> {
             pending: Pending::default(),
             refusals: Vec::new(),
             causes: Vec::new(),
+            quarantined: Vec::new(),
             asking: Some(Sequence(0)),
             upkeep_at: Duration::ZERO,
             failing: false,
@@ -199,7 +201,10 @@ impl<D: Disk> Filler<D> {
     }
 
     fn fetch(&mut self) {
-        let Told { steps, steps_lost, refusals, refusals_lost, causes } = self.parts.steps.fetch();
+        let told = self.parts.steps.fetch();
+        let Told {
+            steps, steps_lost, refusals, refusals_lost, causes, quarantined, quarantined_lost, ..
+        } = told;
         self.pending.add(steps);
         if steps_lost > 0 {
             self.asking = Some(Sequence(0));
@@ -209,6 +214,17 @@ impl<D: Disk> Filler<D> {
         for mut refusal in refusals.into_iter().take(room) {
             refusal.left_out += std::mem::take(&mut lost);
             self.refusals.push(refusal);
+        }
+        // While the file cannot be written, what comes is not piled up on what waits.
+        let lost = quarantined_lost + if self.quarantined.is_empty() { 0 } else { quarantined.len() as u64 };
+        if self.quarantined.is_empty() {
+            self.quarantined = quarantined;
+        }
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "refused requests are not kept in quarantine: more came than can be written"
+            );
         }
         self.causes.extend(causes.into_iter().take(REFUSALS_MAX.saturating_sub(self.causes.len())));
     }
@@ -234,15 +250,20 @@ impl<D: Disk> Filler<D> {
                 progress: told.remove(&one.sequence).unwrap_or_default(),
             });
         }
-        let (refusals, causes) = (&self.refusals, &self.causes);
-        let batch = Batch { events, through, progress: told, refusals, causes };
-        let idle = through == before && batch.progress.is_empty() && refusals.is_empty() && causes.is_empty();
+        let (refusals, causes, quarantined) = (&self.refusals, &self.causes, &self.quarantined);
+        let batch = Batch { events, through, progress: told, refusals, causes, quarantined };
+        let idle = through == before
+            && batch.progress.is_empty()
+            && refusals.is_empty()
+            && causes.is_empty()
+            && quarantined.is_empty();
         if let Err(error) = if idle { Ok(()) } else { store.write(&batch) } {
             self.pending.put_back(again);
             return Err(error.into());
         }
         self.refusals.clear();
         self.causes.clear();
+        self.quarantined.clear();
         self.at = Some(next);
         self.filled.through.store(through.0, Ordering::Release);
         Ok(through < self.parts.reader.durable_through())

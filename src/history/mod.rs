@@ -7,6 +7,7 @@
 mod filler;
 mod names;
 mod pending;
+mod quarantine;
 mod rows;
 mod schema;
 mod search;
@@ -15,5 +16,6 @@ mod store;
 mod tests;
 
 pub use filler::{Filler, FillerParts, Terms};
+pub use quarantine::{Kept, KeptPage};
 pub use rows::{EventRow, RefusalRow, StepRow};
 pub use search::{After, EventPage, Failure, History, HistoryError, RefusalPage, RefusalQuery};

@@ -63,6 +63,20 @@ CREATE TABLE refusals (
 ) STRICT;
 CREATE INDEX refusals_at ON refusals (at);
 CREATE INDEX refusals_source ON refusals (source, at);
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    address TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    request TEXT NOT NULL,
+    method TEXT NOT NULL,
+    target TEXT NOT NULL,
+    headers BLOB NOT NULL,
+    body BLOB NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX quarantine_source ON quarantine (source, address, id, bytes);
 ";
 
 /// Opens a file for reading and writing, which may be a new one.

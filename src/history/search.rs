@@ -225,8 +225,18 @@ impl History {
         self.ask(move |connection| failures(connection, since)).await
     }
 
+    /// Changes something beside the thread that fills it.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let path = self.0.path.clone();
+        let changed = tasks::blocking(move || change(&mut schema::open(&path)?)).await;
+        Ok(changed.map_err(|_| HistoryError::Stopping)??)
+    }
+
     /// Asks where that may block.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, HistoryError> {

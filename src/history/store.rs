@@ -7,12 +7,13 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::names::{Names, Table};
 use super::pending::Progress;
+use super::quarantine;
 use super::schema::{self, STRETCH_BITS, TABLES, VERSION};
 use crate::clock::Timestamp;
 use crate::disk::{Disk, RealDisk};
 use crate::event::{Digest, Envelope, Sequence};
 use crate::operate::Status;
-use crate::steps::{Cause, Refusal};
+use crate::steps::{Cause, Quarantined, Refusal};
 
 /// Refusals in the file, at most.
 const REFUSALS_MAX: i64 = 100_000;
@@ -47,6 +48,7 @@ pub(super) struct Batch<'a> {
     pub(super) progress: BTreeMap<Sequence, Progress>,
     pub(super) refusals: &'a [Refusal],
     pub(super) causes: &'a [Cause],
+    pub(super) quarantined: &'a [Quarantined],
 }
 
 /// What of the file is kept.
@@ -144,6 +146,7 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let old = "DELETE FROM refusals WHERE at < ?1 OR id <= (SELECT MAX(id) FROM refusals) - ?2";
         transaction.execute(old, params![keep.since.millis(), REFUSALS_MAX])?;
+        transaction.execute("DELETE FROM quarantine WHERE at < ?1", [keep.since.millis()])?;
         let oldest = "SELECT sequence, received_at FROM events ORDER BY sequence LIMIT ?1";
         let mut end = None;
         for row in transaction
@@ -234,6 +237,7 @@ fn write(to: &Transaction<'_>, names: &mut Names, batch: &Batch<'_>) -> rusqlite
         let Cause { request, code, found, advice } = cause;
         to.prepare_cached(explained)?.execute(params![request, code, found, advice])?;
     }
+    quarantine::put(to, batch.quarantined)?;
     to.prepare_cached("UPDATE about SET value = ?1 WHERE name = 'through'")?
         .execute([number(batch.through)])?;
     Ok(())

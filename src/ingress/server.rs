@@ -27,6 +27,7 @@ use super::respond;
 use super::table::{Live, Table};
 use super::tls::Tls;
 use crate::audit::{Audit, Refusal};
+use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::diagnose::{Explainer, Turn};
 use crate::failpoint::{self, Point};
@@ -35,7 +36,7 @@ use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
-use crate::steps::{self, Steps};
+use crate::steps::{self, Quarantined, Steps};
 use crate::tasks;
 
 /// Seconds that open requests get to finish at a stop.
@@ -157,7 +158,8 @@ impl Gate {
         let mut kept = None;
         let answer = match self.delivery(asked, payload, source).await {
             Ok((delivery, _room)) => {
-                kept = table.explainer.as_ref().map(|_| (delivery.body.clone(), delivery.received_at));
+                let wanted = table.explainer.is_some() || source.quarantine.is_some();
+                kept = wanted.then(|| (delivery.body.clone(), delivery.received_at));
                 self.pipeline.receive(source, delivery, &mut counted).await
             }
             Err(refused) => Err(refused),
@@ -166,19 +168,40 @@ impl Gate {
             Ok(answer) => (self.accept(asked, source, &answer, counted), None),
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
-                let turn =
-                    kept.and_then(|(body, at)| Some((turn(table, source, &refused, &body)?, body, at)));
                 let id = self.audit.id();
                 let response = self.refuse(asked, Some(source), &refused, &id);
                 let reject = refused.reject;
-                if let Some((turn, body, received_at)) = turn {
-                    turn.take(id, asked.delivery(body, received_at), refused);
+                if let Some((body, received_at)) = kept {
+                    self.quarantine((asked, source), &id, reject, (&body, received_at));
+                    if let Some(turn) = turn(table, source, &refused, &body) {
+                        turn.take(id, asked.delivery(body, received_at), refused);
+                    }
                 }
                 (response, Some(reject))
             }
         };
         source.metrics.answered(clock.monotonic().saturating_sub(started));
         answered
+    }
+
+    /// Keeps a request whose proof failed, where the source has room for such.
+    fn quarantine(
+        &self,
+        (asked, source): (Asked<'_>, &Source),
+        id: &str,
+        reject: Reject,
+        (body, received_at): (&Bytes, Timestamp),
+    ) {
+        if let Some(bytes_max) = source.quarantine.filter(|_| reject.is_of_the_proof()) {
+            self.steps.quarantined(Quarantined {
+                request: id.to_owned(),
+                source: Arc::clone(&source.name),
+                address: asked.caller(),
+                reason: reject.row().reason,
+                delivery: asked.delivery(body.clone(), received_at),
+                bytes_max,
+            });
+        }
     }
 
     /// A handshake at a path of its own: it needs no proof and has no body that is read.

@@ -100,6 +100,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         addresses: None,
         statuses: Statuses { accepted: 200, duplicate: 200 },
         silent_after: SilentAfter::Never,
+        quarantine: None,
         metrics: metrics.source(name, std::iter::once(Arc::from("live"))),
     }
 }

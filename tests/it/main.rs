@@ -53,6 +53,7 @@ mod pending;
 #[cfg(feature = "failpoints")]
 mod promises;
 mod providers;
+mod quarantine;
 mod redis;
 mod reject;
 mod relay;

@@ -190,6 +190,7 @@ impl Live {
             [operator, reader, worker].map(|token| token.as_ref().map(|token| token.expose()));
         Known {
             guard: Guard::new(&Tokens { operator, reader, worker }),
+            sources: self.kept.iter().map(|(name, kept)| (name.clone(), Arc::clone(&kept.source))).collect(),
             captures: self.kept.iter().filter_map(capture).collect(),
             lease: loaded.settings.sink.lease.duration(),
         }
