@@ -13,7 +13,7 @@ use super::pending::Pending;
 use super::store::{self, Batch, Keep, NewEvent, Store};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::event::{Digest, Sequence};
+use crate::event::{Digest, Event, Sequence};
 use crate::journal::{Found, JournalError, Position, Reader, Within};
 use crate::operate::Status;
 use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
@@ -21,6 +21,8 @@ use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
 /// Events written at once, and bytes of the journal read for them.
 const EVENTS_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 16 << 20;
+/// Bodies in memory at once.
+const BODIES_MAX: usize = 32;
 /// How long it waits for more when there is none.
 const PAUSE: Duration = Duration::from_millis(250);
 /// And after the file could not be written.
@@ -233,18 +235,17 @@ impl<D: Disk> Filler<D> {
     fn write(&mut self, store: &mut Store) -> Result<bool, Fault> {
         let before = store.through()?;
         let (found, next, through) = self.read(before)?;
-        let wanted: Vec<_> = found.iter().map(|one| (one.sequence, one.position, one.bytes)).collect();
-        let bodies = self.parts.reader.read_all(&wanted);
+        let digests = self.digests(&found);
         let mut told = self.pending.take_through(through);
         let again = told.clone();
         let mut events = Vec::with_capacity(found.len());
-        for (one, event) in found.iter().zip(bodies) {
+        for (one, digest) in found.iter().zip(digests) {
             // What was let go of meanwhile, or cannot be read, has no row.
-            let Ok(Some(event)) = event else { continue };
+            let Some(digest) = digest else { continue };
             events.push(NewEvent {
                 sequence: one.sequence,
                 envelope: &one.envelope,
-                digest: Digest(Sha256::digest(event.body()).into()),
+                digest,
                 body_bytes: one.body_bytes,
                 status: Status::of(one.standing, || false),
                 progress: told.remove(&one.sequence).unwrap_or_default(),
@@ -267,6 +268,18 @@ impl<D: Disk> Filler<D> {
         self.at = Some(next);
         self.filled.through.store(through.0, Ordering::Release);
         Ok(through < self.parts.reader.durable_through())
+    }
+
+    /// SHA-256 of each body, of which few are in memory at once.
+    fn digests(&self, found: &[Found]) -> Vec<Option<Digest>> {
+        let mut digests = Vec::with_capacity(found.len());
+        for some in found.chunks(BODIES_MAX) {
+            let wanted: Vec<_> = some.iter().map(|one| (one.sequence, one.position, one.bytes)).collect();
+            let digest = |event: Event| Digest(Sha256::digest(event.body()).into());
+            let events = self.parts.reader.read_all(&wanted);
+            digests.extend(events.into_iter().map(|event| event.ok().flatten().map(digest)));
+        }
+        digests
     }
 
     /// The journal's next events, where it goes on behind them, and up to which event all are among them or gone.

@@ -10,8 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 
 /// Raised whenever the tables change: a file of another version is made anew.
 pub(super) const VERSION: i64 = 1;
-/// An event's stretch of `ids` is its number shifted by so much.
-pub(super) const STRETCH_BITS: u32 = 16;
+/// An event's stretch of `ids` is its number shifted by so much: what is written to then fits in a few hundred pages, and ten
+/// million events are a few hundred stretches.
+pub(super) const STRETCH_BITS: u32 = 14;
 /// How long one connection waits for another's write.
 const BUSY: Duration = Duration::from_secs(5);
 /// KiB of pages that a connection keeps; the system's cache has the rest.
