@@ -221,6 +221,11 @@ impl Event {
         &self.envelope
     }
 
+    /// That alone.
+    pub fn into_envelope(self) -> Envelope {
+        self.envelope
+    }
+
     /// The bytes as received.
     pub fn body(&self) -> &Bytes {
         &self.body

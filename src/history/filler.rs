@@ -7,13 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::pending::Pending;
 use super::store::{self, Batch, Keep, NewEvent, Store};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::event::{Digest, Event, Sequence};
+use crate::event::Sequence;
 use crate::journal::{Found, JournalError, Position, Reader, Within};
 use crate::operate::Status;
 use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
@@ -21,8 +19,6 @@ use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
 /// Events written at once, and bytes of the journal read for them.
 const EVENTS_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 16 << 20;
-/// Bodies in memory at once.
-const BODIES_MAX: usize = 32;
 /// How long it waits for more when there is none.
 const PAUSE: Duration = Duration::from_millis(250);
 /// And after the file could not be written.
@@ -235,13 +231,12 @@ impl<D: Disk> Filler<D> {
     fn write(&mut self, store: &mut Store) -> Result<bool, Fault> {
         let before = store.through()?;
         let (found, next, through) = self.read(before)?;
-        let digests = self.digests(&found);
         let mut told = self.pending.take_through(through);
         let again = told.clone();
         let mut events = Vec::with_capacity(found.len());
-        for (one, digest) in found.iter().zip(digests) {
-            // What was let go of meanwhile, or cannot be read, has no row.
-            let Some(digest) = digest else { continue };
+        for one in &found {
+            // What is damaged has no row.
+            let Some(digest) = one.digest else { continue };
             events.push(NewEvent {
                 sequence: one.sequence,
                 envelope: &one.envelope,
@@ -270,18 +265,6 @@ impl<D: Disk> Filler<D> {
         Ok(through < self.parts.reader.durable_through())
     }
 
-    /// SHA-256 of each body, of which few are in memory at once.
-    fn digests(&self, found: &[Found]) -> Vec<Option<Digest>> {
-        let mut digests = Vec::with_capacity(found.len());
-        for some in found.chunks(BODIES_MAX) {
-            let wanted: Vec<_> = some.iter().map(|one| (one.sequence, one.position, one.bytes)).collect();
-            let digest = |event: Event| Digest(Sha256::digest(event.body()).into());
-            let events = self.parts.reader.read_all(&wanted);
-            digests.extend(events.into_iter().map(|event| event.ok().flatten().map(digest)));
-        }
-        digests
-    }
-
     /// The journal's next events, where it goes on behind them, and up to which event all are among them or gone.
     fn read(&self, before: Sequence) -> Result<(Vec<Found>, Position, Sequence), Fault> {
         let reader = &self.parts.reader;
@@ -291,7 +274,7 @@ impl<D: Disk> Filler<D> {
         if end < first {
             return Ok((Vec::new(), at, before));
         }
-        let within = Within { first, last: end, ..Within::default() };
+        let within = Within { first, last: end, digests: true, ..Within::default() };
         let survey = reader.survey(at, &within, (EVENTS_MAX, BYTES_MAX), &mut |_| true)?;
         let through = match survey.found.last() {
             _ if survey.at_end => end,

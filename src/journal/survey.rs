@@ -1,9 +1,11 @@
 //! Surveys of all records that the journal holds, those whose life has ended included: what an operator looks at and
 //! chooses from. Bounded work per call, beside the writer. Never writes.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::envelope::{self, Summary};
 use super::error::{IoContext, JournalError};
@@ -14,7 +16,7 @@ use super::segment::{HEADER, Position};
 use super::walk::Walk;
 use crate::clock::Timestamp;
 use crate::disk::Disk;
-use crate::event::{Envelope, Sequence};
+use crate::event::{Digest, Envelope, Sequence};
 
 /// Records whose standing is looked up at once.
 const GROUP: usize = 64;
@@ -34,11 +36,13 @@ pub struct Within {
     pub since: Option<Timestamp>,
     /// Received before this time.
     pub until: Option<Timestamp>,
+    /// Whether bodies are read for their digests.
+    pub digests: bool,
 }
 
 impl Default for Within {
     fn default() -> Self {
-        Self { first: Sequence(0), last: Sequence(u64::MAX), since: None, until: None }
+        Self { first: Sequence(0), last: Sequence(u64::MAX), since: None, until: None, digests: false }
     }
 }
 
@@ -64,6 +68,8 @@ pub struct Found {
     pub envelope: Envelope,
     /// Length of the body.
     pub body_bytes: u64,
+    /// Its SHA-256, where that is asked for and the body is whole.
+    pub digest: Option<Digest>,
     /// Bytes of the record.
     pub bytes: u64,
 }
@@ -234,7 +240,8 @@ impl<D: Disk> Reader<D> {
             let head = walk.head(now.at.offset, &frame).context("read", &path())?;
             let head = head.get(MOVE..).ok_or_else(|| self.damaged(now.at))?;
             if let Some(envelope) = chosen(head, within, keep).ok_or_else(|| self.damaged(now.at))? {
-                let found = found(&frame, now.home, envelope);
+                let digest = digest(within, &mut walk, (now.at.offset, &frame)).context("read", &path())?;
+                let found = Found { digest, ..found(&frame, now.home, envelope) };
                 survey.found.push(Found { standing, replayed: now.replayed, ..found });
             }
         }
@@ -287,7 +294,8 @@ impl<D: Disk> Reader<D> {
             }
             let head = walk.head(at.offset, &frame).context("read", &path)?;
             if let Some(envelope) = chosen(head, within, keep).ok_or_else(|| self.damaged(at))? {
-                group.push(found(&frame, at, envelope));
+                let digest = digest(within, walk, (at.offset, &frame)).context("read", &path)?;
+                group.push(Found { digest, ..found(&frame, at, envelope) });
             }
         }
         Ok(group)
@@ -300,7 +308,20 @@ fn chosen(head: &[u8], within: &Within, keep: Keep<'_>) -> Option<Option<Envelop
     if !within.holds(summary.received_at) || !keep(&summary) {
         return Some(None);
     }
-    Some(Some(envelope::event(head, Bytes::new())?.envelope().clone()))
+    Some(Some(envelope::event(head, Bytes::new())?.into_envelope()))
+}
+
+/// The digest of a frame's body, where it is asked for and the body is whole.
+fn digest<D: Disk>(
+    within: &Within,
+    walk: &mut Walk<'_, D>,
+    (at, frame): (u64, &Frame),
+) -> io::Result<Option<Digest>> {
+    if !within.digests {
+        return Ok(None);
+    }
+    let body = walk.whole_body(at, frame)?;
+    Ok(body.map(|body| Digest(Sha256::digest(body).into())))
 }
 
 fn found(frame: &Frame, position: Position, envelope: Envelope) -> Found {
@@ -311,6 +332,7 @@ fn found(frame: &Frame, position: Position, envelope: Envelope) -> Found {
         replayed: false,
         envelope,
         body_bytes: frame.body.into(),
+        digest: None,
         bytes: frame.size(),
     }
 }

@@ -87,6 +87,13 @@ impl<'a, D: Disk> Walk<'a, D> {
         self.bytes(at + FRAME as u64 + u64::from(frame.head), frame.body.into())
     }
 
+    /// The same where its check holds.
+    pub(super) fn whole_body(&mut self, at: u64, frame: &Frame) -> io::Result<Option<&[u8]>> {
+        let seed = self.seal.at(at);
+        let body = self.body(at, frame)?;
+        Ok(frame.body_holds(body, seed).then_some(body))
+    }
+
     /// The first whole frame at or after `at` that no commit before `commit` wrote.
     pub(super) fn resync(&mut self, at: u64, commit: u64) -> io::Result<Option<u64>> {
         let mut at = at.next_multiple_of(ALIGN);

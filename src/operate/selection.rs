@@ -195,6 +195,7 @@ impl Selection {
             last: self.last.map_or(through, |last| last.min(through)),
             since: self.since,
             until: self.until,
+            digests: false,
         }
     }
 
