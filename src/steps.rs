@@ -9,7 +9,7 @@ use crate::delivery::Delivery;
 use crate::event::Sequence;
 
 /// Steps that wait to be fetched, at most.
-const STEPS_MAX: usize = 1 << 16;
+const STEPS_MAX: usize = 1 << 15;
 /// Refusals and causes that do.
 const REFUSALS_MAX: usize = 1 << 10;
 /// Bytes of requests for the quarantine that do, at most.
@@ -22,8 +22,8 @@ const TEXT_MAX: usize = 512;
 pub enum What {
     /// It was handed to the sink, or to a worker.
     Attempted,
-    /// That came to nothing: how it is counted, and the other side's words.
-    Failed(&'static str, String),
+    /// That came to nothing: how it is counted, and the other side's words. (Boxed, for it is rare and the others many.)
+    Failed(Box<(&'static str, String)>),
     /// The sink has it; durable, as all that follow.
     Confirmed,
     /// Another replica's copy is done.
@@ -162,7 +162,7 @@ impl Steps {
 
     /// An attempt that came to nothing.
     pub fn failed(&self, sequence: Sequence, outcome: &'static str, words: &str) {
-        self.tell_each(self.are_kept().then(|| (sequence, What::Failed(outcome, cut(words)))));
+        self.tell_each(self.are_kept().then(|| (sequence, What::Failed(Box::new((outcome, cut(words)))))));
     }
 
     /// A refusal, at this moment.

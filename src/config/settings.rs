@@ -218,7 +218,7 @@ impl Default for Journal {
 pub struct History {
     /// Whether there is one. Default `true`; with `journal.ack = "confirm"` there is none.
     pub enabled: bool,
-    /// The SQLite file. Default: `history.sqlite` in `journal.dir`.
+    /// The SQLite file. Default: beside `journal.dir`, by its name with `.history.sqlite` behind.
     pub file: Option<PathBuf>,
     /// How long an event or a refusal is kept at most. Default `"30d"`.
     pub retention: Span,

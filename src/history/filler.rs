@@ -17,7 +17,7 @@ use crate::operate::Status;
 use crate::steps::{Cause, Quarantined, Refusal, Steps, Told};
 
 /// Events written at once, and bytes of the journal read for them.
-const EVENTS_MAX: usize = 1_000;
+const EVENTS_MAX: usize = 512;
 const BYTES_MAX: u64 = 16 << 20;
 /// How long it waits for more when there is none.
 const PAUSE: Duration = Duration::from_millis(250);

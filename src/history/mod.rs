@@ -8,6 +8,7 @@ mod filler;
 mod names;
 mod pending;
 mod quarantine;
+mod refusals;
 mod rows;
 mod schema;
 mod search;
@@ -17,5 +18,6 @@ mod tests;
 
 pub use filler::{Filler, FillerParts, Terms};
 pub use quarantine::{Kept, KeptPage};
+pub use refusals::{Failure, RefusalPage, RefusalQuery};
 pub use rows::{EventRow, RefusalRow, StepRow};
-pub use search::{After, EventPage, Failure, History, HistoryError, RefusalPage, RefusalQuery};
+pub use search::{After, EventPage, History, HistoryError};

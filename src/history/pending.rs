@@ -8,7 +8,7 @@ use crate::operate::Status;
 use crate::steps::{Step, What};
 
 /// Events of which something is remembered until they are in the file, at most.
-const EVENTS_MAX: usize = 1 << 16;
+const EVENTS_MAX: usize = 1 << 15;
 
 /// What steps come to, for one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Progress {
                 return;
             }
             What::Confirmed => (Status::Confirmed, None, String::new()),
-            What::Failed(outcome, words) => (Status::Aside, Some(outcome), words),
+            What::Failed(failure) => (Status::Aside, Some(failure.0), failure.1),
             What::Superseded => (Status::Superseded, Some("superseded"), String::new()),
             What::Dropped => (Status::Dropped, Some("dropped"), String::new()),
             What::Poisoned => (Status::Poison, Some("poison"), String::new()),
@@ -97,7 +97,7 @@ mod tests {
         pending.add(vec![
             step(1, 1, What::Attempted),
             step(2, 1, What::Attempted),
-            step(1, 2, What::Failed("returned", "312 NO_ROUTE".to_owned())),
+            step(1, 2, What::Failed(Box::new(("returned", "312 NO_ROUTE".to_owned())))),
             step(1, 9, What::Attempted),
             step(1, 10, What::Confirmed),
             step(3, 10, What::Poisoned),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
@@ -139,6 +141,46 @@ fn every_search_finds_what_a_look_at_each_event_would_in_pages_of_any_size() {
         }
         prop_assert_eq!(all, expected);
     });
+}
+
+/// How many of SQLite's steps a search takes, in hundreds, and what it finds.
+fn steps(path: &Path, selection: &Selection) -> (usize, usize) {
+    let steps = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&steps);
+    let mut connection = schema::open_to_read(path).unwrap();
+    let count = move || counted.fetch_add(1, Ordering::Relaxed) == usize::MAX;
+    connection.progress_handler(100, Some(count)).unwrap();
+    let found = events(&connection, selection, None, 20).unwrap().len();
+    (steps.load(Ordering::Relaxed), found)
+}
+
+#[test]
+fn no_search_by_an_id_a_number_a_type_or_a_time_looks_at_every_event() {
+    const EVENTS: u64 = 40_000;
+    let folder = folder();
+    let path = folder.path().join("history.sqlite");
+    let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
+    (0..EVENTS / 1000).for_each(|part| fill(&mut store, part * 1000 + 1..=(part + 1) * 1000));
+    let all = Selection::default;
+    let time = |n: u64| Some(envelope(n).received_at);
+    for (name, selection) in [
+        ("id", Selection { id: Some("evt_77".to_owned()), ..all() }),
+        ("an id that is not there", Selection { id: Some("evt_x".to_owned()), ..all() }),
+        ("key", Selection { key: Some(digest(20_001)), ..all() }),
+        ("number", Selection { first: Some(Sequence(9)), last: Some(Sequence(9)), ..all() }),
+        (
+            "type and time",
+            Selection { event_type: Some("type3".to_owned()), since: time(500), until: time(900), ..all() },
+        ),
+        ("source and time", Selection { source: Some("source1".to_owned()), until: time(900), ..all() }),
+        ("time", Selection { since: time(500), until: time(900), ..all() }),
+        ("newest", all()),
+        ("a type that is not there", Selection { event_type: Some("none".to_owned()), ..all() }),
+    ] {
+        let (hundreds, found) = steps(&path, &selection);
+        // A row with its names takes some two hundred.
+        assert!(hundreds <= 60, "{name}: {hundreds} hundred steps for {found} rows of {EVENTS}");
+    }
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! From an answer or a refusal to a response. A 2xx takes an [`Answer`], which takes a receipt.
 
+use std::sync::LazyLock;
+
+use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 
@@ -46,21 +51,30 @@ fn worded(mut response: HttpResponseBuilder, demanded: &EventAnswer) -> HttpResp
     if demanded.body.is_empty() { response.finish() } else { response.body(demanded.body.clone()) }
 }
 
+/// What every refusal has. The HTTP library writes headers in an order that is random for each map, and the same for its
+/// clones: so one refusal is answered as another.
+static PROBLEM: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let headers = [(CONTENT_TYPE, "application/problem+json"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+});
+
 /// The problem document of a refusal (RFC 9457): its public code, the id of the line in the log that tells more, and
 /// nothing about the secret.
 pub(super) fn refused(reject: Reject, source: Option<&Source>, id: &str) -> HttpResponse {
     let row = reject.row();
     let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let mut response = HttpResponse::build(status);
-    response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
-    response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+    let mut response = HttpResponse::new(status).set_body(BoxBody::new(problem(reject, id)));
+    let headers = response.headers_mut();
+    headers.clone_from(&PROBLEM);
     if let Some(seconds) = row.retry_after {
-        response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let (Reject::MethodNotAllowed, Some(source)) = (reject, source) {
-        response.insert_header((ALLOW, source.verifier.scheme().allowed_methods().join(", ")));
+    if let (Reject::MethodNotAllowed, Some(source)) = (reject, source)
+        && let Ok(allowed) = source.verifier.scheme().allowed_methods().join(", ").parse()
+    {
+        headers.insert(ALLOW, allowed);
     }
-    response.body(problem(reject, id))
+    response
 }
 
 fn problem(reject: Reject, id: &str) -> String {

@@ -18,13 +18,13 @@ fn setup() -> Setup {
 }
 
 fn file(gateway: &Gateway) -> PathBuf {
-    gateway.journal().join("history.sqlite")
+    gateway.path("journal.history.sqlite")
 }
 
 /// The file, and what belongs to it.
 fn remove(gateway: &Gateway) {
-    for name in ["history.sqlite", "history.sqlite-wal", "history.sqlite-shm"] {
-        std::fs::remove_file(gateway.journal().join(name)).ok();
+    for end in ["", "-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{end}", file(gateway).display())).ok();
     }
 }
 
@@ -156,12 +156,7 @@ fn it_follows_the_journal_through_kills_and_is_made_anew_where_it_is_gone() {
 
     // A journal that begins anew has other events under the same numbers.
     gateway.terminate();
-    for entry in std::fs::read_dir(gateway.journal()).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_string_lossy().starts_with("history") {
-            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).unwrap();
-        }
-    }
+    std::fs::remove_dir_all(gateway.journal()).unwrap();
     gateway.start();
     send(&gateway, &["evt_9"]);
     until("only the new journal's", FILLED, || each(&gateway, "", "event_id") == ["evt_9"]);

@@ -1,5 +1,6 @@
 //! The thread that fills the history: begun after the journal is open, ended after the last mark.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -14,8 +15,9 @@ use crate::journal::Reader;
 use crate::steps::Steps;
 use crate::tasks;
 
-/// Where it lies within the journal's folder.
-const FILE: &str = "history.sqlite";
+/// What is added to the name of the journal's folder, beside which it lies: the folder holds what no event may be lost from, and
+/// no more than `journal.bytes_max`.
+const ADDED: &str = ".history.sqlite";
 /// How long a stop waits for what it writes last.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,7 @@ impl Shared {
         }
         let terms = Terms { retention: settings.retention.duration(), bytes_max: settings.bytes_max.bytes() };
         let (history, mut filler) = History::new(FillerParts {
-            path: settings.file.clone().unwrap_or_else(|| journal.dir.join(FILE)),
+            path: settings.file.clone().unwrap_or_else(|| beside(&journal.dir)),
             terms,
             reader,
             steps: self.steps.clone(),
@@ -57,6 +59,12 @@ impl Shared {
         let thread = tasks::thread("history", move || filler.run(&stopping))?;
         Ok(Some((history, Filling { stop, thread })))
     }
+}
+
+fn beside(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(ADDED);
+    folder.with_file_name(name)
 }
 
 impl Filling {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::battery::Battery;
 use crate::gateway::*;
@@ -42,6 +43,9 @@ fn send(battery: &Battery, count: u32, status: u16, request: impl Fn(u32) -> Sig
 fn distinct_addresses_paths_and_ids_without_end_cost_no_memory() {
     let count = number("HOOKGATE_IT_KEYS", 8_000);
     let battery = Battery::of(Setup::new().set("ingress", "trusted_proxies = [\"127.0.0.1/32\"]"));
+    // Some series are there once the gateway has looked at its sources for the first time.
+    let looked = || battery.gateway.metrics().contains("hookgate_source_silent{");
+    until("the first look", Duration::from_secs(30), looked);
     let series = || battery.gateway.metrics().lines().count();
     let before = series();
     let from = |signed: Signed, number: u32| signed.with("x-forwarded-for", &address(number));
