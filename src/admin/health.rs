@@ -8,6 +8,7 @@ use crate::accept::{Acceptor, Stores};
 use crate::clock::{Clock, Timestamp};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
+use crate::history::History;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::metrics::{ConfirmMetrics, Metrics};
@@ -37,6 +38,8 @@ pub struct Health {
     pub sink: Option<Arc<dyn Sink>>,
     /// Where the relay claims, beside a journal.
     pub redis: Option<RedisClaims>,
+    /// What is searched in, where a history is kept.
+    pub history: Option<History>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// All metrics.
@@ -150,6 +153,9 @@ impl Health {
                     gauges.set(confirmer.in_progress(), confirmer.untold(), confirmer.redis_connected());
                 }
             }
+        }
+        if let Some(history) = &self.history {
+            self.metrics.set_history(history.bytes(), history.behind());
         }
         let up = self.sink.as_ref().is_none_or(|sink| sink.health().state == State::Connected);
         self.metrics.set_sink(up);

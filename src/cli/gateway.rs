@@ -141,9 +141,10 @@ impl Gateway {
         let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader.clone()));
         let inbox = inbox.ok_or(loaded.settings.sink.kind.workers());
         let keeper = Keeper::Journal(shared.acceptor.clone());
-        let health = Health { redis, ..shared.health(keeper.clone(), None, outlet.sink()) };
-        let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
         let (history, filling) = shared.history(&loaded, reader)?.unzip();
+        let health = shared.health(keeper.clone(), None, outlet.sink());
+        let health = Health { redis, history: history.clone(), ..health };
+        let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
         let pipeline = Pipeline::new(keeper.clone(), Arc::clone(&shared.clock));
         let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline));
         let parts = AdminParts { operator: Some(operator), history, quarantine, ..parts };
@@ -281,6 +282,7 @@ impl Shared {
             lanes: Arc::clone(&self.lanes),
             sink,
             redis: None,
+            history: None,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             started: self.clock.now(),

@@ -85,6 +85,8 @@ struct Inner {
     path: PathBuf,
     filled: Arc<Filled>,
     clock: Arc<dyn Clock>,
+    /// Up to which event the journal is durable.
+    durable: Box<dyn Fn() -> Sequence + Send + Sync>,
     turns: Semaphore,
     /// Connections that nobody uses, and to which of the files that were made anew.
     free: Mutex<Vec<(u64, Connection)>>,
@@ -98,8 +100,10 @@ impl History {
     /// The history in that file, and what fills it: to be run on a thread of its own.
     pub fn new<D: Disk>(parts: FillerParts<D>) -> (Self, Filler<D>) {
         let filled = Arc::new(Filled::default());
+        let reader = parts.reader.clone();
         let inner = Inner {
             path: parts.path.clone(),
+            durable: Box::new(move || reader.durable_through()),
             filled: Arc::clone(&filled),
             clock: Arc::clone(&parts.clock),
             turns: Semaphore::new(SEARCHES),
@@ -116,6 +120,11 @@ impl History {
     /// Up to which event it is filled.
     pub fn through(&self) -> Sequence {
         Sequence(self.0.filled.through.load(Ordering::Acquire))
+    }
+
+    /// How many of the journal's events are not in it yet.
+    pub fn behind(&self) -> u64 {
+        (self.0.durable)().0.saturating_sub(self.through().0)
     }
 
     /// Bytes of the file, as they were counted last.

@@ -129,6 +129,8 @@ pub struct Metrics {
     journal_bytes: Int,
     journal_unconfirmed: Int,
     dedup_keys: Int,
+    history_bytes: Int,
+    history_behind: Int,
     sink_up: Int,
     process: Process,
 }
@@ -175,6 +177,8 @@ impl Metrics {
             journal_bytes: Int::default(),
             journal_unconfirmed: Int::default(),
             dedup_keys: Int::default(),
+            history_bytes: Int::default(),
+            history_behind: Int::default(),
             sink_up: Int::default(),
             process: Process::default(),
         };
@@ -219,6 +223,9 @@ impl Metrics {
             Unit::Bytes,
             self.journal_unconfirmed.clone(),
         );
+        registry.register_with_unit("history", "History on disk", Unit::Bytes, self.history_bytes.clone());
+        let help = "Events of the journal that are not in the history yet";
+        registry.register("history_behind_events", help, self.history_behind.clone());
     }
 
     fn register_way_out(&mut self) {
@@ -350,6 +357,12 @@ impl Metrics {
         self.journal_bytes.set(int(journal_bytes));
         self.journal_unconfirmed.set(int(unconfirmed_bytes));
         self.dedup_keys.set(int(dedup_keys));
+    }
+
+    /// Sets how far the history is.
+    pub fn set_history(&self, bytes: u64, behind: u64) {
+        self.history_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.history_behind.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 
     /// Sets whether the sink takes events.

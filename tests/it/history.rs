@@ -66,6 +66,7 @@ fn an_event_is_found_by_whatever_is_known_of_it_with_what_became_of_it() {
     let push = |id: &str| gateway.deliver(&github("git", id, "push", b"{\"ref\":\"main\"}"));
     assert_eq!((push("d-1").status, push("d-2").status), (200, 200));
     until_states(&gateway, "", &["held", "pending", "pending", "pending", "pending"]);
+    assert_eq!(gateway.metric("hookgate_history_behind_events", &[]), 0.0);
     assert_eq!(each(&gateway, "source=shop", "event_id"), ["evt_3", "evt_2", "evt_1"], "newest first");
     for query in [
         "id=evt_2".to_owned(),
@@ -231,6 +232,7 @@ fn where_it_cannot_be_written_events_are_taken_and_handed_over_all_the_same() {
     assert_eq!(gateway.drain("shop", 2).len(), ids.len());
     until("it is told of", FILLED, || gateway.stderr().contains("the history is not written"));
     assert_eq!(gateway.get("/v1/history/events").status, 503);
+    assert_eq!(gateway.metric("hookgate_history_behind_events", &[]), 2.0);
     std::fs::create_dir_all(gateway.path("no/such/folder")).unwrap();
     until("it is written again", FILLED, || gateway.get("/v1/history/events").status == 200);
     until_states(&gateway, "", &["confirmed", "confirmed"]);
