@@ -67,21 +67,22 @@ impl Pipeline {
         if let Some(answer) = source.verifier.answer_anybody(&delivery, delivery.received_at)? {
             return self.handshake(source, answer).await;
         }
-        self.pass(source, delivery, request).await
+        let verified = self.prove(source, delivery).await?;
+        self.pass(source, verified, request).await
     }
 
-    /// Takes one that was refused before through the stages again, judged by the time at which it came in.
+    /// Takes one that was refused when it came in, from its proof on, as if it came now.
     ///
     /// # Errors
     /// As [`Pipeline::receive`].
-    pub async fn receive_again(
+    pub async fn receive_late(
         &self,
         source: &Source,
-        delivery: Delivery,
+        verified: Verified,
         request: &mut Request,
     ) -> Result<Answer, Refused> {
         self.honest_time(self.clock.now())?;
-        self.pass(source, delivery, request).await
+        self.pass(source, verified.received_at(self.clock.now()), request).await
     }
 
     /// Proof of who sent it, and that it was neither old nor new when it came in.
@@ -101,10 +102,9 @@ impl Pipeline {
     async fn pass(
         &self,
         source: &Source,
-        delivery: Delivery,
+        verified: Verified,
         request: &mut Request,
     ) -> Result<Answer, Refused> {
-        let verified = self.prove(source, delivery).await?;
         source.metrics.verified(verified.secret());
         if let Some(answer) = source.verifier.answer(&verified, verified.delivery().received_at)? {
             source.visit(&answer);

@@ -1,9 +1,11 @@
 //! What becomes of events and requests, told as it happens to whoever keeps a history of it. Telling never waits and takes
 //! no more memory than is said here: what nobody fetches in time is counted, and left out.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::addresses::one_party;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Delivery;
 use crate::event::Sequence;
@@ -12,8 +14,10 @@ use crate::event::Sequence;
 const STEPS_MAX: usize = 1 << 15;
 /// Refusals and causes that do.
 const REFUSALS_MAX: usize = 1 << 10;
-/// Bytes of requests for the quarantine that do, at most.
+/// Bytes of requests for the quarantine that do, at most: in all, of one source, of one party at one source.
 const QUARANTINE_BYTES_MAX: usize = 8 << 20;
+const OF_A_SOURCE_MAX: usize = QUARANTINE_BYTES_MAX / 2;
+const OF_A_PARTY_MAX: usize = QUARANTINE_BYTES_MAX / 8;
 /// Longest text of a sink's answer, of a refusal's detail, of a path; in bytes.
 const TEXT_MAX: usize = 512;
 
@@ -117,9 +121,33 @@ pub struct Told {
     pub causes: Vec<Cause>,
     /// Requests for the quarantine, and their bytes.
     pub quarantined: Vec<Quarantined>,
-    quarantined_bytes: usize,
+    taken: Taken,
     /// Requests that there was no room for.
     pub quarantined_lost: u64,
+}
+
+/// What requests for the quarantine take.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    sources: HashMap<Arc<str>, usize>,
+    parties: HashMap<(Arc<str>, Option<IpAddr>), usize>,
+}
+
+impl Taken {
+    /// Whether there is room, which is then taken. A party that has none yet may have one request of any length.
+    fn has_room_for(&mut self, request: &Quarantined) -> bool {
+        let bytes = request.bytes();
+        let source = self.sources.entry(Arc::clone(&request.source)).or_default();
+        let party = self.parties.entry((Arc::clone(&request.source), request.party())).or_default();
+        let fits = (*party == 0 || *party + bytes <= OF_A_PARTY_MAX)
+            && (*source == 0 || *source + bytes <= OF_A_SOURCE_MAX)
+            && (self.all == 0 || self.all + bytes <= QUARANTINE_BYTES_MAX);
+        if fits {
+            (*source, *party, self.all) = (*source + bytes, *party + bytes, self.all + bytes);
+        }
+        fits
+    }
 }
 
 struct Inner {
@@ -191,9 +219,8 @@ impl Steps {
     /// A request for the quarantine.
     pub fn quarantined(&self, request: Quarantined) {
         let Some(inner) = &self.0 else { return };
-        let (bytes, mut told) = (request.bytes(), inner.told());
-        if told.quarantined_bytes + bytes <= QUARANTINE_BYTES_MAX || told.quarantined.is_empty() {
-            told.quarantined_bytes += bytes;
+        let mut told = inner.told();
+        if told.taken.has_room_for(&request) {
             told.quarantined.push(request);
         } else {
             told.quarantined_lost += 1;
@@ -207,6 +234,11 @@ impl Steps {
 }
 
 impl Quarantined {
+    /// Who sent it, as far as addresses tell: one party may call from many of IPv6.
+    pub fn party(&self) -> Option<IpAddr> {
+        self.address.map(one_party)
+    }
+
     /// About what it takes.
     pub fn bytes(&self) -> usize {
         let Delivery { method, target, headers, body, .. } = &self.delivery;
@@ -265,6 +297,39 @@ mod tests {
         let told = steps.fetch();
         assert_eq!((told.refusals.len(), told.refusals_lost), (REFUSALS_MAX, 20));
         assert_eq!(told.refusals[0].detail.len(), TEXT_MAX);
+    }
+
+    #[test]
+    fn who_floods_takes_no_more_than_a_share_of_what_waits_for_the_quarantine() {
+        let steps = steps();
+        let request = |source: &str, address: [u16; 8], body: usize| Quarantined {
+            request: String::new(),
+            source: source.into(),
+            address: Some(IpAddr::from(address)),
+            reason: "signature_mismatch",
+            delivery: Delivery {
+                method: "POST".to_owned(),
+                target: "/in/shop".to_owned(),
+                headers: Default::default(),
+                body: vec![0; body].into(),
+                received_at: Timestamp::from_seconds(1),
+            },
+            bytes_max: 1 << 30,
+        };
+        // From as many addresses of one network as it likes.
+        (0..4_000).for_each(|n| steps.quarantined(request("shop", [0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 1_000)));
+        steps.quarantined(request("shop", [0x2001, 0xdb8, 0, 1, 0, 0, 0, 1], 1_000));
+        steps.quarantined(request("git", [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 3 << 20));
+        let told = steps.fetch();
+        let of = |source: &str| told.quarantined.iter().filter(|one| *one.source == *source).count();
+        assert!((700..1_000).contains(&of("shop")), "{}", of("shop"));
+        assert_eq!((of("git"), told.quarantined_lost), (1, 4_001 - of("shop") as u64));
+        assert_eq!(
+            told.quarantined[of("shop") - 1].party(),
+            Some(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, 0]))
+        );
+        steps.quarantined(request("shop", [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 1_000));
+        assert_eq!(steps.fetch().quarantined.len(), 1, "what was fetched takes nothing");
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -
     tokio::spawn(body)
 }
 
+/// Lets the other tasks of the thread have their turn.
+pub async fn pause() {
+    tokio::task::yield_now().await;
+}
+
 /// Runs what blocks (a call, a file) beside the tasks of the current runtime; dropping the handle does not end it.
 pub fn blocking<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::task::spawn_blocking(body)

@@ -138,8 +138,9 @@ pub(super) async fn failures(request: HttpRequest, parts: Data<AdminParts>) -> H
         Err(detail) => return malformed(&detail),
     };
     match history.failures(since).await {
-        Ok(failures) => {
-            fresh(StatusCode::OK).json(json!({ "since": since.to_string(), "failures": failures }))
+        Ok((failures, left_out)) => {
+            let since = since.to_string();
+            fresh(StatusCode::OK).json(json!({ "since": since, "failures": failures, "left_out": left_out }))
         }
         Err(error) => fault(&error),
     }

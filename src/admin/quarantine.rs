@@ -12,13 +12,12 @@ use super::events::{fresh, malformed};
 use super::guard::Area;
 use super::history::{fault, history, limit_of, no_cursor, pairs, unknown};
 use super::server::{AdminParts, Done, problem};
-use crate::history::Kept;
-use crate::quarantine::{Judged, QuarantineError};
+use crate::history::{HistoryError, Kept};
+use crate::quarantine::{self, Judged};
+use crate::tasks;
 
 /// Requests in one answer, where the caller says nothing.
 const LIMIT: usize = 100;
-/// Bytes of bodies that are read for one.
-const BYTES_MAX: usize = 64 << 20;
 /// Longest body of an order.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
@@ -55,7 +54,7 @@ pub(super) async fn list(request: HttpRequest, parts: Data<AdminParts>) -> HttpR
             return malformed(&detail);
         }
     }
-    match history.quarantined(source, after, (limit, BYTES_MAX)).await {
+    match history.quarantined(source, after, (limit, 0)).await {
         Ok(page) => {
             let kept: Vec<Value> = page.kept.iter().map(Kept::to_json).collect();
             let next = page.next.map(|next| next.to_string());
@@ -99,29 +98,37 @@ pub(super) async fn requeue(request: HttpRequest, parts: Data<AdminParts>, body:
         Ok(order) => order,
         Err(detail) => return malformed(&detail),
     };
-    let Some(quarantine) = &parts.quarantine else { return none_kept() };
-    let known = parts.live.load_full();
-    let mut judged = Judged::default();
-    let of = (order.source.clone(), after);
-    let result = quarantine.requeue(&known.sources, of, order.dry_run, &mut judged).await;
+    let Some(quarantine) = parts.quarantine.clone() else { return none_kept() };
+    let (who, dry_run) = (parts.who(&request), order.dry_run);
+    // A task of its own: the caller may hang up, and what was handed over is written down all the same.
+    let work = tasks::task(async move {
+        let selection = order.source.clone().unwrap_or_else(|| "all".to_owned());
+        let sources = parts.live.load_full();
+        let wanted = quarantine::Order { source: order.source, after, dry_run };
+        let result = quarantine.requeue(&sources.sources, wanted).await;
+        let outcome = result.as_ref().map_or_else(ToString::to_string, |judged| words(judged, dry_run));
+        let done = Done {
+            selection: &selection,
+            count: result.as_ref().map_or(0, |judged| judged.selected),
+            outcome: &outcome,
+            failed: !matches!(&result, Ok(Judged { stopped: None, .. })),
+        };
+        parts.did_by(&who, "requeue quarantined requests", &done);
+        result
+    });
+    match work.await {
+        Ok(Ok(judged)) => fresh(StatusCode::OK).json(answer(&judged, dry_run)),
+        Ok(Err(error)) => fault(&error),
+        Err(_) => fault(&HistoryError::Stopping),
+    }
+}
+
+fn words(judged: &Judged, dry_run: bool) -> String {
     let mut words: Vec<String> =
         judged.outcomes.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
-    words.extend(order.dry_run.then(|| "dry run".to_owned()));
-    words.extend(result.as_ref().err().map(ToString::to_string));
-    let done = Done {
-        selection: order.source.as_deref().unwrap_or("all"),
-        count: judged.selected,
-        outcome: &words.join(", "),
-        failed: result.is_err(),
-    };
-    parts.did(&request, "requeue quarantined requests", &done);
-    match result {
-        Ok(()) => fresh(StatusCode::OK).json(answer(&order, &judged)),
-        Err(QuarantineError::History(error)) => fault(&error),
-        Err(error @ QuarantineError::Fault(_)) => {
-            problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error.to_string())
-        }
-    }
+    words.extend(dry_run.then(|| "dry run".to_owned()));
+    words.extend(judged.stopped.clone());
+    words.join(", ")
 }
 
 pub(super) async fn drop(request: HttpRequest, parts: Data<AdminParts>, body: Bytes) -> HttpResponse {
@@ -150,7 +157,8 @@ pub(super) async fn drop(request: HttpRequest, parts: Data<AdminParts>, body: By
 }
 
 async fn one(request: &HttpRequest, parts: &AdminParts, id: &str) -> Result<Kept, Box<HttpResponse>> {
-    let history = history(parts, request, Area::Look)?;
+    // The headers may hold a true secret.
+    let history = history(parts, request, Area::Operation)?;
     let Ok(id) = id.parse::<i64>() else {
         return Err(Box::new(malformed("expected the number of a request, such as /v1/quarantine/17")));
     };
@@ -180,14 +188,15 @@ fn order(body: &[u8]) -> Result<(Order, i64), String> {
     Ok((order, after))
 }
 
-fn answer(order: &Order, judged: &Judged) -> Value {
+fn answer(judged: &Judged, dry_run: bool) -> Value {
     let outcomes: Map<String, Value> =
         judged.outcomes.iter().map(|(outcome, count)| ((*outcome).to_owned(), (*count).into())).collect();
     json!({
-        "dry_run": order.dry_run,
+        "dry_run": dry_run,
         "selected": judged.selected,
         "outcomes": outcomes,
         "next": judged.next.map(|next| next.to_string()),
+        "stopped": judged.stopped,
     })
 }
 

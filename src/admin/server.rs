@@ -98,16 +98,26 @@ impl AdminParts {
 
     /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
     pub(super) fn did(&self, request: &HttpRequest, action: &str, done: &Done<'_>) {
+        self.did_by(&self.who(request), action, done);
+    }
+
+    /// The same, when the request may be gone.
+    pub(super) fn did_by(&self, who: &Who, action: &str, done: &Done<'_>) {
         self.audit.action(audit::Action {
             request: &self.audit.id(),
-            operator: self.operator(),
-            address: address(request),
+            operator: who.operator,
+            address: who.address,
             action,
             selection: done.selection,
             count: done.count,
             outcome: done.outcome,
             failed: done.failed,
         });
+    }
+
+    /// Who calls, for the audit log.
+    pub(super) fn who(&self, request: &HttpRequest) -> Who {
+        Who { operator: self.operator(), address: address(request) }
     }
 
     /// Who calls, for the log.
@@ -120,6 +130,12 @@ impl AdminParts {
     fn operator(&self) -> &'static str {
         if self.live.load().guard.wants_token() { "the admin token" } else { "no token" }
     }
+}
+
+/// Who does something.
+pub(super) struct Who {
+    operator: &'static str,
+    address: Option<IpAddr>,
 }
 
 /// What an operator's action was about and came to.

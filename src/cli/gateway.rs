@@ -146,7 +146,8 @@ impl Gateway {
         let health = Health { redis, history: history.clone(), ..health };
         let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
         let pipeline = Pipeline::new(keeper.clone(), Arc::clone(&shared.clock));
-        let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline));
+        let window = loaded.settings.dedup.window.duration();
+        let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline, window));
         let parts = AdminParts { operator: Some(operator), history, quarantine, ..parts };
         let watch = shared.watch(&loaded, &live, &parts)?;
         let ended = stores.start(&shared)?;

@@ -233,6 +233,11 @@ fn failures(args: FailuresArgs, output: Output) -> Result<u8, Stop> {
     let rows = answer["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut out = io::stdout().lock();
     rows.iter().try_for_each(|row| written(&mut out, row, output, failure)).map_err(Stop::failure)?;
+    if let Some(left_out @ 1..) = answer["left_out"].as_u64() {
+        eprintln!(
+            "{left_out} more are not listed: a flood has more than the log takes; hookgate_rejected_total counts all"
+        );
+    }
     if rows.is_empty() {
         eprintln!("nothing was refused since {}", plain(&answer, "since"));
     }

@@ -18,7 +18,7 @@ use crate::exit;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A source keeps such requests where its configuration has `quarantine = \"16MiB\"` or so. Its secrets and settings are those of \
-now; the time by which a signature is stale is that at which the request came in.")]
+now; the time by which a signature is stale is that at which the request came in. What is older than dedup.window stays where it is.")]
 pub(super) struct QuarantineArgs {
     #[command(subcommand)]
     command: Command,
@@ -91,6 +91,14 @@ struct DropArgs {
     #[command(flatten)]
     caller: CallerArgs,
 }
+
+/// Outcomes after which a request stays where it is, and what they mean.
+const KEPT: [(&str, &str); 4] = [
+    ("refused", "still refused"),
+    ("no_source", "of a source that is gone"),
+    ("too_old", "older than dedup.window"),
+    ("unavailable", "not to be judged now"),
+];
 
 /// Runs the command; the exit code comes back.
 pub(super) fn run(args: QuarantineArgs, output: Output) -> anyhow::Result<u8> {
@@ -168,7 +176,7 @@ fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {
     }
     let caller = Caller::new(args.caller)?;
     let (mut selected, mut outcomes, mut after) = (0, BTreeMap::<String, u64>::new(), Value::Null);
-    loop {
+    let stopped = loop {
         let order = json!({ "source": args.which.source, "all": args.which.all, "dry_run": args.dry_run, "after": after });
         let answer = caller.post("/v1/quarantine/requeue", &order)?;
         selected += answer["selected"].as_u64().unwrap_or_default();
@@ -176,30 +184,34 @@ fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {
             *outcomes.entry(outcome.clone()).or_default() += count.as_u64().unwrap_or_default();
         }
         after = answer["next"].clone();
-        if after.is_null() {
-            break;
+        let stopped = answer["stopped"].as_str().map(str::to_owned);
+        if after.is_null() || stopped.is_some() {
+            break stopped;
         }
         eprintln!("{selected} judged");
-    }
+    };
     let mut out = io::stdout();
     let printed = match output {
         Output::Json => {
-            let told = json!({ "dry_run": args.dry_run, "selected": selected, "outcomes": outcomes });
+            let told = json!({ "dry_run": args.dry_run, "selected": selected, "outcomes": outcomes, "stopped": stopped });
             output::json(&mut out, &told)
         }
         Output::Text => writeln!(out, "{}", tally(selected, &outcomes, args.dry_run)),
     };
     printed.map_err(Stop::failure)?;
-    let out = ["refused", "no_source"].iter().filter_map(|outcome| outcomes.get(*outcome)).sum::<u64>();
+    if let Some(stopped) = stopped {
+        return Err(Stop::failure(format!("it ended early, call again: {}", output::line(&stopped))));
+    }
+    let out =
+        KEPT.iter().map(|(outcome, _)| outcome).filter_map(|outcome| outcomes.get(*outcome)).sum::<u64>();
     Ok(if selected > 0 && out == selected { exit::FAILURE } else { exit::OK })
 }
 
 /// One sentence, such as `12 judged: 10 accepted, 2 refused`.
 fn tally(selected: u64, outcomes: &BTreeMap<String, u64>, dry_run: bool) -> String {
-    let words = |outcome: &str| match outcome {
-        "refused" => "still refused (kept)".to_owned(),
-        "no_source" => "of a source that is gone (kept)".to_owned(),
-        other => other.to_owned(),
+    let words = |outcome: &str| {
+        let known = KEPT.iter().find(|(known, _)| *known == outcome);
+        known.map_or(outcome.to_owned(), |(_, words)| format!("{words} (kept)"))
     };
     let parts: Vec<String> =
         outcomes.iter().map(|(outcome, count)| format!("{count} {}", words(outcome))).collect();

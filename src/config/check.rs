@@ -76,7 +76,17 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
 
 /// A quarantine lies in the history.
 fn quarantines(settings: &Settings, report: &mut Report) {
-    if settings.history.enabled || settings.journal.ack == Ack::Confirm {
+    if settings.journal.ack == Ack::Confirm {
+        return;
+    }
+    let all =
+        settings.sources.values().filter_map(|source| source.quarantine).map(ByteSize::bytes).sum::<u64>();
+    if settings.history.enabled && all > settings.history.bytes_max.bytes() / 2 {
+        let found = quoted(&settings.history.bytes_max.to_string());
+        let allowed = format!("at least twice what all quarantines may take, which is {all} bytes");
+        report.error("history.bytes_max", found, allowed);
+    }
+    if settings.history.enabled {
         return;
     }
     for (name, source) in &settings.sources {

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::pending::Pending;
-use super::store::{self, Batch, Keep, NewEvent, Store};
+use super::store::{self, Batch, Keep, NewEvent, OpenError, Store};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::event::Sequence;
@@ -35,6 +35,8 @@ const NICE: i32 = 19;
 pub struct Terms {
     /// How long after it came in.
     pub retention: Duration,
+    /// The same of a request in quarantine.
+    pub quarantine: Duration,
     /// Bytes of the file, nearly.
     pub bytes_max: u64,
 }
@@ -62,6 +64,8 @@ pub(super) struct Filled {
     pub(super) file: AtomicU64,
     /// Bytes of it.
     pub(super) bytes: AtomicU64,
+    /// Set by a search that finds it damaged.
+    pub(super) damaged: AtomicBool,
 }
 
 /// Fills the file.
@@ -94,6 +98,8 @@ enum Round {
 enum Fault {
     #[error("the file: {0}")]
     File(#[from] rusqlite::Error),
+    #[error("the file: {0}")]
+    Open(#[from] OpenError),
     #[error("{0}")]
     Journal(#[from] JournalError),
 }
@@ -157,13 +163,20 @@ impl<D: Disk> Filler<D> {
         }
         let damaged = matches!(fault, Fault::File(error) if store::is_damage(error));
         if let Some(store) = self.store.take_if(|_| damaged) {
-            store.remove();
+            store.put_aside();
             self.filled.file.fetch_add(1, Ordering::AcqRel);
         }
         FAULT_PAUSE
     }
 
     fn round(&mut self) -> Result<Round, Fault> {
+        if self.filled.damaged.swap(false, Ordering::AcqRel)
+            && let Some(store) = self.store.take()
+        {
+            tracing::warn!(path = %self.parts.path.display(), "a search found the history damaged; it is made anew from the journal");
+            store.put_aside();
+            self.filled.file.fetch_add(1, Ordering::AcqRel);
+        }
         let mut store = match self.store.take() {
             Some(store) => store,
             None => self.open()?,
@@ -179,7 +192,7 @@ impl<D: Disk> Filler<D> {
         // The journal has been cut, or is a copy of an older day: its numbers are given once more.
         if store.through()? > reader.durable_through() {
             tracing::warn!(path = %path.display(), "the history knows events that the journal does not; it is made anew");
-            store.remove();
+            store.put_aside();
             store = Store::open(path, reader.journal_id())?.0;
             self.filled.file.fetch_add(1, Ordering::AcqRel);
         } else if anew {
@@ -230,7 +243,12 @@ impl<D: Disk> Filler<D> {
     /// Writes what has come in since, and what has been told; true where there is more in the journal.
     fn write(&mut self, store: &mut Store) -> Result<bool, Fault> {
         let before = store.through()?;
-        let (found, next, through) = self.read(before)?;
+        // Where the journal cannot be read, what has been told is written all the same.
+        let (read, unread) = match self.read(before) {
+            Ok(read) => (read, None),
+            Err(fault) => ((Vec::new(), self.at, before), Some(fault)),
+        };
+        let (found, next, through) = read;
         let mut told = self.pending.take_through(through);
         let again = told.clone();
         let mut events = Vec::with_capacity(found.len());
@@ -260,19 +278,19 @@ impl<D: Disk> Filler<D> {
         self.refusals.clear();
         self.causes.clear();
         self.quarantined.clear();
-        self.at = Some(next);
+        self.at = next;
         self.filled.through.store(through.0, Ordering::Release);
-        Ok(through < self.parts.reader.durable_through())
+        unread.map_or_else(|| Ok(through < self.parts.reader.durable_through()), Err)
     }
 
     /// The journal's next events, where it goes on behind them, and up to which event all are among them or gone.
-    fn read(&self, before: Sequence) -> Result<(Vec<Found>, Position, Sequence), Fault> {
+    fn read(&self, before: Sequence) -> Result<(Vec<Found>, Option<Position>, Sequence), Fault> {
         let reader = &self.parts.reader;
         let first = Sequence(before.0 + 1);
         let at = self.at.unwrap_or_else(|| reader.start_of(first));
         let end = reader.durable_through();
         if end < first {
-            return Ok((Vec::new(), at, before));
+            return Ok((Vec::new(), Some(at), before));
         }
         let within = Within { first, last: end, digests: true, ..Within::default() };
         let survey = reader.survey(at, &within, (EVENTS_MAX, BYTES_MAX), &mut |_| true)?;
@@ -281,7 +299,7 @@ impl<D: Disk> Filler<D> {
             Some(last) => last.sequence,
             None => before,
         };
-        Ok((survey.found, survey.next, through))
+        Ok((survey.found, Some(survey.next), through))
     }
 
     /// Asks the journal how some events stand that had not ended; true where there are more of them.
@@ -307,8 +325,10 @@ impl<D: Disk> Filler<D> {
         if now < self.upkeep_at {
             return Ok(false);
         }
-        let Terms { retention, bytes_max } = self.parts.terms;
-        let more = store.prune(Keep { since: self.parts.clock.now().minus(retention), bytes_max })?;
+        let Terms { retention, quarantine, bytes_max } = self.parts.terms;
+        let now_wall = self.parts.clock.now();
+        let (since, quarantined_since) = (now_wall.minus(retention), now_wall.minus(quarantine));
+        let more = store.prune(Keep { since, quarantined_since, bytes_max })?;
         self.filled.bytes.store(store.bytes()?, Ordering::Relaxed);
         if !more {
             self.upkeep_at = now + UPKEEP;

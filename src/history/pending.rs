@@ -10,6 +10,10 @@ use crate::steps::{Step, What};
 /// Events of which something is remembered until they are in the file, at most.
 const EVENTS_MAX: usize = 1 << 15;
 
+/// Of one event's steps the first so many are kept, and the last so many.
+pub(super) const FIRST_STEPS: usize = 16;
+pub(super) const LAST_STEPS: usize = 48;
+
 /// What steps come to, for one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
@@ -37,7 +41,7 @@ impl Progress {
                 return;
             }
             What::Confirmed => (Status::Confirmed, None, String::new()),
-            What::Failed(failure) => (Status::Aside, Some(failure.0), failure.1),
+            What::Failed(failure) => (after(failure.0), Some(failure.0), failure.1),
             What::Superseded => (Status::Superseded, Some("superseded"), String::new()),
             What::Dropped => (Status::Dropped, Some("dropped"), String::new()),
             What::Poisoned => (Status::Poison, Some("poison"), String::new()),
@@ -49,7 +53,18 @@ impl Progress {
         self.status = Some(status);
         if let Some(name) = name {
             self.unusual.push((at, name, detail));
+            if self.unusual.len() > FIRST_STEPS + LAST_STEPS {
+                self.unusual.remove(FIRST_STEPS);
+            }
         }
+    }
+}
+
+/// How an event stands after a failed attempt: put aside by itself, or still the next of its source.
+fn after(outcome: &str) -> Status {
+    match outcome {
+        "returned" | "given_back" | "lease_expired" => Status::Aside,
+        _ => Status::Pending,
     }
 }
 
@@ -111,6 +126,16 @@ mod tests {
         let rest = pending.take_through(Sequence(9));
         assert_eq!(rest[&Sequence(2)].status, Some(Status::Pending));
         assert_eq!((rest[&Sequence(3)].status, rest[&Sequence(3)].ended_at), (Some(Status::Poison), at(10)));
+    }
+
+    #[test]
+    fn of_an_event_that_fails_for_ever_the_first_and_the_last_steps_are_remembered() {
+        let mut pending = Pending::default();
+        let failed = |n: i64| step(1, n, What::Failed(Box::new(("given_back", n.to_string()))));
+        pending.add((0..5_000).map(failed).collect());
+        let unusual = &pending.take_through(Sequence(1))[&Sequence(1)].unusual;
+        let told: Vec<&str> = unusual.iter().map(|(_, _, words)| words.as_str()).collect();
+        assert_eq!((told.len(), told[15], told[16], told[63]), (64, "15", "4952", "4999"));
     }
 
     #[test]

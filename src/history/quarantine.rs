@@ -1,6 +1,9 @@
 //! Requests whose proof failed, kept whole beside the history. Strangers wrote all of it, so each source has so many bytes
-//! for them, and where these are used up, the address that has most of them loses its oldest: one that floods pushes out
-//! its own.
+//! for them, and where these are used up, the party that has most of them (an IPv4 address, a /64 of IPv6) loses its oldest:
+//! who floods pushes out his own.
+
+use std::collections::BinaryHeap;
+use std::net::IpAddr;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Value, json};
@@ -9,9 +12,6 @@ use super::search::{History, HistoryError};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::steps::Quarantined;
-
-/// Requests that go at once where there are too many.
-const GO: i64 = 32;
 
 /// A request that is kept.
 #[derive(Clone, Debug)]
@@ -26,8 +26,10 @@ pub struct Kept {
     pub reason: String,
     /// The id in the answer and in the log.
     pub request: String,
-    /// The request.
+    /// The request; its body is empty where a list was asked for.
     pub delivery: Delivery,
+    /// Length of the body.
+    pub body_bytes: u64,
 }
 
 /// Some of them, oldest first.
@@ -40,7 +42,7 @@ pub struct KeptPage {
 }
 
 impl Kept {
-    /// As data, without headers and body: whoever sent them may have put a secret there.
+    /// As data, without query, headers and body: a true secret may be there, which only our own copy of it was not.
     pub fn to_json(&self) -> Value {
         json!({
             "id": self.id,
@@ -50,8 +52,8 @@ impl Kept {
             "reason": self.reason,
             "request": self.request,
             "method": self.delivery.method,
-            "target": self.delivery.target,
-            "bytes": self.delivery.body.len(),
+            "path": self.delivery.path(),
+            "bytes": self.body_bytes,
         })
     }
 }
@@ -100,13 +102,14 @@ impl History {
 pub(super) fn put(to: &Transaction<'_>, requests: &[Quarantined]) -> rusqlite::Result<()> {
     for request in requests {
         let Delivery { method, target, headers, body, received_at } = &request.delivery;
-        let added = "INSERT INTO quarantine (at, source, address, reason, request, method, target, headers, body, bytes) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let address = request.address.map(|address| address.to_string()).unwrap_or_default();
+        let added = "INSERT INTO quarantine (at, source, address, party, reason, request, method, target, headers, body, bytes) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let text = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
         to.prepare_cached(added)?.execute(params![
             received_at.millis(),
             &*request.source,
-            address,
+            text(request.address),
+            text(request.party()),
             request.reason,
             request.request,
             method,
@@ -126,45 +129,62 @@ pub(super) fn put(to: &Transaction<'_>, requests: &[Quarantined]) -> rusqlite::R
     Ok(())
 }
 
+/// Lets go down to seven eighths of what may be, so that the next request finds room: the oldest of the party that has most, until
+/// another one has.
 fn trim(to: &Transaction<'_>, source: &str, bytes_max: u64) -> rusqlite::Result<()> {
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
-    loop {
-        let sum = "SELECT coalesce(SUM(bytes), 0) FROM quarantine WHERE source = ?1";
-        let over: i64 = to.prepare_cached(sum)?.query_row([source], |row| row.get::<_, i64>(0))? - bytes_max;
-        if over <= 0 {
-            return Ok(());
+    let sum = "SELECT coalesce(SUM(bytes), 0) FROM quarantine WHERE source = ?1";
+    let sum: i64 = to.prepare_cached(sum)?.query_row([source], |row| row.get(0))?;
+    let mut over = if sum > bytes_max { sum - bytes_max / 8 * 7 } else { 0 };
+    let parties = "SELECT party, SUM(bytes) FROM quarantine WHERE source = ?1 GROUP BY party";
+    let mut parties: BinaryHeap<(i64, String)> = to
+        .prepare_cached(parties)?
+        .query_map([source], |row| Ok((row.get(1)?, row.get(0)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    while over > 0
+        && let Some((bytes, party)) = parties.pop()
+    {
+        let second = parties.peek().map_or(0, |(bytes, _)| *bytes);
+        let freed = let_oldest_go(to, (source, &party), over.min((bytes - second).max(1)))?;
+        over -= freed;
+        if freed > 0 && bytes > freed {
+            parties.push((bytes - freed, party));
         }
-        let most = "SELECT address FROM quarantine WHERE source = ?1 GROUP BY address ORDER BY SUM(bytes) DESC LIMIT 1";
-        let address: String = to.prepare_cached(most)?.query_row([source], |row| row.get(0))?;
-        let oldest =
-            "SELECT id, bytes FROM quarantine WHERE source = ?1 AND address = ?2 ORDER BY id LIMIT ?3";
-        let mut oldest = to.prepare_cached(oldest)?;
-        let oldest = oldest.query_map(params![source, address, GO], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })?;
-        let (mut freed, mut last) = (0, None);
-        for row in oldest {
-            let (id, bytes) = row?;
-            if freed >= over {
-                break;
-            }
-            (freed, last) = (freed + bytes, Some(id));
-        }
-        let gone = "DELETE FROM quarantine WHERE source = ?1 AND address = ?2 AND id <= ?3";
-        to.prepare_cached(gone)?.execute(params![source, address, last])?;
     }
+    Ok(())
 }
 
-/// Requests behind `after`, up to `max` and, but for the first, of at most so many bytes.
+/// Lets the oldest requests of a party go that have so many bytes together, or a few more; how many bytes they had.
+fn let_oldest_go(to: &Transaction<'_>, (source, party): (&str, &str), wanted: i64) -> rusqlite::Result<i64> {
+    let oldest = "SELECT id, bytes FROM quarantine WHERE source = ?1 AND party = ?2 ORDER BY id";
+    let mut oldest = to.prepare_cached(oldest)?;
+    let mut rows = oldest.query(params![source, party])?;
+    let (mut freed, mut last) = (0, None);
+    while freed < wanted
+        && let Some(row) = rows.next()?
+    {
+        last = Some(row.get::<_, i64>(0)?);
+        freed += row.get::<_, i64>(1)?;
+    }
+    drop(rows);
+    let gone = "DELETE FROM quarantine WHERE source = ?1 AND party = ?2 AND id <= ?3";
+    to.prepare_cached(gone)?.execute(params![source, party, last])?;
+    Ok(freed)
+}
+
+/// Requests behind `after`, up to `max` and, but for the first, of at most so many bytes; with none of them, without bodies.
 pub(super) fn page(
     connection: &Connection,
     source: Option<&str>,
     after: i64,
     (max, bytes_max): (usize, usize),
 ) -> rusqlite::Result<KeptPage> {
-    let found = "SELECT id, at, source, address, reason, request, method, target, headers, body FROM quarantine \
-                 WHERE id > ?1 AND (?2 IS NULL OR source = ?2) ORDER BY id LIMIT ?3";
-    let mut found = connection.prepare_cached(found)?;
+    let body = if bytes_max == 0 { "x''" } else { "body" };
+    let found = format!(
+        "SELECT id, at, source, address, reason, request, method, target, headers, {body}, length(body) \
+         FROM quarantine WHERE id > ?1 AND (?2 IS NULL OR source = ?2) ORDER BY id LIMIT ?3"
+    );
+    let mut found = connection.prepare_cached(&found)?;
     let rows = found.query_map(params![after, source, max as i64 + 1], kept)?;
     let (mut page, mut bytes) = (KeptPage::default(), 0);
     for row in rows {
@@ -181,8 +201,8 @@ pub(super) fn page(
 
 /// One of them.
 pub(super) fn one(connection: &Connection, id: i64) -> rusqlite::Result<Option<Kept>> {
-    let found = "SELECT id, at, source, address, reason, request, method, target, headers, body FROM quarantine \
-                 WHERE id = ?1";
+    let found = "SELECT id, at, source, address, reason, request, method, target, headers, body, length(body) \
+                 FROM quarantine WHERE id = ?1";
     connection.prepare_cached(found)?.query_row([id], kept).optional()
 }
 
@@ -216,6 +236,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         reason: row.get(4)?,
         request: row.get(5)?,
         delivery,
+        body_bytes: row.get::<_, i64>(10)?.unsigned_abs(),
     })
 }
 
@@ -246,7 +267,7 @@ fn read(mut bytes: &[u8]) -> Headers {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::history::schema;
@@ -300,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_floods_pushes_out_its_own() {
+    fn who_floods_pushes_out_his_own() {
         let (_folder, mut connection) = opened();
         let honest: Vec<_> = (0..10).map(|n| request(n, 1, 1_000)).collect();
         add(&mut connection, &honest);
@@ -314,6 +335,15 @@ mod tests {
         let bytes: usize = all.iter().map(|kept| kept.delivery.body.len() + 300).sum();
         assert!(of("192.0.2.2") > 50 && bytes <= 110_000, "{} of the flood, {bytes} bytes", of("192.0.2.2"));
         assert_eq!(all.last().unwrap().request, (100 + 50 * 20 - 1).to_string(), "the newest stay");
+    }
+
+    #[test]
+    fn a_list_has_no_bodies_and_shows_no_query() {
+        let (_folder, mut connection) = opened();
+        add(&mut connection, &[request(7, 1, 3)]);
+        let listed = &page(&connection, None, 0, (9, 0)).unwrap().kept[0];
+        assert_eq!((listed.delivery.body.len(), listed.body_bytes), (0, 3));
+        assert!(!listed.to_json().to_string().contains("n=7"), "{}", listed.to_json());
     }
 
     #[test]

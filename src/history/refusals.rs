@@ -38,7 +38,7 @@ pub struct Failure {
     pub source: String,
     /// The reason.
     pub reason: String,
-    /// How many are listed.
+    /// How many of them are listed: of a flood, those that the log has.
     pub count: u64,
     /// When the first of them was.
     pub first_at: String,
@@ -67,11 +67,12 @@ impl History {
         Ok(page)
     }
 
-    /// Refusals since a time, summed up by source and reason, the most frequent first.
+    /// Refusals since a time, summed up by source and reason, the most frequent first; and how many are not listed, of whatever
+    /// source.
     ///
     /// # Errors
     /// Where it takes too long, or the file cannot be read.
-    pub async fn failures(&self, since: Timestamp) -> Result<Vec<Failure>, HistoryError> {
+    pub async fn failures(&self, since: Timestamp) -> Result<(Vec<Failure>, u64), HistoryError> {
         self.ask(move |connection| failures(connection, since)).await
     }
 }
@@ -111,7 +112,7 @@ fn refusals(connection: &Connection, query: &RefusalQuery, max: usize) -> rusqli
     connection.prepare_cached(&found)?.query_map(params_from_iter(wanted.values), row)?.collect()
 }
 
-fn failures(connection: &Connection, since: Timestamp) -> rusqlite::Result<Vec<Failure>> {
+fn failures(connection: &Connection, since: Timestamp) -> rusqlite::Result<(Vec<Failure>, u64)> {
     let found = "SELECT source, reason, COUNT(*), MIN(at), MAX(at), MAX(CASE WHEN cause IS NULL THEN NULL ELSE id END) \
                  FROM refusals WHERE at >= ?1 GROUP BY source, reason ORDER BY COUNT(*) DESC, MAX(at) DESC";
     let mut found = connection.prepare_cached(found)?;
@@ -141,5 +142,8 @@ fn failures(connection: &Connection, since: Timestamp) -> rusqlite::Result<Vec<F
         }
         failures.push(failure);
     }
-    Ok(failures)
+    let left_out = "SELECT coalesce(SUM(left_out), 0) FROM refusals WHERE at >= ?1";
+    let left_out =
+        connection.prepare_cached(left_out)?.query_row([since.millis()], |row| row.get::<_, i64>(0))?;
+    Ok((failures, left_out.unsigned_abs()))
 }

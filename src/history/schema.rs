@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+/// Says that the file is a history of hookgate, and may be put aside and made anew.
+pub(super) const APPLICATION: i64 = 0x686b_6774;
 /// Raised whenever the tables change: a file of another version is made anew.
 pub(super) const VERSION: i64 = 1;
 /// An event's stretch of `ids` is its number shifted by so much: what is written to then fits in a few hundred pages, and ten
@@ -69,6 +71,7 @@ CREATE TABLE quarantine (
     at INTEGER NOT NULL,
     source TEXT NOT NULL,
     address TEXT NOT NULL,
+    party TEXT NOT NULL,
     reason TEXT NOT NULL,
     request TEXT NOT NULL,
     method TEXT NOT NULL,
@@ -77,7 +80,7 @@ CREATE TABLE quarantine (
     body BLOB NOT NULL,
     bytes INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX quarantine_source ON quarantine (source, address, id, bytes);
+CREATE INDEX quarantine_source ON quarantine (source, party, id, bytes);
 ";
 
 /// Opens a file for reading and writing, which may be a new one.

@@ -15,7 +15,7 @@ use super::filler::{Filled, Filler, FillerParts};
 use super::names::{self, Table};
 use super::rows::{EventRow, StepRow};
 use super::schema;
-use super::store::{code_of, number, status_of};
+use super::store::{code_of, is_damage, number, status_of};
 use crate::clock::{Clock, Timestamp};
 use crate::disk::Disk;
 use crate::event::{Digest, Sequence};
@@ -87,7 +87,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Up to which event the journal is durable.
     durable: Box<dyn Fn() -> Sequence + Send + Sync>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Connections that nobody uses, and to which of the files that were made anew.
     free: Mutex<Vec<(u64, Connection)>>,
 }
@@ -106,7 +106,7 @@ impl History {
             durable: Box::new(move || reader.durable_through()),
             filled: Arc::clone(&filled),
             clock: Arc::clone(&parts.clock),
-            turns: Semaphore::new(SEARCHES),
+            turns: Arc::new(Semaphore::new(SEARCHES)),
             free: Mutex::default(),
         };
         (Self(Arc::new(inner)), Filler::new(parts, filled))
@@ -183,9 +183,15 @@ impl History {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, HistoryError> {
-        let _turn = self.0.turns.acquire().await.map_err(|_| HistoryError::Stopping)?;
+        let turn = Arc::clone(&self.0.turns).acquire_owned().await.map_err(|_| HistoryError::Stopping)?;
         let inner = Arc::clone(&self.0);
-        tasks::blocking(move || inner.ask(question)).await.map_err(|_| HistoryError::Stopping)?
+        // The turn is the search's: who hangs up does not end it.
+        let search = move || {
+            let answer = inner.ask(question);
+            drop(turn);
+            answer
+        };
+        tasks::blocking(search).await.map_err(|_| HistoryError::Stopping)?
     }
 }
 
@@ -205,7 +211,10 @@ impl Inner {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
                 Err(HistoryError::TooLong)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.filled.damaged.fetch_or(is_damage(&error), Ordering::AcqRel);
+                Err(error.into())
+            }
         }
     }
 

@@ -1,14 +1,16 @@
 //! The file, as the one thread that fills it sees it: events, steps and refusals written in transactions, and the oldest let go.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::names::{Names, Table};
-use super::pending::Progress;
+use super::pending::{FIRST_STEPS, LAST_STEPS, Progress};
 use super::quarantine;
-use super::schema::{self, STRETCH_BITS, TABLES, VERSION};
+use super::schema::{self, APPLICATION, STRETCH_BITS, TABLES, VERSION};
 use crate::clock::Timestamp;
 use crate::disk::{Disk, RealDisk};
 use crate::event::{Digest, Envelope, Sequence};
@@ -21,9 +23,6 @@ const REFUSALS_MAX: i64 = 100_000;
 const GO_MAX: i64 = 2_000;
 /// Pages that are given back to the system at once, of 4 KiB.
 const PAGES_MAX: i64 = 1_024;
-/// Of one event's steps the first so many are kept, and the last so many.
-const FIRST_STEPS: i64 = 16;
-const LAST_STEPS: i64 = 48;
 
 /// An event to be written.
 pub(super) struct NewEvent<'a> {
@@ -56,6 +55,8 @@ pub(super) struct Batch<'a> {
 pub(super) struct Keep {
     /// What came in before is let go.
     pub(super) since: Timestamp,
+    /// The same of requests in quarantine.
+    pub(super) quarantined_since: Timestamp,
     /// Bytes of the file beyond which the oldest is let go.
     pub(super) bytes_max: u64,
 }
@@ -65,43 +66,85 @@ pub(super) struct Store {
     connection: Connection,
     names: Names,
     path: PathBuf,
+    /// Held for as long as the file is: two gateways would each make it anew.
+    _lock: File,
+}
+
+/// Why a file is not opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// SQLite's word.
+    #[error(transparent)]
+    File(#[from] rusqlite::Error),
+    /// The system's.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// It is something else.
+    #[error("it is no history of hookgate, and stays as it is; set history.file to another path")]
+    Foreign,
+    /// Two would write it.
+    #[error("another gateway has it; set history.file to a path of its own")]
+    Taken,
 }
 
 impl Store {
-    /// Opens the file of the journal with that id; one of another journal, of another version or damaged is made anew.
-    /// The second value is true where that happened.
-    pub(super) fn open(path: &Path, journal: [u8; 16]) -> rusqlite::Result<(Self, bool)> {
+    /// Opens the file of the journal with that id; one of another journal, of another version or damaged is put aside and made
+    /// anew. The second value is true where that happened.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, another gateway has it, or it is no history: such a file is left as it is.
+    pub(super) fn open(path: &Path, journal: [u8; 16]) -> Result<(Self, bool), OpenError> {
+        let lock = lock(path)?;
         match Self::try_open(path, journal) {
-            Ok(Some(store)) => return Ok((store, false)),
-            Ok(None) => {}
-            Err(error) if is_damage(&error) => {
-                tracing::warn!(path = %path.display(), %error, "the history is damaged; it is made anew from the journal");
+            Ok(Some(connection)) => return Ok((Self::of(connection, path, lock), false)),
+            Ok(None) => {
+                tracing::warn!(path = %path.display(), "the history is another journal's, or of another version; it is put aside and made anew");
+            }
+            Err(OpenError::File(error)) if is_damage(&error) => {
+                tracing::warn!(path = %path.display(), %error, "the history is damaged; it is put aside and made anew from the journal");
             }
             Err(error) => return Err(error),
         }
-        let was_there = path.exists();
-        remove(path);
-        let store = Self::try_open(path, journal)?.ok_or(rusqlite::Error::InvalidQuery)?;
-        Ok((store, was_there))
+        put_aside(path);
+        let connection = Self::try_open(path, journal)?.ok_or(OpenError::Foreign)?;
+        Ok((Self::of(connection, path, lock), true))
     }
 
-    /// None where the file is another's.
-    fn try_open(path: &Path, journal: [u8; 16]) -> rusqlite::Result<Option<Self>> {
+    fn of(connection: Connection, path: &Path, lock: File) -> Self {
+        Self { connection, names: Names::default(), path: path.to_owned(), _lock: lock }
+    }
+
+    /// None where the file is another journal's, or of another version.
+    fn try_open(path: &Path, journal: [u8; 16]) -> Result<Option<Connection>, OpenError> {
+        // For its owner alone, as are the files that SQLite lays beside it.
+        match RealDisk.create(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        let found = Connection::open(path)?;
+        let asked = |what: &str| found.query_row(what, [], |row| row.get::<_, i64>(0));
+        let (application, version) = (asked("PRAGMA application_id")?, asked("PRAGMA user_version")?);
+        let is_new = application == 0 && version == 0 && asked("SELECT COUNT(*) FROM sqlite_schema")? == 0;
+        if !is_new && application != APPLICATION {
+            return Err(OpenError::Foreign);
+        }
+        drop(found);
+        if !is_new && version != VERSION {
+            return Ok(None);
+        }
         let mut connection = schema::open(path)?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let tables: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if version == 0 && tables == 0 {
+        if is_new {
             let transaction = connection.transaction()?;
             transaction.execute_batch(TABLES)?;
             transaction
                 .execute("INSERT INTO about VALUES ('journal', ?1), ('through', 0)", [&journal[..]])?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
-        } else if version != VERSION || about::<Vec<u8>>(&connection, "journal")?.as_deref() != Some(&journal)
-        {
+        } else if about::<Vec<u8>>(&connection, "journal")?.as_deref() != Some(&journal) {
             return Ok(None);
         }
-        Ok(Some(Self { connection, names: Names::default(), path: path.to_owned() }))
+        Ok(Some(connection))
     }
 
     /// All events up to that one are in the file, but those that were let go.
@@ -146,7 +189,7 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let old = "DELETE FROM refusals WHERE at < ?1 OR id <= (SELECT MAX(id) FROM refusals) - ?2";
         transaction.execute(old, params![keep.since.millis(), REFUSALS_MAX])?;
-        transaction.execute("DELETE FROM quarantine WHERE at < ?1", [keep.since.millis()])?;
+        transaction.execute("DELETE FROM quarantine WHERE at < ?1", [keep.quarantined_since.millis()])?;
         let oldest = "SELECT sequence, received_at FROM events ORDER BY sequence LIMIT ?1";
         let mut end = None;
         for row in transaction
@@ -167,7 +210,10 @@ impl Store {
         self.names.prune(&transaction)?;
         transaction.commit()?;
         if over {
-            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
+            // A page each step.
+            let mut pages = self.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
+            let mut pages = pages.query([])?;
+            while pages.next()?.is_some() {}
         }
         Ok(end.is_some())
     }
@@ -179,11 +225,11 @@ impl Store {
         Ok((pages * pragma("PRAGMA page_size")?).unsigned_abs())
     }
 
-    /// Removes the file, which holds nothing that the journal does not.
-    pub(super) fn remove(self) {
+    /// Puts the file aside, to be made anew.
+    pub(super) fn put_aside(self) {
         let Self { connection, path, .. } = self;
         drop(connection);
-        remove(&path);
+        put_aside(&path);
     }
 }
 
@@ -192,13 +238,25 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-fn remove(path: &Path) {
+/// What is put aside lies there until the next one is.
+fn put_aside(path: &Path) {
     for end in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
         // What is not there need not go, and what cannot go is told of when it is opened.
-        RealDisk.remove(Path::new(&name)).ok();
+        RealDisk.rename(&beside(path, end), &beside(path, &format!(".old{end}"))).ok();
     }
+}
+
+/// The one lock of a file: it outlives the file, which may be put aside.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let path = beside(path, ".lock");
+    let lock = RealDisk.create(&path).or_else(|_| RealDisk.open(&path))?;
+    if RealDisk.try_lock(&lock)? { Ok(lock) } else { Err(OpenError::Taken) }
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 fn about<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
@@ -295,9 +353,10 @@ fn steps(
         to.prepare_cached(added)?.execute(params![sequence, nth, at.millis(), what, detail])?;
         nth += 1;
     }
-    if nth > FIRST_STEPS + LAST_STEPS {
+    let (first, last) = (FIRST_STEPS as i64, LAST_STEPS as i64);
+    if nth > first + last {
         let gone = "DELETE FROM steps WHERE sequence = ?1 AND nth >= ?2 AND nth < ?3";
-        to.prepare_cached(gone)?.execute([sequence, FIRST_STEPS, nth - LAST_STEPS])?;
+        to.prepare_cached(gone)?.execute([sequence, first, nth - last])?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The file and the searches in it, held against plain lists.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use super::pending::Progress;
 use super::schema;
 use super::search::{After, events};
-use super::store::{Batch, Keep, NewEvent, Store, number};
+use super::store::{Batch, Keep, NewEvent, OpenError, Store, number};
 use crate::clock::Timestamp;
 use crate::event::{Digest, Envelope, Keys, Sequence};
 use crate::operate::{Selection, Status};
@@ -209,7 +210,7 @@ fn the_oldest_go_by_age_and_by_bytes_and_are_found_no_more() {
     let prune = |store: &mut Store, days: i64, bytes_max: u64| {
         let since = Timestamp::from_seconds(BEGIN + days * DAY);
         let mut rounds = 0;
-        while store.prune(Keep { since, bytes_max }).unwrap() {
+        while store.prune(Keep { since, quarantined_since: since, bytes_max }).unwrap() {
             rounds += 1;
             assert!(rounds < 1_000, "it ends");
         }
@@ -284,7 +285,9 @@ fn refusals_are_bounded_and_a_cause_finds_its_own() {
         };
         store.write(&Batch { refusals: &refusals, causes: &[cause], ..Batch::default() }).unwrap();
     }
-    assert!(!store.prune(Keep { since: Timestamp::from_seconds(0), bytes_max: u64::MAX }).unwrap());
+    let since = Timestamp::from_seconds(0);
+    let keep = Keep { since, quarantined_since: since, bytes_max: u64::MAX };
+    assert!(!store.prune(keep).unwrap());
     let connection = schema::open_to_read(&folder.path().join("h")).unwrap();
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(one("SELECT COUNT(*) FROM refusals"), 100_000);
@@ -312,6 +315,33 @@ fn a_file_of_another_journal_or_of_another_version_is_made_anew() {
     schema::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let (store, anew) = Store::open(&path, [8; 16]).unwrap();
     assert_eq!((store.through().unwrap(), anew), (Sequence(0), true));
+}
+
+#[test]
+fn a_file_that_is_no_history_is_left_as_it_is_and_one_gateway_alone_has_a_history() {
+    let folder = folder();
+    let path = folder.path().join("history.sqlite");
+    let foreign = rusqlite::Connection::open(&path).unwrap();
+    foreign.execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)").unwrap();
+    drop(foreign);
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(Store::open(&path, JOURNAL), Err(OpenError::Foreign)));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    let path = folder.path().join("other.sqlite");
+    let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
+    assert!(matches!(Store::open(&path, [8; 16]), Err(OpenError::Taken)));
+    fill(&mut store, 1..=3);
+    for name in ["other.sqlite", "other.sqlite-wal"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    store.put_aside();
+    let (store, anew) = Store::open(&path, JOURNAL).unwrap();
+    assert_eq!((store.through().unwrap(), anew), (Sequence(0), false));
+    let old = rusqlite::Connection::open(folder.path().join("other.sqlite.old")).unwrap();
+    let count: i64 = old.query_row("SELECT COUNT(*) FROM events", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 3, "what was there can still be looked at");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod handshake;
 mod header;
 mod jwt;
 mod key;
+mod late;
 mod private;
 mod public;
 mod seal;

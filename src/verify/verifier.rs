@@ -38,7 +38,7 @@ pub struct Verifier {
 /// Proof: somebody who knows the secret sent this delivery. Made by [`Verifier::verify`] alone.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    delivery: Delivery,
+    pub(super) delivery: Delivery,
     scheme: Arc<Scheme>,
     secret: Arc<str>,
     signed_at: Option<Timestamp>,

@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 const RIGHT: &str = "whsec_right_0123456789abcdef";
 const FORGED: &str = "whsec_forged_0123456789abcde";
 const TOKEN: &str = "operator-0123456789abcdef";
+const READER: &str = "reader-0123456789abcdefgh";
 
 /// The file that the secret of `shop` is in, wrong to begin with.
 fn setup(lines: &str) -> Setup {
@@ -81,6 +82,7 @@ fn what_was_refused_under_a_wrong_secret_goes_its_way_once_it_is_mended_and_forg
     assert_eq!(gateway.deliver(&late).status, 401, "stale");
     until_kept(&gateway, 121);
 
+    let last = kept(&gateway).iter().map(|one| one["at"].as_str().unwrap().to_owned()).max().unwrap();
     let all = json!({ "source": "shop", "dry_run": true });
     assert_eq!(requeue(&gateway, &all), json!({ "proven": 100, "refused": 21 }));
     assert_eq!(kept(&gateway).len(), 121, "a dry run changes nothing");
@@ -90,6 +92,7 @@ fn what_was_refused_under_a_wrong_secret_goes_its_way_once_it_is_mended_and_forg
     let ids: BTreeSet<String> = handed.iter().map(|one| one.header("hookgate-event-id")).collect();
     assert_eq!(ids, (0..100).map(good).collect::<BTreeSet<_>>());
     assert!(handed.iter().all(|one| one.body == stripe_event(&one.header("hookgate-event-id"))));
+    assert!(handed.iter().all(|one| one.header("hookgate-received-at") > last), "as if they came now");
     assert!(gateway.claim("shop", 10).is_empty(), "nothing forged");
     assert_eq!(kept(&gateway).len(), 21);
     let (code, text) = cli(&gateway, &["quarantine", "requeue", "--all", "--reverify"]);
@@ -120,7 +123,8 @@ fn what_came_again_meanwhile_is_known_and_what_nobody_asked_to_keep_is_not_kept(
 
 #[test]
 fn a_request_is_kept_as_it_came_and_shown_to_operators_alone() {
-    let mut gateway = setup("quarantine = \"1MiB\"").admin_token(TOKEN).prepare();
+    let setup = setup("quarantine = \"1MiB\"").admin_token(TOKEN).env("READ_TOKEN", READER);
+    let mut gateway = setup.set("admin", "read_token = { env = \"READ_TOKEN\" }").prepare();
     wrong(&gateway);
     gateway.start();
     refused(&gateway, RIGHT, ["evt_1".to_owned()].into_iter());
@@ -132,6 +136,14 @@ fn a_request_is_kept_as_it_came_and_shown_to_operators_alone() {
     let shown = gateway.get(&format!("/v1/quarantine/{id}")).json();
     assert!(shown["headers"].to_string().contains("stripe-signature"), "{shown}");
     assert_eq!(gateway.get("/v1/quarantine/99").status, 404);
+    let bearer = format!("Bearer {READER}");
+    let reader = |path: &str| gateway.admin_call("GET", path, &[("authorization", &bearer)], b"").status;
+    assert_eq!(reader("/v1/quarantine"), 200);
+    // A true secret may be in it.
+    assert_eq!(
+        [reader(&format!("/v1/quarantine/{id}")), reader(&format!("/v1/quarantine/{id}/body"))],
+        [401, 401]
+    );
     let stranger = [("authorization", "Bearer none")];
     for (method, path) in [
         ("GET", "/v1/quarantine".to_owned()),

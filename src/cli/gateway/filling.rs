@@ -46,7 +46,9 @@ impl Shared {
         if !settings.enabled {
             return Ok(None);
         }
-        let terms = Terms { retention: settings.retention.duration(), bytes_max: settings.bytes_max.bytes() };
+        let (retention, window) = (settings.retention.duration(), loaded.settings.dedup.window.duration());
+        let quarantine = retention.min(window);
+        let terms = Terms { retention, quarantine, bytes_max: settings.bytes_max.bytes() };
         let (history, mut filler) = History::new(FillerParts {
             path: settings.file.clone().unwrap_or_else(|| beside(&journal.dir)),
             terms,
