@@ -453,7 +453,11 @@ impl AsyncWrite for Guarded {
             }
             // Answered before all of it came. The library would take what still comes into a buffer that grows, and end
             // the connection after it.
-            Stage::Length(_) | Stage::Chunks(_) => this.end_after(Bytes::new(), true, LINGER_BODY_BYTES_MAX),
+            // Nobody else wakes the task for it where the last read waited for the handler, which has gone.
+            Stage::Length(_) | Stage::Chunks(_) => {
+                this.end_after(Bytes::new(), true, LINGER_BODY_BYTES_MAX);
+                cx.waker().wake_by_ref();
+            }
             _ => {}
         }
         Poll::Ready(Ok(()))
