@@ -8,7 +8,7 @@ mod tail;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
@@ -200,19 +200,28 @@ fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
     let caller = Caller::new(args.caller)?;
     let path = format!("/v1/events/{}", args.sequence);
     if let Some(file) = args.body {
-        let bytes = caller.bytes(&format!("{path}/body"))?;
-        let written = match file.as_os_str() == "-" {
-            true => io::stdout().lock().write_all(&bytes),
-            false => File::create(&file).and_then(|mut file| file.write_all(&bytes)),
-        };
-        written.map_err(|error| Stop::failure(format!("cannot write {}: {error}", file.display())))?;
-        return Ok(exit::OK);
+        return save(&caller, &format!("{path}/body"), &file);
     }
-    let event = caller.get(&path)?;
+    print(&caller.get(&path)?, output)
+}
+
+/// Writes what is at that path, exactly as it came, to a file or, for `-`, to stdout.
+pub(super) fn save(caller: &Caller, path: &str, file: &Path) -> Result<u8, Stop> {
+    let bytes = caller.bytes(path)?;
+    let written = match file.as_os_str() == "-" {
+        true => io::stdout().lock().write_all(&bytes),
+        false => File::create(file).and_then(|mut file| file.write_all(&bytes)),
+    };
+    written.map_err(|error| Stop::failure(format!("cannot write {}: {error}", file.display())))?;
+    Ok(exit::OK)
+}
+
+/// Prints what is known of one thing.
+pub(super) fn print(known: &Value, output: Output) -> Result<u8, Stop> {
     let mut out = io::stdout().lock();
-    let written = match (output, event.as_object()) {
-        (Output::Text, Some(event)) => facts(event).try_for_each(|fact| writeln!(out, "{fact}")),
-        _ => output::json(&mut out, &event),
+    let written = match (output, known.as_object()) {
+        (Output::Text, Some(known)) => facts(known).try_for_each(|fact| writeln!(out, "{fact}")),
+        _ => output::json(&mut out, known),
     };
     written.map_err(Stop::failure)?;
     Ok(exit::OK)

@@ -1,7 +1,6 @@
 //! `hookgate quarantine`: requests whose proof failed, in the running gateway: listed, judged again, dropped.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::caller::{Caller, CallerArgs};
-use super::events::facts;
+use super::events::{print, save};
 use super::output::{self, Output};
 use super::stop::Stop;
 use crate::exit;
@@ -152,22 +151,9 @@ fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
     let caller = Caller::new(args.caller)?;
     let path = format!("/v1/quarantine/{}", args.id);
     if let Some(file) = args.body {
-        let bytes = caller.bytes(&format!("{path}/body"))?;
-        let written = match file.as_os_str() == "-" {
-            true => io::stdout().lock().write_all(&bytes),
-            false => File::create(&file).and_then(|mut file| file.write_all(&bytes)),
-        };
-        written.map_err(|error| Stop::failure(format!("cannot write {}: {error}", file.display())))?;
-        return Ok(exit::OK);
+        return save(&caller, &format!("{path}/body"), &file);
     }
-    let kept = caller.get(&path)?;
-    let mut out = io::stdout().lock();
-    let shown = match (output, kept.as_object()) {
-        (Output::Text, Some(kept)) => facts(kept).try_for_each(|fact| writeln!(out, "{fact}")),
-        _ => output::json(&mut out, &kept),
-    };
-    shown.map_err(Stop::failure)?;
-    Ok(exit::OK)
+    print(&caller.get(&path)?, output)
 }
 
 fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {

@@ -295,6 +295,7 @@ mod tests {
 
     fn opened() -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::File::create(folder.path().join("h")).unwrap();
         let connection = schema::open(&folder.path().join("h")).unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         (folder, connection)

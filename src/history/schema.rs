@@ -83,9 +83,10 @@ CREATE TABLE quarantine (
 CREATE INDEX quarantine_source ON quarantine (source, party, id, bytes);
 ";
 
-/// Opens a file for reading and writing, which may be a new one.
+/// Opens a file for reading and writing. It is there: `store` makes it, for its owner alone.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     // Before there are tables: pages that are free can then be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
