@@ -74,8 +74,18 @@ pub struct RabbitMq {
     epmd_port: u16,
     epmd: Option<Process>,
     server: Option<Process>,
-    vhosts: AtomicU32,
+    vhosts: Mutex<Vhosts>,
 }
+
+/// Virtual hosts `test-<n>`: the next that nobody has, and the first that is not made yet.
+#[derive(Default)]
+struct Vhosts {
+    next: u32,
+    unmade: u32,
+}
+
+/// Virtual hosts that are made at once: an Erlang tool takes longer to start than they do.
+const VHOSTS: u32 = 16;
 
 /// Largest message the fixture's broker takes, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -122,7 +132,7 @@ impl RabbitMq {
             epmd_port: free_port(),
             epmd: None,
             server: None,
-            vhosts: AtomicU32::new(0),
+            vhosts: Mutex::default(),
         };
         node.boot();
         node
@@ -145,12 +155,18 @@ impl RabbitMq {
 
     /// Makes a virtual host for one test.
     pub fn vhost(&self) -> String {
-        let name = format!("test-{}", self.vhosts.fetch_add(1, Ordering::Relaxed));
-        self.rabbitmqctl(&["eval", &format!(
-            "rabbit_vhost:add(<<\"{name}\">>, <<\"test\">>), rabbit_auth_backend_internal:set_permissions(\
-             <<\"guest\">>, <<\"{name}\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
-        )]);
-        name
+        let mut vhosts = self.vhosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if vhosts.next == vhosts.unmade {
+            let (first, last) = (vhosts.unmade, vhosts.unmade + VHOSTS - 1);
+            self.rabbitmqctl(&["eval", &format!(
+                "lists:foreach(fun(N) -> V = list_to_binary([\"test-\", integer_to_list(N)]), \
+                 rabbit_vhost:add(V, <<\"test\">>), rabbit_auth_backend_internal:set_permissions(\
+                 <<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>) end, lists:seq({first}, {last}))."
+            )]);
+            vhosts.unmade += VHOSTS;
+        }
+        vhosts.next += 1;
+        format!("test-{}", vhosts.next - 1)
     }
 
     /// Runs `rabbitmqctl` against this node and returns what it printed; panics where it fails.
