@@ -19,6 +19,7 @@
 //! - [`dedup::key`]: what makes two deliveries one event; minted from a `Verified` only.
 //! - [`batch`]: a body with several events cut into parts, where a source splits.
 //! - [`schema`]: payload schemas, compiled at start; most payloads are judged without a tree. [`event`]: what is kept.
+//! - [`mask`]: what of a body is not shown.
 //! - [`steps`]: what becomes of events and requests, told for the history.
 //!
 //! # Stores and outlets (never import each other)
@@ -44,6 +45,7 @@
 //! - [`ingress`]: the public listener; its `connection` guards each one in front of the HTTP library, its `tls` shakes hands,
 //!   and shows a certificate from files or by ACME.
 //! - [`admin`]: health, metrics, events for operators and the inbox for workers, on a listener of their own.
+//! - `console`: what the operator's page is made of, served by [`admin`]: plain scripts and styles, a script for each page.
 //! - [`config`]: all settings, all errors in one report. [`cli`]: the subcommands, a file each,
 //!   and in `cli::gateway` the place where everything is put together.
 //! - `simulation`, in tests alone: all of it in one thread, on a disk, a clock and a broker that a seed drives.
@@ -76,6 +78,7 @@ pub mod event;
 pub mod extract;
 pub mod freshness;
 pub mod limit;
+pub mod mask;
 pub mod provider;
 pub mod schema;
 pub mod steps;

@@ -105,7 +105,7 @@ impl Pipeline {
         verified: Verified,
         request: &mut Request,
     ) -> Result<Answer, Refused> {
-        source.metrics.verified(verified.secret());
+        source.metrics.verified(verified.secret(), verified.delivery().received_at);
         if let Some(answer) = source.verifier.answer(&verified, verified.delivery().received_at)? {
             source.visit(&answer);
             return self.handshake(source, answer).await;

@@ -9,6 +9,7 @@ use crate::capture::Capture;
 use crate::dedup::key::EventKey;
 use crate::freshness::Tolerance;
 use crate::limit::Limit;
+use crate::mask::Mask;
 use crate::metrics::SourceMetrics;
 use crate::notice::SilentAfter;
 use crate::provider::HandshakeAnswer;
@@ -73,6 +74,10 @@ pub struct Source {
     pub silent_after: SilentAfter,
     /// Bytes of requests that are kept after their proof failed, to be judged again; none where none are.
     pub quarantine: Option<u64>,
+    /// What of its bodies is not shown to who may only look.
+    pub mask: Mask,
+    /// Whether the history can be searched for words in its bodies.
+    pub capture_bodies: bool,
     /// Its counts.
     pub metrics: SourceMetrics,
 }

@@ -1,7 +1,8 @@
 //! The log, and what the system says about this process.
 //!
-//! A line is one line, whatever a stranger wrote into it (`lines`), and a panic tells where it was and not what it held.
+//! A line is one line, whatever a stranger wrote into it (`lines`), as JSON it is one of the Elastic Common Schema (`ecs`), and a panic tells where it was and not what it held.
 
+mod ecs;
 mod lines;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -13,17 +14,18 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use ecs::Ecs;
 use lines::{Escapes, Lines};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON by the Elastic Common Schema elsewhere.
     #[default]
     Auto,
     /// Text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, by the Elastic Common Schema.
     Json,
 }
 
@@ -49,7 +51,7 @@ pub fn start(format: LogFormat, level: &str, silent: &[&str]) {
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines::new(escapes, io::stderr));
     let started = if json {
-        builder.json().flatten_event(true).try_init()
+        builder.event_format(Ecs).try_init()
     } else {
         builder.with_ansi(terminal).with_target(false).try_init()
     };

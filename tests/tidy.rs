@@ -45,6 +45,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "extract",
             "freshness",
             "limit",
+            "mask",
             "provider",
             "schema",
             "steps",

@@ -77,16 +77,25 @@ pub(super) async fn body(
     parts: Data<AdminParts>,
     sequence: Path<String>,
 ) -> HttpResponse {
-    match found(&request, &parts, &sequence).await {
-        Ok((seen, event)) => {
-            let name = format!("attachment; filename=\"event-{}.bin\"", seen.found.sequence);
-            fresh(StatusCode::OK)
-                .content_type("application/octet-stream")
-                .insert_header((CONTENT_DISPOSITION, name))
-                .body(event.body().clone())
-        }
-        Err(refused) => *refused,
-    }
+    let (seen, event) = match found(&request, &parts, &sequence).await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
+    let eyes = parts.eyes(&request);
+    let body = match eyes.mask(&event.envelope().source) {
+        Some(mask) if mask.is_empty() => Some(event.body().clone()),
+        mask => mask.and_then(|mask| mask.applied(event.body())).map(Bytes::from),
+    };
+    let Some(body) = body else {
+        let detail = "what its source masks cannot be found in this body, or the source is configured no more; \
+                      admin.token opens it";
+        return problem(StatusCode::FORBIDDEN, "masked", detail);
+    };
+    let name = format!("attachment; filename=\"event-{}.bin\"", seen.found.sequence);
+    fresh(StatusCode::OK)
+        .content_type("application/octet-stream")
+        .insert_header((CONTENT_DISPOSITION, name))
+        .body(body)
 }
 
 pub(super) async fn act(

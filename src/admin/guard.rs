@@ -10,10 +10,14 @@ use zeroize::Zeroizing;
 
 /// How far the page that a browser calls for is from us; other callers send none.
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Whether it calls to go there, or for something to use in the page.
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What a call is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Area {
+    /// The console's page and its files, which hold nothing of anybody's.
+    Page,
     /// Taking events and answering for them; what workers do.
     Inbox,
     /// Metrics and events: what changes nothing.
@@ -74,14 +78,20 @@ impl Guard {
         {
             return Err(Refusal::Foreign);
         }
-        // A page's images and scripts bring no Origin; it would read nothing, and still have us read the journal.
-        if header(request, &SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        // A page's images and scripts bring no Origin; it would read nothing, and still have us read the journal. A link that
+        // leads to the console is harmless: what it leads to does nothing by itself, and is shown in no frame.
+        let link = area == Area::Page && header(request, &MODE) == Some("navigate");
+        if !link && header(request, &SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return Err(Refusal::Foreign);
+        }
+        if area == Area::Page {
+            let open = self.operator.is_some() || self.reader.is_some() || is_loopback(host);
+            return if open { Ok(()) } else { Err(Refusal::Foreign) };
         }
         let enough = match area {
             Area::Inbox => &self.worker,
             Area::Look => &self.reader,
-            Area::Operation => &None,
+            Area::Operation | Area::Page => &None,
         };
         if self.operator.is_none() && enough.is_none() {
             return if is_loopback(host) { Ok(()) } else { Err(Refusal::Foreign) };
@@ -180,6 +190,23 @@ mod tests {
         assert_eq!(call_of(&alone, Area::Look, &[local]), Err(Refusal::Token));
         assert_eq!(call_of(&alone, Area::Look, &[local, reader]), Ok(()));
         assert_eq!(call_of(&alone, Area::Operation, &[local]), Ok(()));
+    }
+
+    #[test]
+    fn the_page_is_served_without_a_token_and_by_a_link_but_to_no_other_name_and_into_no_other_page() {
+        let (host, other) = (("host", "localhost:9090"), ("host", "evil.example:9090"));
+        let site = ("sec-fetch-site", "cross-site");
+        let open = Guard::new(&Tokens::default());
+        let page = |guard: &Guard, headers: &[(&str, &str)]| call_of(guard, Area::Page, headers).is_ok();
+        assert!(page(&open, &[host]) && page(&open, &[host, site, ("sec-fetch-mode", "navigate")]));
+        assert!(!page(&open, &[host, site, ("sec-fetch-mode", "no-cors")]) && !page(&open, &[host, site]));
+        assert!(!page(&open, &[other]) && !page(&open, &[host, ("origin", "https://evil.example")]));
+        let token = Guard::new(&Tokens { operator: Some(b"operator"), ..Tokens::default() });
+        assert!(page(&token, &[other]));
+        assert_eq!(
+            call_of(&open, Area::Look, &[host, site, ("sec-fetch-mode", "navigate")]),
+            Err(Refusal::Foreign)
+        );
     }
 
     #[test]

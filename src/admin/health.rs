@@ -1,6 +1,7 @@
 //! Health: alive, and ready. Ready means «can accept durably»: with a journal, a broker that is away is degraded, not
 //! unready; in confirm mode it is unready, and Redis away is degraded.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,35 @@ pub enum Readiness {
     Unready,
 }
 
+impl Readiness {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Unready => "unready",
+        }
+    }
+}
+
+/// Something that has to be well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is looked at.
+    pub name: &'static str,
+    /// How it stands; an error where it is not well.
+    pub found: Result<String, String>,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Ok(text) => write!(f, "{}: ok ({text})", self.name),
+            Err(text) => write!(f, "{}: FAILED ({text})", self.name),
+        }
+    }
+}
+
 /// What health is read from.
 pub struct Health {
     /// What makes events safe.
@@ -49,15 +79,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// The verdict, and a line for each check.
-    pub fn readiness(&self) -> (Readiness, String) {
+    /// The verdict, and what it rests on.
+    pub fn readiness(&self) -> (Readiness, Vec<Check>) {
         match &self.keeper {
             Keeper::Journal(acceptor) => self.with_journal(acceptor),
             Keeper::Confirm(confirmer) => self.with_confirm(confirmer),
         }
     }
 
-    fn with_confirm(&self, confirmer: &Confirmer) -> (Readiness, String) {
+    fn with_confirm(&self, confirmer: &Confirmer) -> (Readiness, Vec<Check>) {
         let accepts = if confirmer.stopping() { Err("stopping".to_owned()) } else { self.hands_over() };
         let redis = if confirmer.redis_connected() {
             Ok(format!("{} events to be noted", confirmer.untold()))
@@ -69,11 +99,12 @@ impl Health {
             (Ok(_), Err(_)) => Readiness::Degraded,
             (Ok(_), Ok(_)) => Readiness::Ready,
         };
-        let none = "journal: none (ack = \"confirm\": an event is safe once RabbitMQ confirms it)";
-        (verdict, format!("{none}\nsink: {}\nredis: {}\n", checked(&accepts), checked(&redis)))
+        let none = "none: ack = \"confirm\", an event is safe once RabbitMQ confirms it";
+        let checks = [("journal", Ok(none.to_owned())), ("sink", accepts), ("redis", redis)];
+        (verdict, checks.map(|(name, found)| Check { name, found }).into())
     }
 
-    fn with_journal(&self, acceptor: &Acceptor) -> (Readiness, String) {
+    fn with_journal(&self, acceptor: &Acceptor) -> (Readiness, Vec<Check>) {
         let stores = acceptor.stores();
         let accepts = match (stores.failed, stores.stopping, stores.full) {
             (true, _, _) => Err("a write failed; the process is ending".to_owned()),
@@ -90,8 +121,9 @@ impl Health {
             (Ok(_), false) => Readiness::Degraded,
             (Ok(_), true) => Readiness::Ready,
         };
-        let redis = claims.map_or(String::new(), |claims| format!("redis: {}\n", checked(&claims)));
-        (verdict, format!("journal: {}\nsink: {}\n{redis}", checked(&accepts), checked(&hands_over)))
+        let redis = claims.map(|claims| ("redis", claims));
+        let checks = [("journal", accepts), ("sink", hands_over)].into_iter().chain(redis);
+        (verdict, checks.map(|(name, found)| Check { name, found }).collect())
     }
 
     /// Whether Redis, if the relay claims there, answered the last time; it is asked every ten seconds at least.
@@ -167,12 +199,5 @@ impl Health {
             self.started.seconds(),
         );
         self.metrics.encode()
-    }
-}
-
-fn checked(check: &Result<String, String>) -> String {
-    match check {
-        Ok(text) => format!("ok ({text})"),
-        Err(text) => format!("FAILED ({text})"),
     }
 }

@@ -2,16 +2,18 @@
 //! `/v1/history/failures`. It changes nothing, and is newer than a moment ago nowhere: `through` says how far it is filled.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::events::{fresh, malformed};
 use super::guard::Area;
+use super::known::Eyes;
 use super::server::{AdminParts, problem};
 use crate::clock::Timestamp;
 use crate::event::Sequence;
-use crate::history::{After, EventRow, History, HistoryError, RefusalQuery, RefusalRow, StepRow};
+use crate::history::{After, EventRow, History, HistoryError, RefusalQuery, RefusalRow, StepRow, Words};
 use crate::operate::{Choice, moment};
 
 /// Rows in one answer, where the caller says nothing, and most.
@@ -29,13 +31,14 @@ pub(super) async fn events(request: HttpRequest, parts: Data<AdminParts>) -> Htt
         Ok(history) => history,
         Err(refused) => return *refused,
     };
-    let (mut choice, mut after, mut limit) = (Choice::default(), None, LIMIT.0);
+    let (mut choice, mut words, mut after, mut limit) = (Choice::default(), None, None, LIMIT.0);
     for (name, value) in pairs(&request) {
         let read = match &*name {
+            "text" => value.parse::<Words>().map(|found| words = Some(found)).map_err(|()| no_words()),
             "after" => value.parse::<After>().map(|found| after = Some(found)).map_err(|()| no_cursor()),
             "limit" => limit_of(&value).map(|found| limit = found),
             name if choice.set(name, value) => Ok(()),
-            name => Err(unknown(name, &[&Choice::FIELDS[..], &["after", "limit"]].concat())),
+            name => Err(unknown(name, &[&Choice::FIELDS[..], &["text", "after", "limit"]].concat())),
         };
         if let Err(detail) = read {
             return malformed(&detail);
@@ -45,9 +48,10 @@ pub(super) async fn events(request: HttpRequest, parts: Data<AdminParts>) -> Htt
         Ok(selection) => selection,
         Err(detail) => return malformed(&detail),
     };
-    match history.events(selection, after, limit).await {
+    match history.events((selection, words), after, limit).await {
         Ok(page) => {
-            let events: Vec<Value> = page.events.iter().map(EventRow::to_json).collect();
+            let eyes = parts.eyes(&request);
+            let events: Vec<Value> = page.events.iter().map(|event| shown(event, &eyes)).collect();
             let next = page.next.map(|next| next.to_string());
             fresh(StatusCode::OK).json(json!({ "events": events, "next": next, "through": page.through.0 }))
         }
@@ -69,7 +73,7 @@ pub(super) async fn event(
     };
     match history.event(Sequence(sequence)).await {
         Ok(Some((event, steps))) => {
-            let mut shown = event.to_json();
+            let mut shown = shown(&event, &parts.eyes(&request));
             shown["steps"] =
                 steps_of(&event, &steps).iter().map(|step| step.to_json(event.received_at)).collect();
             fresh(StatusCode::OK).json(shown)
@@ -82,6 +86,15 @@ pub(super) async fn event(
         }
         Err(error) => fault(&error),
     }
+}
+
+/// An event as these eyes may see it: a digest of few possible bodies would tell which one it was.
+fn shown(event: &EventRow, eyes: &Eyes) -> Value {
+    let mut row = event.to_json();
+    if eyes.mask(&event.source).is_none_or(|mask| !mask.is_empty()) {
+        row["digest"] = Value::Null;
+    }
+    row
 }
 
 /// All that is known to have happened to an event, in order of time.
@@ -191,6 +204,10 @@ pub(super) fn no_cursor() -> String {
     "after: expected the `next` of an earlier answer".to_owned()
 }
 
+fn no_words() -> String {
+    "text: expected 1 to 8 words with spaces between, 1024 bytes at most; one that ends in * stands for all that begin so, by three letters at least".to_owned()
+}
+
 pub(super) fn unknown(name: &str, known: &[&str]) -> String {
     format!("{name:?} is not known; allowed: {}", known.join(", "))
 }
@@ -198,8 +215,11 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
 pub(super) fn fault(error: &HistoryError) -> HttpResponse {
     let code = match error {
         HistoryError::TooLong => "too_long",
+        HistoryError::Busy => "busy",
         HistoryError::File(_) | HistoryError::Stopping => "unavailable",
     };
     tracing::warn!(%error, "a search in the history failed");
-    problem(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string())
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, code, &error.to_string());
+    answer.headers_mut().insert(RETRY_AFTER, 3.into());
+    answer
 }

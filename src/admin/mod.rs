@@ -1,22 +1,31 @@
-//! The listener for operators and workers: health, metrics, notices, events, their history, arming, reloading, the inbox. Never on the ingress port.
+//! The listener for operators and workers: health, metrics, what is configured, notices, events, their history, dead letters, arming, reloading, the inbox, the console. Never on the ingress port.
 
+mod about;
 mod arm;
 #[cfg(any(test, feature = "fuzzing"))]
 mod calls;
+mod console;
+mod dead;
 mod events;
 mod guard;
 mod health;
 mod history;
 mod inbox;
+mod known;
 mod notices;
+mod openapi;
+mod pace;
 mod quarantine;
 mod reload;
 mod server;
+mod sources;
 mod tail;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub use calls::read_or_told;
 pub use guard::{Guard, Tokens};
-pub use health::{Health, Readiness};
+pub use health::{Check, Health, Readiness};
+pub use known::{ConfigValue, ConfiguredSecret, Known, LimitFacts, Live, ProviderFacts, Shown, SourceFacts};
+pub use pace::Pace;
 pub use reload::{ReloadAnswer, ReloadOrder};
-pub use server::{Admin, AdminParts, Known, Live};
+pub use server::{Admin, AdminParts};

@@ -1,6 +1,5 @@
 //! The admin listener: routes and wiring.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,25 +7,25 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::web::{Data, JsonConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, web};
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::guard::{Area, Guard, Refusal};
+use super::guard::{Area, Refusal};
 use super::health::{Health, Readiness};
+use super::known::{Eyes, Live};
+use super::pace::Pace;
 use super::reload::{self, ReloadOrder};
-use super::{arm, events, history, inbox, notices, quarantine, tail};
+use super::{about, arm, console, dead, events, history, inbox, notices, openapi, quarantine, sources, tail};
 use crate::audit::{self, Audit};
-use crate::capture::Capture;
 use crate::disk::RealDisk;
 use crate::history::History;
 use crate::notice::Board;
 use crate::operate::Operator;
 use crate::quarantine::Quarantine;
 use crate::relay::Inbox;
-use crate::source::Source;
+use crate::sink::rabbitmq::DeadLetters;
 use crate::tasks;
 
 /// Longest body of a call: a thousand tokens fit many times.
@@ -34,26 +33,12 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Seconds that open calls get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 1;
 
-/// What a reload swaps for the calls: all of it, as one configuration has it.
-#[derive(Default)]
-pub struct Known {
-    /// Who may call.
-    pub guard: Guard,
-    /// All sources, by name.
-    pub sources: BTreeMap<String, Arc<Source>>,
-    /// Sources that can be armed, by name.
-    pub captures: BTreeMap<String, Arc<Capture>>,
-    /// A lease, where the worker names none.
-    pub lease: Duration,
-}
-
-/// What is in force of it; cheap to clone, and all clones are one.
-pub type Live = Arc<ArcSwap<Known>>;
-
 /// What the calls need.
 pub struct AdminParts {
     /// Who may call, and what else a reload swaps.
     pub live: Live,
+    /// How many calls are taken in a second.
+    pub pace: Pace,
     /// What writes the audit log.
     pub audit: Audit,
     /// Health and metrics.
@@ -68,6 +53,8 @@ pub struct AdminParts {
     pub history: Option<History>,
     /// Requests whose proof failed, where there is one.
     pub quarantine: Option<Quarantine>,
+    /// What workers rejected for good, where RabbitMQ is the sink; else where such events are.
+    pub dead: Result<DeadLetters, &'static str>,
     /// Where calls for a reload go, where there is a configuration to load again.
     pub reloads: Option<mpsc::Sender<ReloadOrder>>,
 }
@@ -75,7 +62,11 @@ pub struct AdminParts {
 impl AdminParts {
     /// The answer to a call that is not allowed.
     pub(super) fn refusal(&self, request: &HttpRequest, area: Area) -> Option<HttpResponse> {
-        let (status, code, detail) = match self.live.load().guard.check(request, area).err()? {
+        let checked = self.live.load().guard.check(request, area);
+        if let Err(wait) = self.pace.take(area, checked.is_ok()) {
+            return Some(too_many(wait));
+        }
+        let (status, code, detail) = match checked.err()? {
             Refusal::Token => {
                 (StatusCode::UNAUTHORIZED, "token", "send the token that opens this: Authorization: Bearer …")
             }
@@ -94,6 +85,13 @@ impl AdminParts {
         };
         self.audit.call_refused(refusal, code, status.as_u16());
         Some(problem_of(status, code, detail, Some(&id)))
+    }
+
+    /// Whose eyes see the answer: an operator's see all.
+    pub(super) fn eyes(&self, request: &HttpRequest) -> Eyes {
+        let known = self.live.load_full();
+        let all = known.guard.check(request, Area::Operation).is_ok();
+        Eyes::of(known, all)
     }
 
     /// Writes down what an operator did, who may: the selection, of how many, what it came to, and whether it did.
@@ -172,13 +170,24 @@ impl Admin {
             App::new()
                 .app_data(served.clone())
                 .app_data(json())
+                .service(at("/", "GET").get(console::page))
+                .service(at("/console/{file}", "GET").get(console::asset))
                 .service(at("/livez", "GET").get(livez))
                 .service(at("/readyz", "GET").get(readyz))
                 .service(at("/metrics", "GET").get(metrics))
+                .service(at("/v1", "GET").get(about::about))
+                .service(at("/v1/openapi.json", "GET").get(openapi::document))
+                .service(at("/v1/stats", "GET").get(about::stats))
+                .service(at("/v1/sources", "GET").get(sources::list))
+                .service(at("/v1/sources/{name}", "GET").get(sources::one))
+                .service(at("/v1/providers", "GET").get(sources::providers))
+                .service(at("/v1/config", "GET").get(sources::config))
                 .service(at("/v1/events", "GET").get(events::list))
                 .service(at("/v1/events/tail", "GET").get(tail::tail))
-                // A number to look at, or the name of an order.
-                .service(at("/v1/events/{which}", "GET, POST").get(events::show).post(events::act))
+                .service(
+                    at("/v1/events/{action:replay|forget|release|requeue|drop}", "POST").post(events::act),
+                )
+                .service(at("/v1/events/{sequence}", "GET").get(events::show))
                 .service(at("/v1/events/{sequence}/body", "GET").get(events::body))
                 .service(at("/v1/history/events", "GET").get(history::events))
                 .service(at("/v1/history/events/{sequence}", "GET").get(history::event))
@@ -189,6 +198,9 @@ impl Admin {
                 .service(at("/v1/quarantine/drop", "POST").post(quarantine::drop))
                 .service(at("/v1/quarantine/{id}", "GET").get(quarantine::show))
                 .service(at("/v1/quarantine/{id}/body", "GET").get(quarantine::body))
+                .service(at("/v1/dead", "GET").get(dead::list))
+                .service(at("/v1/dead/requeue", "POST").post(dead::requeue))
+                .service(at("/v1/dead/drop", "POST").post(dead::drop))
                 .service(at("/v1/notices", "GET").get(notices::list))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
@@ -230,12 +242,12 @@ async fn livez() -> HttpResponse {
 
 async fn readyz(parts: Data<AdminParts>) -> HttpResponse {
     let (readiness, checks) = parts.health.readiness();
-    let (status, word) = match readiness {
-        Readiness::Ready => (StatusCode::OK, "ready"),
-        Readiness::Degraded => (StatusCode::OK, "degraded"),
-        Readiness::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    let status = match readiness {
+        Readiness::Ready | Readiness::Degraded => StatusCode::OK,
+        Readiness::Unready => StatusCode::SERVICE_UNAVAILABLE,
     };
-    plain(status, format!("{word}\n{checks}"))
+    let lines = checks.iter().map(|check| format!("{check}\n"));
+    plain(status, format!("{}\n{}", readiness.as_str(), lines.collect::<String>()))
 }
 
 async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
@@ -259,8 +271,8 @@ fn at(path: &str, allowed: &'static str) -> Resource {
 }
 
 async fn unknown() -> HttpResponse {
-    let detail = "here are /livez, /readyz, /metrics, /v1/events, /v1/history, /v1/quarantine, /v1/notices, /v1/reload, /v1/sources/{name}/arm and /v1/inbox/{source}/claim, /ack, /nack, /extend; \
-                  deliveries go to ingress.listen";
+    let detail = "here are / (the console), /livez, /readyz, /metrics, and below /v1 what /v1/openapi.json tells of: events, history, quarantine, dead, \
+                  notices, sources, providers, config, stats, reload and the inbox; deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
@@ -269,6 +281,13 @@ fn plain(status: StatusCode, text: String) -> HttpResponse {
         .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .body(text)
+}
+
+fn too_many(wait: Duration) -> HttpResponse {
+    let detail = format!("more calls than the listener takes; wait for {} ms", wait.as_millis().max(1));
+    let mut answer = problem(StatusCode::TOO_MANY_REQUESTS, "too_many_calls", &detail);
+    answer.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+    answer
 }
 
 /// A problem document (RFC 9457).

@@ -15,7 +15,8 @@ use tokio::time::sleep;
 
 use super::events::{self, fresh, listed, malformed};
 use super::guard::Area;
-use super::server::{AdminParts, Known, problem};
+use super::known::Known;
+use super::server::{AdminParts, problem};
 use crate::event::Sequence;
 use crate::operate::{Choice, Seen, Tail};
 

@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, demo, events, explain, healthcheck, history, init, journal, listen, man,
-    providers, quarantine, reload, secret, send, serve, sign, vectors, verify,
+    check, completions, consume, dead, demo, events, explain, healthcheck, history, init, journal, listen,
+    man, providers, quarantine, reload, secret, send, serve, sign, top, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -51,12 +51,16 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Hand verified events of a source on to an application under development, as they come in
     Listen(listen::ListenArgs),
+    /// Watch a running gateway at a glance: rates, answer times, what waits, what is wrong, a line for each source
+    Top(top::TopArgs),
     /// List, show, follow, replay, forget, release, requeue and drop events of the running gateway
     Events(events::EventsArgs),
     /// Search in what came in and what became of it, and in what was refused and why
     History(history::HistoryArgs),
     /// Judge refused requests again, which a source keeps, once their secret is mended
     Quarantine(quarantine::QuarantineArgs),
+    /// List what workers rejected for good in RabbitMQ, put it back into its queue, or drop it
+    Dead(dead::DeadArgs),
     /// Read a journal's folder, beside a running gateway or without one; nothing is changed
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
@@ -195,9 +199,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Healthcheck(args) => healthcheck::run(args, output),
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),
+        Command::Top(args) => top::run(args, output),
         Command::Events(args) => events::run(args, output),
         Command::History(args) => history::run(args, output),
         Command::Quarantine(args) => quarantine::run(args, output),
+        Command::Dead(args) => dead::run(args, output),
         Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),

@@ -14,6 +14,7 @@ use crate::config::{self, Ack, KeyPath, Loaded, Report, SinkKind};
 use crate::freshness::Tolerance;
 use crate::ingress::BODY_OVERHEAD;
 use crate::limit::{Limit, Rate};
+use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::notice::SilentAfter;
 use crate::provider::secret::Secret;
@@ -436,6 +437,8 @@ pub fn source(
             refuse_unknown: None,
         },
         statuses: statuses(source, &scheme),
+        mask: Mask::new(source.mask.clone()),
+        capture_bodies: source.capture_bodies,
         quarantine: source.quarantine.map(|size| size.bytes()),
         silent_after: match source.silent_after {
             config::SilentAfter::Usual => SilentAfter::Usual,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::Read;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -10,6 +12,11 @@ use super::access::{self, Role, Secret};
 use super::args::ConfigArgs;
 use super::http::{Client, Reply, Url};
 use super::stop::Stop;
+
+/// The status of a call beyond what the listener takes, the pause before the next try, and the most of those.
+const TOO_MANY: u16 = 429;
+const PAUSE: Duration = Duration::from_secs(1);
+const TRIES_MAX: usize = 30;
 
 /// Which gateway is called.
 #[derive(Debug, Args)]
@@ -76,9 +83,7 @@ impl Caller {
     /// # Errors
     /// Where nobody answers, or the gateway refuses.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Stop> {
-        let token = self.token.as_ref().map(|token| token.as_slice());
-        let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
-        self.json(&reply.map_err(|error| self.unreachable(&error))?)
+        self.json(&self.send(path, body)?)
     }
 
     /// Posts JSON and gets some, with a 200 or with one of `also`.
@@ -86,9 +91,7 @@ impl Caller {
     /// # Errors
     /// Where nobody answers, or the gateway refuses with another status.
     pub(super) fn ask(&self, path: &str, body: &Value, also: &[u16]) -> Result<(u16, Value), Stop> {
-        let token = self.token.as_ref().map(|token| token.as_slice());
-        let reply = self.client.post(&self.base.with_path(path), token, &body.to_string());
-        let mut reply = reply.map_err(|error| self.unreachable(&error))?;
+        let mut reply = self.send(path, body)?;
         let status = reply.status;
         if also.contains(&status) {
             reply.status = 200;
@@ -97,9 +100,27 @@ impl Caller {
     }
 
     fn fetch(&self, path: &str) -> Result<Reply, Stop> {
+        self.at_its_pace(|token| self.client.get(&self.base.with_path(path), token))
+    }
+
+    fn send(&self, path: &str, body: &Value) -> Result<Reply, Stop> {
+        self.at_its_pace(|token| self.client.post(&self.base.with_path(path), token, &body.to_string()))
+    }
+
+    /// Calls again, some times, where the gateway has too many calls: it has done nothing then.
+    fn at_its_pace<E: fmt::Display>(
+        &self,
+        call: impl Fn(Option<&[u8]>) -> Result<Reply, E>,
+    ) -> Result<Reply, Stop> {
         let token = self.token.as_ref().map(|token| token.as_slice());
-        let reply = self.client.get(&self.base.with_path(path), token);
-        reply.map_err(|error| self.unreachable(&error))
+        for _ in 0..TRIES_MAX {
+            let reply = call(token).map_err(|error| self.unreachable(&error))?;
+            if reply.status != TOO_MANY {
+                return Ok(reply);
+            }
+            thread::sleep(PAUSE);
+        }
+        call(token).map_err(|error| self.unreachable(&error))
     }
 
     fn json(&self, reply: &Reply) -> Result<Value, Stop> {

@@ -12,7 +12,7 @@ use super::args::ConfigArgs;
 use super::assemble::Plan;
 use super::output::{self, Output};
 use super::{fetching, gateway};
-use crate::config::{Ack, Finding, Loaded, Report, SinkKind};
+use crate::config::{Ack, Finding, InForce, Loaded, Report, SinkKind};
 use crate::exit;
 use crate::sink::rabbitmq::{ExchangeFound, RabbitMq};
 
@@ -27,6 +27,9 @@ pub(super) struct CheckArgs {
     /// Also reach Redis and RabbitMQ, where they are configured
     #[arg(long)]
     connect: bool,
+    /// Also print every value in force, defaults among them, with where it was given; of a secret, where it is kept
+    #[arg(long)]
+    values: bool,
 }
 
 /// Checks; the exit code comes back: 78 for errors, 69 for a service that cannot be reached.
@@ -48,6 +51,13 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
         tell_sources(&loaded, &plans);
     }
     let mut found = json!({ "ok": true, "warnings": warnings, "sources": sources_json(&loaded, &plans) });
+    if args.values {
+        let values = loaded.in_force().context("the configuration cannot be shown")?;
+        if output == Output::Text {
+            values.iter().for_each(tell_value);
+        }
+        found["values"] = values.into_iter().map(InForce::into_json).collect();
+    }
     if args.connect {
         let runtime =
             Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
@@ -73,6 +83,15 @@ pub(super) fn errors_json(report: &Report) -> Value {
         })
     };
     report.iter().map(error).collect()
+}
+
+/// As it would be written, where there is something to write.
+fn tell_value(InForce { key, value, origin }: &InForce) {
+    let origin = origin.as_deref().unwrap_or("default");
+    match toml::Value::try_from(value) {
+        Ok(value) => println!("{key} = {value}  # {origin}"),
+        Err(_) => println!("# {key} is not set"),
+    }
 }
 
 fn tell_sources(loaded: &Loaded, plans: &[Plan]) {

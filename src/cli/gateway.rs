@@ -2,7 +2,7 @@
 //!
 //! `confirm` puts together what is there without a journal, `stores` opens what there is with one, `outlet` what the
 //! events go to, `listener` says what the public listener may take: each once. `filling` runs what fills the history, `watching` tells of notices, which `letters` sends, `live` holds what a reload swaps, `fixed` what none can, and `reloader` does reloads, for
-//! which `prepared` makes a configuration ready, `files` notices theirs, and `changes` says what differs.
+//! which `prepared` makes a configuration ready, of which `shown` tells operators, `files` notices theirs, and `changes` says what differs.
 
 mod changes;
 mod confirm;
@@ -15,6 +15,7 @@ mod live;
 mod outlet;
 mod prepared;
 mod reloader;
+mod shown;
 mod stores;
 mod watching;
 
@@ -29,8 +30,8 @@ use self::filling::Filling;
 pub(super) use self::letters::Key;
 use self::letters::Letters;
 use self::live::Live;
-use self::outlet::Outlet;
 pub(super) use self::outlet::{NOBODY, rabbitmq_settings, redis_claims};
+use self::outlet::{Outlet, dead_letters};
 use self::prepared::Prepared;
 pub(super) use self::reloader::Again;
 use self::reloader::{CALLS_MAX, Reloader};
@@ -38,7 +39,7 @@ use self::stores::Stores;
 use self::watching::{Watch, Watching};
 use super::assemble::Plan;
 use crate::accept::{Acceptor, Fault};
-use crate::admin::{Admin, AdminParts, Health, ReloadOrder};
+use crate::admin::{Admin, AdminParts, Health, Pace, ReloadOrder};
 use crate::audit::Audit;
 use crate::clock::{Clock, System};
 use crate::config::{Ack, Loaded};
@@ -57,6 +58,7 @@ use crate::pipeline::Pipeline;
 use crate::quarantine::Quarantine;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
 use crate::sink::Sink;
+use crate::sink::rabbitmq::DeadLetters;
 use crate::steps::Steps;
 use crate::tasks;
 
@@ -140,11 +142,12 @@ impl Gateway {
         let relay = outlet.sink().map(|sink| shared.relay(&loaded, reader.clone(), sink, claims));
         let inbox = outlet.sink().is_none().then(|| shared.inbox(&loaded, reader.clone()));
         let inbox = inbox.ok_or(loaded.settings.sink.kind.workers());
+        let dead = dead_letters(&loaded, &shared.clock)?;
         let keeper = Keeper::Journal(shared.acceptor.clone());
-        let (history, filling) = shared.history(&loaded, reader)?.unzip();
+        let (history, filling) = shared.history(&loaded, reader, &live.known)?.unzip();
         let health = shared.health(keeper.clone(), None, outlet.sink());
         let health = Health { redis, history: history.clone(), ..health };
-        let (parts, calls) = admin_parts(&live, health, inbox, again.is_some());
+        let (parts, calls) = admin_parts(&live, health, inbox, dead, again.is_some());
         let pipeline = Pipeline::new(keeper.clone(), Arc::clone(&shared.clock));
         let window = loaded.settings.dedup.window.duration();
         let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline, window));
@@ -338,18 +341,21 @@ fn admin_parts(
     live: &Live,
     health: Health,
     inbox: Result<Inbox<RealDisk>, &'static str>,
+    dead: Result<DeadLetters, &'static str>,
     reloads: bool,
 ) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
     let (orders, calls) = mpsc::channel(CALLS_MAX);
     let parts = AdminParts {
         live: Arc::clone(&live.known),
         audit: Audit::new(Arc::clone(&health.clock)),
+        pace: Pace::new(&health.clock),
         health: Arc::new(health),
         notices: Arc::default(),
         inbox,
         operator: None,
         history: None,
         quarantine: None,
+        dead,
         reloads: reloads.then_some(orders),
     };
     (parts, calls)

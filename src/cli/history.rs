@@ -39,6 +39,9 @@ enum Command {
 struct EventsArgs {
     #[command(flatten)]
     select: SelectArgs,
+    /// With all these words in the body, of sources with `capture_bodies`; one that ends in * stands for all that begin so
+    #[arg(long, value_name = "WORDS")]
+    text: Option<String>,
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
@@ -96,7 +99,8 @@ struct FailuresArgs {
 pub(super) fn run(args: HistoryArgs, output: Output) -> anyhow::Result<u8> {
     let done = match args.command {
         Command::Events(args) => {
-            let choice = fields(&args.select.choice());
+            let mut choice = fields(&args.select.choice());
+            choice.extend(args.text.map(|words| ("text".to_owned(), words)));
             list(args.caller, ("events", choice), args.page, &mut |out, row| written(out, row, output, event))
         }
         Command::Show(args) => show(args, output),

@@ -6,7 +6,7 @@ mod grammar;
 mod handshake;
 mod new;
 mod scheme;
-mod table;
+pub(super) mod table;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::caller::{Caller, CallerArgs};
 use super::events::{print, save};
 use super::output::{self, Output};
+use super::progress::Progress;
 use super::stop::Stop;
 use crate::exit;
 
@@ -162,6 +163,7 @@ fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {
     }
     let caller = Caller::new(args.caller)?;
     let (mut selected, mut outcomes, mut after) = (0, BTreeMap::<String, u64>::new(), Value::Null);
+    let mut progress = Progress::of("requests", None);
     let stopped = loop {
         let order = json!({ "source": args.which.source, "all": args.which.all, "dry_run": args.dry_run, "after": after });
         let answer = caller.post("/v1/quarantine/requeue", &order)?;
@@ -174,8 +176,9 @@ fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {
         if after.is_null() || stopped.is_some() {
             break stopped;
         }
-        eprintln!("{selected} judged");
+        progress.at(selected, "");
     };
+    drop(progress);
     let mut out = io::stdout();
     let printed = match output {
         Output::Json => {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 use super::layers::read_text;
 use super::path::KeyPath;
@@ -48,6 +49,12 @@ impl Callers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(IpNet);
 
+impl Serialize for Caller {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for Caller {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer).map_err(|_| de::Error::custom(ALLOWED))?;
@@ -56,7 +63,7 @@ impl<'de> Deserialize<'de> for Caller {
 }
 
 /// The table form.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { file = \"addresses.txt\" }")]
 struct Table {
     file: PathBuf,
@@ -89,6 +96,15 @@ impl<'de> Deserialize<'de> for Callers {
         }
 
         deserializer.deserialize_any(Either)
+    }
+}
+
+impl Serialize for Callers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Listed(callers) => callers.serialize(serializer),
+            Self::File(file) => Table { file: file.clone() }.serialize(serializer),
+        }
     }
 }
 

@@ -71,10 +71,11 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
         }
         sources(settings, report);
         quarantines(settings, report);
+        masks(settings, report);
     }
 }
 
-/// A quarantine lies in the history.
+/// A quarantine lies in the history, as do the words of bodies.
 fn quarantines(settings: &Settings, report: &mut Report) {
     if settings.journal.ack == Ack::Confirm {
         return;
@@ -90,10 +91,23 @@ fn quarantines(settings: &Settings, report: &mut Report) {
         return;
     }
     for (name, source) in &settings.sources {
+        if source.capture_bodies {
+            report.error(key_of(name).key("capture_bodies"), "true", "false, or history.enabled = true");
+        }
         if let Some(bytes) = source.quarantine {
             let found = quoted(&bytes.to_string());
             report.error(key_of(name).key("quarantine"), found, "no quarantine, or history.enabled = true");
         }
+    }
+}
+
+/// Without a token of its own an operator is whoever calls from this machine, and a reader is one, too.
+fn masks(settings: &Settings, report: &mut Report) {
+    let masks = settings.sources.values().any(|source| !source.mask.is_empty());
+    if masks && settings.admin.read_token.is_some() && settings.admin.token.is_none() {
+        let allowed = "a reference to a token: a source masks what admin.read_token must not see, and without admin.token \
+                       whoever calls by a loopback name may do everything";
+        report.missing("admin.token", allowed);
     }
 }
 
@@ -276,9 +290,11 @@ pub(super) fn without_effect(settings: &Settings, origins: &Origins) -> Vec<Stri
     let with = format!("sink.kind = {:?}", kind.name());
     let of_sink = kind.keys_of_others().filter_map(|key| say(KeyPath::from("sink").key(key), &with));
     let of_journal = of_journal.iter().filter_map(|key| say((*key).into(), "journal.ack = \"confirm\""));
-    let quarantine = |name: &String| say(key_of(name).key("quarantine"), "journal.ack = \"confirm\"");
+    let of_source = |name: &String| {
+        ["quarantine", "capture_bodies"].map(|key| say(key_of(name).key(key), "journal.ack = \"confirm\""))
+    };
     let confirms = settings.journal.ack == Ack::Confirm;
-    let of_sources = settings.sources.keys().filter(|_| confirms).filter_map(quarantine);
+    let of_sources = settings.sources.keys().filter(|_| confirms).flat_map(of_source).flatten();
     of_journal.chain(of_sink).chain(of_sources).collect()
 }
 

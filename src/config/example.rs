@@ -110,3 +110,25 @@ fn what_is_set_is_the_default() {
     settings.sources.clear();
     assert_eq!(format!("{settings:#?}"), format!("{:#?}", Settings::default()));
 }
+
+#[test]
+fn what_is_in_force_reads_as_it_was_written() {
+    let mut report = Report::default();
+    let settings = complete(parsed(&uncommented()), &mut report);
+    let written = toml::to_string(&settings).expect("settings are TOML");
+    let again = complete(parsed(&written), &mut report);
+    assert!(report.is_empty(), "{report}\n{written}");
+    assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
+}
+
+#[test]
+fn a_secret_in_plain_text_is_not_shown() {
+    let mut report = Report::default();
+    let text = "[sources.shop]\nprovider = \"stripe\"\nsecrets = [\"whsec_plain\", { value = \"other\", label = \"old\" }]\n[admin]\ntoken = \"hidden\"";
+    let settings = complete(parsed(text), &mut report);
+    let shown = serde_json::to_string(&settings).expect("settings are JSON");
+    assert!(shown.contains("\"value\":\"***\",\"label\":\"old\""), "{shown}");
+    for secret in ["whsec_plain", "other", "hidden"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

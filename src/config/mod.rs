@@ -9,6 +9,7 @@ mod addresses;
 mod check;
 #[cfg(test)]
 mod example;
+mod in_force;
 mod layers;
 mod load;
 mod path;
@@ -24,6 +25,7 @@ mod values;
 mod watched;
 
 pub use addresses::{Caller, Callers};
+pub use in_force::InForce;
 pub use layers::Origins;
 pub use load::{AdminAccess, Input, Loaded, admin_access, load, load_with, providers_dir};
 pub use path::KeyPath;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::sink::Sink;
 use super::source::{Limit, Source};
@@ -17,7 +17,7 @@ use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Span};
 
 /// The whole configuration.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Settings {
     /// The public listener, which takes deliveries.
@@ -49,7 +49,7 @@ pub struct Settings {
 }
 
 /// `[ingress]`: the public listener.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Ingress {
     /// IP address and port to listen on. Default `"0.0.0.0:8080"`.
@@ -124,7 +124,7 @@ impl Default for Ingress {
 }
 
 /// `[admin]`: the private listener.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Admin {
     /// IP address and port to listen on, never the ingress's. Default `"127.0.0.1:9090"`.
@@ -150,7 +150,7 @@ impl Default for Admin {
 }
 
 /// `[providers]`: provider files of your own.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Providers {
     /// A folder whose `*.toml` files come over the built-in ones. Default: none.
@@ -158,7 +158,7 @@ pub struct Providers {
 }
 
 /// `[schemas]`: schema files of your own.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Schemas {
     /// A folder whose `<provider>/<event>.json` files come over the built-in ones. Default: none.
@@ -166,7 +166,7 @@ pub struct Schemas {
 }
 
 /// `[fetch]`: how keys that providers publish are fetched, and URLs called that handshakes ask for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Fetch {
     /// The longest time for all of a fetch, at most 30 s. Default `"5s"`.
@@ -184,7 +184,7 @@ impl Default for Fetch {
 }
 
 /// `[journal]`: the log on disk.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Journal {
     /// The folder it lives in. Default `"data/journal"`.
@@ -213,7 +213,7 @@ impl Default for Journal {
 }
 
 /// `[history]`: what has come in and what became of it, kept to search in. Filled from the journal, behind the answers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct History {
     /// Whether there is one. Default `true`; with `journal.ack = "confirm"` there is none.
@@ -233,7 +233,7 @@ impl Default for History {
 }
 
 /// What a 2xx waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
     /// The disk.
@@ -245,7 +245,7 @@ pub enum Ack {
 }
 
 /// `[dedup]`: how known events are recognised.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Dedup {
     /// How long an event is remembered; at least as long as its provider retries. Default `"7d"`.
@@ -274,7 +274,7 @@ impl Default for Dedup {
 }
 
 /// Who remembers events across replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The gateway's own index alone.
@@ -285,7 +285,7 @@ pub enum Backend {
 }
 
 /// `[reload]`: when the configuration is loaded again. SIGHUP and `POST /v1/reload` do so in any case.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Reload {
     /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
@@ -301,7 +301,7 @@ impl Default for Reload {
 }
 
 /// `[notices]`: what an operator is told of without having looked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Notices {
     /// Where each is sent as a signed webhook when it begins and when it ends, by the specification of Standard Webhooks.
@@ -321,10 +321,10 @@ impl Default for Notices {
 }
 
 /// `[log]`: what the gateway says on stderr.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Log {
-    /// The form of a line. Default `"auto"`: text on a terminal, JSON elsewhere.
+    /// The form of a line. Default `"auto"`: text on a terminal, JSON by the Elastic Common Schema elsewhere.
     pub format: LogFormat,
     /// The least level that is told. Default `"info"`. The audit log (target `hookgate::audit`: refusals, and what operators
     /// do) is told whatever stands here.
@@ -332,10 +332,10 @@ pub struct Log {
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON elsewhere, by the Elastic Common Schema.
     #[default]
     Auto,
     /// For people.
@@ -358,7 +358,7 @@ impl Level {
 }
 
 /// How much is told, from least to most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Faults that need somebody.

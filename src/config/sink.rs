@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::provider::secret::SecretRef;
 use crate::units::Span;
 
 /// `[sink]`: where events go.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Sink {
     /// The kind of destination. Default `"inbox"`.
@@ -52,7 +52,7 @@ impl Default for Sink {
 }
 
 /// The kinds of destination; `init` shows the lines below as its help.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lowercase")]
 pub enum SinkKind {
@@ -106,6 +106,18 @@ impl SinkKind {
             Self::Inbox => "workers claim events here",
             Self::Rabbitmq => "workers take events from RabbitMQ (`hookgate consume --from rabbitmq`)",
             Self::Stdout => "workers read events from stdout",
+        }
+    }
+
+    /// Where events are that workers gave up, unless RabbitMQ has them.
+    pub const fn given_up(self) -> &'static str {
+        match self {
+            Self::Inbox => {
+                "this gateway's workers have the inbox, where events that were given back too often are poison: \
+                 `hookgate events list --state poison`, and `hookgate events requeue` or `drop`"
+            }
+            Self::Rabbitmq => "RabbitMQ has them in the queue of its dead-letter exchange",
+            Self::Stdout => "this gateway writes events to stdout: nobody can reject them",
         }
     }
 

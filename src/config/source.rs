@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::addresses::Callers;
 use super::settings::Ack;
 use super::tls::ClientCertificates;
 use super::values::{RoutePath, Setting, SilentAfter, Success};
+use crate::mask::Pointer;
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Rate, Span};
 
 /// `[sources.<name>]`: one endpoint.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Source {
     /// The path it listens on. Default `/in/<name>`; never empty in a loaded configuration.
@@ -67,6 +68,12 @@ pub struct Source {
     /// Bytes of requests that are kept after their proof failed, so that `hookgate quarantine requeue` can judge them again
     /// once a secret or a setting is mended. Needs `history.enabled`. Default: none are kept.
     pub quarantine: Option<ByteSize>,
+    /// Whether the words of its bodies can be searched for (`hookgate history events --text`); needs `history.enabled`.
+    /// Default `false`.
+    pub capture_bodies: bool,
+    /// Places of its bodies that are neither searchable nor shown to `admin.read_token`: JSON pointers, in which a step `*`
+    /// means every element or member. A body that is no JSON is then not shown at all. Default `[]`.
+    pub mask: Vec<Pointer>,
 }
 
 impl Default for Source {
@@ -94,6 +101,8 @@ impl Default for Source {
             body_bytes_max: None,
             silent_after: SilentAfter::Usual,
             quarantine: None,
+            capture_bodies: false,
+            mask: Vec::new(),
         }
     }
 }
@@ -109,7 +118,7 @@ impl Source {
 }
 
 /// `tolerance`: how far a signature's time may be from ours.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table such as { past = \"5m\", future = \"1m\" }")]
 pub struct Tolerance {
     /// Older than this is stale. Default: as the provider's file says.
@@ -119,7 +128,7 @@ pub struct Tolerance {
 }
 
 /// `limit`: how many events a source takes at its own pace.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { rate = \"500/s\", burst = 1000 }")]
 pub struct Limit {
     /// So many in a unit of time. Needed.
@@ -130,7 +139,7 @@ pub struct Limit {
 }
 
 /// What happens to a verified delivery above the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum OnLimit {
     /// It is kept, and relayed at the limited rate.
     #[default]
@@ -142,7 +151,7 @@ pub enum OnLimit {
 }
 
 /// What happens to an event that its schema calls invalid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnInvalid {
     /// It is relayed as `invalid.<source>`.
@@ -153,7 +162,7 @@ pub enum OnInvalid {
 }
 
 /// What happens to an event seen before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDuplicate {
     /// It is answered and not relayed.
@@ -164,7 +173,7 @@ pub enum OnDuplicate {
 }
 
 /// What happens to known bytes under a new unsigned id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnTwin {
     /// It is relayed as an event of its own, with the id of the first.

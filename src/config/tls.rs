@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::path::KeyPath;
 use super::report::{Report, quoted};
@@ -16,7 +16,7 @@ const DOMAINS_MAX: usize = 100;
 
 /// `[ingress.tls]`: HTTPS at the public listener, with a certificate from two files or by ACME, never both. Without this
 /// table the listener speaks plain HTTP, which is for loopback and for what stands behind a proxy.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Tls {
     /// The file of the certificate chain in PEM, the server's own first. It is watched, as the key's is, and another one
@@ -31,7 +31,7 @@ pub struct Tls {
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TlsVersion {
     /// 1.2, and 1.3 with those who speak it.
     #[default]
@@ -43,7 +43,7 @@ pub enum TlsVersion {
 }
 
 /// `[ingress.tls.acme]`: a certificate that an authority issues by ACME, and renews after two thirds of its time.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Acme {
     /// The DNS names that the certificate is for; all lead to this gateway's port 443. Needed.
@@ -76,7 +76,7 @@ impl Default for Acme {
 }
 
 /// How it is proved that a domain leads here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Challenge {
     /// By a handshake (RFC 8737).
     #[default]
@@ -85,7 +85,7 @@ pub enum Challenge {
 }
 
 /// `client_certificates` of a source: whose certificate a connection must have shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "a table such as { ca_file = \"ca.pem\", subjects = [\"CN=sender\"] }"

@@ -8,7 +8,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 
+use crate::mask::Pointer;
 use crate::units::Span;
 
 /// Reads `T` from text, or refuses with what is allowed.
@@ -63,6 +65,16 @@ impl<'de> Deserialize<'de> for SilentAfter {
     }
 }
 
+impl Serialize for SilentAfter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Usual => serializer.serialize_str("usual"),
+            Self::Time(time) => time.serialize(serializer),
+            Self::Never => serializer.serialize_str("never"),
+        }
+    }
+}
+
 /// A network in CIDR form, `"10.0.0.0/8"`; a bare address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
@@ -103,8 +115,14 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The URL under which senders reach the ingress, without a slash at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
@@ -145,7 +163,7 @@ impl<'de> Deserialize<'de> for PublicUrl {
 }
 
 /// The path of a source: one spelling, so that no two paths are the same to a sender.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RoutePath(String);
 
 impl RoutePath {
@@ -179,8 +197,20 @@ impl<'de> Deserialize<'de> for RoutePath {
     }
 }
 
+impl<'de> Deserialize<'de> for Pointer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, Self::EXPECTED, |text| text.parse().ok())
+    }
+}
+
+impl Serialize for Pointer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A status that tells the sender that all is well: 200 to 299.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Success(u16);
 
 impl Success {
@@ -220,7 +250,8 @@ impl<'de> Deserialize<'de> for Success {
 }
 
 /// A value that a provider's file asks of the source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Setting {
     /// Text.
     Text(String),

@@ -1,6 +1,7 @@
 //! The one thread that fills the file: reads behind the journal's durable end, takes what has been told, writes both in
 //! one transaction, and then rests for as long as that took. It has the lowest priority that there is: nothing waits for it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,6 +42,14 @@ pub struct Terms {
     pub bytes_max: u64,
 }
 
+/// What of bodies can be searched for; asked at each event, since a reload may change it.
+pub trait Texts: Send + Sync {
+    /// On what terms bodies of each source are read; sources of which none is are left out.
+    fn terms(&self) -> BTreeMap<String, String>;
+    /// What of a body of that source can be searched for.
+    fn text(&self, source: &str, body: &[u8]) -> Option<String>;
+}
+
 /// What it works with.
 pub struct FillerParts<D: Disk> {
     /// The file.
@@ -51,6 +60,8 @@ pub struct FillerParts<D: Disk> {
     pub reader: Reader<D>,
     /// Where it is told of what becomes of them.
     pub steps: Steps,
+    /// What of bodies can be searched for.
+    pub texts: Arc<dyn Texts>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -79,6 +90,9 @@ pub struct Filler<D: Disk> {
     refusals: Vec<Refusal>,
     causes: Vec<Cause>,
     quarantined: Vec<Quarantined>,
+    /// On what terms bodies are read, and those that the file was made to agree with.
+    terms: BTreeMap<String, String>,
+    agreed: Option<BTreeMap<String, String>>,
     /// From here on events are asked how they stand; none where all that are told of is known.
     asking: Option<Sequence>,
     upkeep_at: Duration,
@@ -115,6 +129,8 @@ impl<D: Disk> Filler<D> {
             refusals: Vec::new(),
             causes: Vec::new(),
             quarantined: Vec::new(),
+            terms: BTreeMap::new(),
+            agreed: None,
             asking: Some(Sequence(0)),
             upkeep_at: Duration::ZERO,
             failing: false,
@@ -199,11 +215,20 @@ impl<D: Disk> Filler<D> {
             self.filled.file.fetch_add(1, Ordering::AcqRel);
         }
         self.filled.through.store(store.through()?.0, Ordering::Release);
-        (self.at, self.asking) = (None, Some(Sequence(0)));
+        (self.at, self.asking, self.agreed) = (None, Some(Sequence(0)), None);
         Ok(store)
     }
 
     fn fill(&mut self, store: &mut Store) -> Result<Round, Fault> {
+        let terms = self.parts.texts.terms();
+        if self.agreed.as_ref() != Some(&terms) {
+            // Words come in on these terms once none of others are left.
+            self.terms = BTreeMap::new();
+            if store.agree(&terms)? {
+                return Ok(Round::More);
+            }
+            (self.terms, self.agreed) = (terms.clone(), Some(terms));
+        }
         self.fetch();
         let more = self.write(store)?;
         let asked = self.ask(store)?;
@@ -260,6 +285,7 @@ impl<D: Disk> Filler<D> {
                 envelope: &one.envelope,
                 digest,
                 body_bytes: one.body_bytes,
+                text: self.text(one),
                 status: Status::of(one.standing, || false),
                 progress: told.remove(&one.sequence).unwrap_or_default(),
             });
@@ -300,6 +326,16 @@ impl<D: Disk> Filler<D> {
             None => before,
         };
         Ok((survey.found, Some(survey.next), through))
+    }
+
+    /// What of an event's body can be searched for; nothing where the journal has let it go since.
+    fn text(&self, found: &Found) -> Option<String> {
+        let (source, texts) = (&*found.envelope.source, &self.parts.texts);
+        if !self.terms.contains_key(source) {
+            return None;
+        }
+        let event = self.parts.reader.read(found.sequence, found.position).ok()??;
+        texts.text(source, event.body())
     }
 
     /// Asks the journal how some events stand that had not ended; true where there are more of them.

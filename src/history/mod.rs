@@ -16,8 +16,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use filler::{Filler, FillerParts, Terms};
+pub use filler::{Filler, FillerParts, Terms, Texts};
 pub use quarantine::{Kept, KeptPage};
 pub use refusals::{Failure, RefusalPage, RefusalQuery};
 pub use rows::{EventRow, RefusalRow, StepRow};
-pub use search::{After, EventPage, History, HistoryError};
+pub use search::{After, EventPage, History, HistoryError, Words};

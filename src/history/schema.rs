@@ -1,7 +1,8 @@
 //! The tables of the file, and how it is opened.
 //!
 //! `ids` finds an event by its provider's id or its message id. Both are random, so an index over all of them would be written
-//! all over; it is cut into stretches of the journal's numbers, of which only the newest is written to, and a search asks each.
+//! all over; it is cut into stretches of the journal's numbers, of which only the newest is written to, and a search asks each. `texts` has the words of bodies, and not the bodies;
+//! `texts_of` on what terms: words that another mask would hide are let go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 /// Says that the file is a history of hookgate, and may be put aside and made anew.
 pub(super) const APPLICATION: i64 = 0x686b_6774;
 /// Raised whenever the tables change: a file of another version is made anew.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// An event's stretch of `ids` is its number shifted by so much: what is written to then fits in a few hundred pages, and ten
 /// million events are a few hundred stretches.
 pub(super) const STRETCH_BITS: u32 = 14;
@@ -49,6 +50,8 @@ CREATE INDEX events_live ON events (sequence) WHERE state < 4;
 CREATE TABLE ids (stretch INTEGER, hash INTEGER, sequence INTEGER, PRIMARY KEY (stretch, hash, sequence)) STRICT, WITHOUT ROWID;
 CREATE TABLE steps (sequence INTEGER, nth INTEGER, at INTEGER NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (sequence, nth)) STRICT, WITHOUT ROWID;
+CREATE VIRTUAL TABLE texts USING fts5(body, content='', contentless_delete=1);
+CREATE TABLE texts_of (source TEXT PRIMARY KEY, terms TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refusals (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,

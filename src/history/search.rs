@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::filler::{Filled, Filler, FillerParts};
 use super::names::{self, Table};
@@ -22,14 +23,22 @@ use crate::event::{Digest, Sequence};
 use crate::operate::Selection;
 use crate::tasks;
 
-/// Searches at once; others wait.
+/// Searches at once; others wait, for so long at most. Those for words are long, and have one turn of their own.
 const SEARCHES: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one may take.
 const LONGEST: Duration = Duration::from_secs(2);
 /// SQLite's steps between two looks at the time.
 const STEPS: i32 = 10_000;
 /// Events that are looked at one by one rather than by an index.
 const FEW: u64 = 100_000;
+/// Words that are asked for at once, and letters that one must begin with that stands for others: each is looked for in all.
+const WORDS_MAX: usize = 8;
+const BEGIN_MIN: usize = 3;
+/// Longest text that is asked for, in bytes.
+const WORDS_BYTES_MAX: usize = 1_024;
+/// The newest events with wanted words that are looked at.
+const OF_WORDS_MAX: usize = 10_000;
 /// Events of one id that are looked at.
 const OF_AN_ID_MAX: usize = 10_000;
 
@@ -39,6 +48,9 @@ pub enum HistoryError {
     /// It took too long.
     #[error("this search takes more than {} s: narrow it down, by a source, a type or a time", LONGEST.as_secs())]
     TooLong,
+    /// Others were asked for before, and are not done.
+    #[error("too many searches run already; try again in some seconds")]
+    Busy,
     /// The file cannot be read.
     #[error("the history cannot be read: {0}")]
     File(#[from] rusqlite::Error),
@@ -81,6 +93,29 @@ pub struct EventPage {
     pub through: Sequence,
 }
 
+/// Words that a body has, as they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(String);
+
+impl FromStr for Words {
+    type Err = ();
+
+    /// Up to eight words with spaces between; one that ends in `*` stands for all that begin so, by three letters at least.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let quoted = |word: &str| match word.strip_suffix('*') {
+            Some(begin) if begin.chars().filter(|char| char.is_alphanumeric()).count() < BEGIN_MIN => None,
+            Some(begin) => Some(format!("\"{}\"*", begin.replace('"', "\"\""))),
+            None => Some(format!("\"{}\"", word.replace('"', "\"\""))),
+        };
+        let words = text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
+        let words: Vec<String> = words.map(quoted).collect::<Option<_>>().ok_or(())?;
+        if words.is_empty() || words.len() > WORDS_MAX || text.len() > WORDS_BYTES_MAX {
+            return Err(());
+        }
+        Ok(Self(words.join(" ")))
+    }
+}
+
 struct Inner {
     path: PathBuf,
     filled: Arc<Filled>,
@@ -88,6 +123,7 @@ struct Inner {
     /// Up to which event the journal is durable.
     durable: Box<dyn Fn() -> Sequence + Send + Sync>,
     turns: Arc<Semaphore>,
+    turns_for_words: Arc<Semaphore>,
     /// Connections that nobody uses, and to which of the files that were made anew.
     free: Mutex<Vec<(u64, Connection)>>,
 }
@@ -107,6 +143,7 @@ impl History {
             filled: Arc::clone(&filled),
             clock: Arc::clone(&parts.clock),
             turns: Arc::new(Semaphore::new(SEARCHES)),
+            turns_for_words: Arc::new(Semaphore::new(1)),
             free: Mutex::default(),
         };
         (Self(Arc::new(inner)), Filler::new(parts, filled))
@@ -132,18 +169,21 @@ impl History {
         self.0.filled.bytes.load(Ordering::Relaxed)
     }
 
-    /// Up to `max` events of a selection, newest first.
+    /// Up to `max` events of a selection, newest first; with words, of the newest ten thousand whose bodies have all of them.
     ///
     /// # Errors
     /// Where it takes too long, or the file cannot be read.
     pub async fn events(
         &self,
-        selection: Selection,
+        (selection, words): (Selection, Option<Words>),
         after: Option<After>,
         max: usize,
     ) -> Result<EventPage, HistoryError> {
-        let through = self.through();
-        let events = self.ask(move |connection| events(connection, &selection, after, max + 1)).await?;
+        let (through, with_words) = (self.through(), words.is_some());
+        let question =
+            move |connection: &Connection| events(connection, (&selection, words.as_ref()), after, max + 1);
+        let turns = if with_words { &self.0.turns_for_words } else { &self.0.turns };
+        let events = self.ask_in(turns, question).await?;
         let mut page = EventPage { events, next: None, through };
         if page.events.len() > max {
             page.events.truncate(max);
@@ -183,7 +223,16 @@ impl History {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, HistoryError> {
-        let turn = Arc::clone(&self.0.turns).acquire_owned().await.map_err(|_| HistoryError::Stopping)?;
+        self.ask_in(&self.0.turns, question).await
+    }
+
+    async fn ask_in<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let turn = timeout(PATIENCE, Arc::clone(turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| HistoryError::Busy)?.map_err(|_| HistoryError::Stopping)?;
         let inner = Arc::clone(&self.0);
         // The turn is the search's: who hangs up does not end it.
         let search = move || {
@@ -312,7 +361,7 @@ fn index(selection: &Selection) -> &'static str {
 
 pub(super) fn events(
     connection: &Connection,
-    selection: &Selection,
+    (selection, words): (&Selection, Option<&Words>),
     after: Option<After>,
     max: usize,
 ) -> rusqlite::Result<Vec<EventRow>> {
@@ -346,10 +395,15 @@ pub(super) fn events(
     if let Some(hash) = hash {
         return of_an_id(connection, hash, wanted, max);
     }
+    if let Some(Words(words)) = words {
+        let with = "sequence IN (SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid DESC LIMIT ?)";
+        wanted.and(with, [Value::from(words.clone()), Value::from(OF_WORDS_MAX as i64)]);
+    }
     if selection.is_live() {
         wanted.conditions.push("state < 4");
     }
-    let (index, conditions) = (index(selection), wanted.text());
+    let index = if words.is_some() { " NOT INDEXED" } else { index(selection) };
+    let conditions = wanted.text();
     let found = format!("{EVENT}{index}{conditions} ORDER BY received_at DESC, sequence DESC LIMIT {max}");
     let mut found = connection.prepare_cached(&found)?;
     found.query_map(params_from_iter(wanted.values), event_row)?.collect()

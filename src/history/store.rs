@@ -31,6 +31,8 @@ pub(super) struct NewEvent<'a> {
     /// SHA-256 of the body, and its length.
     pub(super) digest: Digest,
     pub(super) body_bytes: u64,
+    /// What of the body can be searched for.
+    pub(super) text: Option<String>,
     /// How it stands in the journal.
     pub(super) status: Status,
     /// What has been told of it.
@@ -162,6 +164,34 @@ impl Store {
         written
     }
 
+    /// Lets words of sources go that came in on other terms than these; true where there are more of them.
+    pub(super) fn agree(&mut self, terms: &BTreeMap<String, String>) -> rusqlite::Result<bool> {
+        let transaction = self.connection.transaction()?;
+        let former: Vec<(String, String)> = {
+            let mut found = transaction.prepare("SELECT source, terms FROM texts_of")?;
+            found.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
+        };
+        let mut more = false;
+        for (source, _) in former.iter().filter(|(source, before)| terms.get(source) != Some(before)) {
+            let some = "DELETE FROM texts WHERE rowid IN (SELECT sequence FROM events INDEXED BY events_source \
+                        JOIN texts ON texts.rowid = sequence \
+                        WHERE source = (SELECT id FROM names WHERE name = ?1) LIMIT ?2)";
+            if transaction.execute(some, params![source, GO_MAX])? as i64 >= GO_MAX {
+                more = true;
+            } else {
+                transaction.execute("DELETE FROM texts_of WHERE source = ?1", [source])?;
+            }
+        }
+        if !more {
+            for (source, terms) in terms {
+                transaction
+                    .execute("INSERT OR REPLACE INTO texts_of VALUES (?1, ?2)", params![source, terms])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(more)
+    }
+
     /// Some events behind that one that had not ended when they were told of last.
     pub(super) fn unended(&self, after: Sequence, max: usize) -> rusqlite::Result<Vec<Sequence>> {
         let found = "SELECT sequence FROM events INDEXED BY events_live \
@@ -205,6 +235,7 @@ impl Store {
         if let Some(end) = end {
             transaction.execute("DELETE FROM events WHERE sequence <= ?1", [end])?;
             transaction.execute("DELETE FROM steps WHERE sequence <= ?1", [end])?;
+            transaction.execute("DELETE FROM texts WHERE rowid <= ?1", [end])?;
             transaction.execute("DELETE FROM ids WHERE stretch < ?1", [end >> STRETCH_BITS])?;
         }
         self.names.prune(&transaction)?;
@@ -302,7 +333,7 @@ fn write(to: &Transaction<'_>, names: &mut Names, batch: &Batch<'_>) -> rusqlite
 }
 
 fn insert(to: &Transaction<'_>, names: &mut Names, event: &NewEvent<'_>) -> rusqlite::Result<()> {
-    let NewEvent { sequence, envelope, digest, body_bytes, status, progress } = event;
+    let NewEvent { sequence, envelope, digest, body_bytes, text, status, progress } = event;
     let mut name = |text: &str| names.number(to, Table::Names, text);
     let (source, provider, secret) =
         (name(&envelope.source)?, name(&envelope.provider)?, name(&envelope.secret)?);
@@ -333,6 +364,10 @@ fn insert(to: &Transaction<'_>, names: &mut Names, event: &NewEvent<'_>) -> rusq
         let added = "INSERT OR IGNORE INTO ids VALUES (?1, ?2, ?3)";
         let number = number(*sequence);
         to.prepare_cached(added)?.execute([schema::stretch(number), hash, number])?;
+    }
+    if let Some(text) = text {
+        let added = "INSERT OR REPLACE INTO texts (rowid, body) VALUES (?1, ?2)";
+        to.prepare_cached(added)?.execute(params![number(*sequence), text])?;
     }
     steps(to, *sequence, &progress.unusual)
 }

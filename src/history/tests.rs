@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::pending::Progress;
 use super::schema;
-use super::search::{After, events};
+use super::search::{After, Words, events};
 use super::store::{Batch, Keep, NewEvent, OpenError, Store, number};
 use crate::clock::Timestamp;
 use crate::event::{Digest, Envelope, Keys, Sequence};
@@ -61,6 +61,7 @@ fn fill(store: &mut Store, numbers: std::ops::RangeInclusive<u64>) {
         envelope,
         digest: digest(n + 1),
         body_bytes: n,
+        text: Some(format!("{{\"word\":\"number{n}\",\"all\":\"every event\"}}")),
         status: status(n),
         progress: Progress { attempts: 1, ..Progress::default() },
     };
@@ -70,7 +71,7 @@ fn fill(store: &mut Store, numbers: std::ops::RangeInclusive<u64>) {
 
 fn found(path: &Path, selection: &Selection, after: Option<After>, max: usize) -> Vec<u64> {
     let connection = schema::open_to_read(path).unwrap();
-    events(&connection, selection, after, max).unwrap().iter().map(|row| row.sequence.0).collect()
+    events(&connection, (selection, None), after, max).unwrap().iter().map(|row| row.sequence.0).collect()
 }
 
 fn folder() -> tempfile::TempDir {
@@ -151,7 +152,7 @@ fn steps(path: &Path, selection: &Selection) -> (usize, usize) {
     let mut connection = schema::open_to_read(path).unwrap();
     let count = move || counted.fetch_add(1, Ordering::Relaxed) == usize::MAX;
     connection.progress_handler(100, Some(count)).unwrap();
-    let found = events(&connection, selection, None, 20).unwrap().len();
+    let found = events(&connection, (selection, None), None, 20).unwrap().len();
     (steps.load(Ordering::Relaxed), found)
 }
 
@@ -376,6 +377,7 @@ fn a_batch_that_fails_leaves_nothing() {
         envelope: &envelope,
         digest: digest(1),
         body_bytes: 1,
+        text: None,
         status: Status::Pending,
         progress: Progress::default(),
     };
@@ -384,4 +386,65 @@ fn a_batch_that_fails_leaves_nothing() {
     assert!(store.write(&batch).is_err());
     assert_eq!(store.through().unwrap(), Sequence(0));
     assert_eq!(found(&path, &Selection::default(), None, 9), Vec::<u64>::new());
+}
+
+#[test]
+fn events_are_found_by_words_of_their_bodies_until_they_are_let_go() {
+    let folder = folder();
+    let path = folder.path().join("history");
+    let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
+    fill(&mut store, 1..=300);
+    let with = |words: &str| -> Vec<u64> {
+        let connection = schema::open_to_read(&path).unwrap();
+        let words = words.parse().unwrap();
+        let wanted = (&Selection::default(), Some(&words));
+        events(&connection, wanted, None, 1_000).unwrap().iter().map(|row| row.sequence.0).collect()
+    };
+    assert_eq!(with("number7"), [7]);
+    assert_eq!(with("number7 EVENT"), [7]);
+    assert_eq!(with("number29*"), (290..=299).rev().chain([29]).collect::<Vec<_>>());
+    assert_eq!(with("every event").len(), 300);
+    for none in ["number7 number8", "numbe", "word:other", "every\" OR \"number7", "NEAR(every, 2) -x"] {
+        assert_eq!(with(none), Vec::<u64>::new(), "{none:?}");
+    }
+    let keep = |since| Keep {
+        since: Timestamp::from_seconds(since),
+        quarantined_since: Timestamp::from_seconds(0),
+        bytes_max: u64::MAX,
+    };
+    while store.prune(keep(BEGIN + 60 * 100)).unwrap() {}
+    assert_eq!((with("number99"), with("number100")), (Vec::new(), vec![100]));
+    assert_eq!(with("every").len(), 201);
+    for wrong in ["", "  ", "***", "ab*", "a b c d e f g h i", &"long".repeat(300)] {
+        assert!(wrong.parse::<Words>().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn words_that_came_in_on_other_terms_are_let_go_and_no_others() {
+    let folder = folder();
+    let path = folder.path().join("history");
+    let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
+    let terms = |of: &[(&str, &str)]| -> std::collections::BTreeMap<String, String> {
+        of.iter().map(|(source, terms)| ((*source).to_owned(), (*terms).to_owned())).collect()
+    };
+    let before = terms(&[("source0", ""), ("source1", ""), ("source2", "/all")]);
+    assert!(!store.agree(&before).unwrap());
+    fill(&mut store, 1..=9_000);
+    let with = |source: &str| {
+        let connection = schema::open_to_read(&path).unwrap();
+        let selection = Selection { source: Some(source.to_owned()), ..Selection::default() };
+        let words = "every".parse().unwrap();
+        events(&connection, (&selection, Some(&words)), None, 10_000).unwrap().len()
+    };
+    assert!(!store.agree(&before).unwrap());
+    assert_eq!([with("source0"), with("source1"), with("source2")], [3_000; 3]);
+    let after = terms(&[("source1", ""), ("source2", "/all\n/word")]);
+    let mut rounds = 1;
+    while store.agree(&after).unwrap() {
+        rounds += 1;
+    }
+    assert_eq!([with("source0"), with("source1"), with("source2")], [0, 3_000, 0]);
+    assert!(rounds > 1, "not all at once");
+    assert!(!store.agree(&after).unwrap());
 }

@@ -21,6 +21,7 @@
 //!   [`Account::replayed`] for an event that is published once more.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a kept event stands.
@@ -56,6 +57,19 @@ impl Stand {
         Self::Superseded,
         Self::Dropped,
     ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Unroutable => "unroutable",
+            Self::Parked => "parked",
+            Self::Held => "held",
+            Self::Poison => "poison",
+            Self::Confirmed => "confirmed",
+            Self::Superseded => "superseded",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// What a request turned out to be; the label `outcome` of `requests_total`.
@@ -106,6 +120,27 @@ impl Standing {
         self.ends[end as usize]
     }
 
+    /// All of it by name, as metrics and the admin listener call it.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let own = [
+            ("received", self.received),
+            ("in_progress", self.in_progress),
+            ("recovered", self.recovered),
+            ("replayed", self.replayed),
+        ];
+        let ends = End::ALL.map(|(end, name)| (name, self.ended(end)));
+        own.into_iter().chain(ends).chain(Stand::ALL.map(|stand| (stand.name(), self.of(stand))))
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.in_progress += other.in_progress;
+        self.recovered += other.recovered;
+        self.replayed += other.replayed;
+        self.ends.iter_mut().zip(other.ends).for_each(|(sum, more)| *sum += more);
+        self.stands.iter_mut().zip(other.stands).for_each(|(sum, more)| *sum += more);
+    }
+
     /// Events that wait to be handed over: pending, unroutable or parked.
     pub fn waiting(&self) -> u64 {
         self.of(Stand::Pending) + self.of(Stand::Unroutable) + self.of(Stand::Parked)
@@ -138,6 +173,8 @@ pub struct Row(usize);
 struct Rows {
     by_name: HashMap<Arc<str>, Row>,
     rows: Vec<(Arc<str>, Standing)>,
+    /// When a delivery of each was verified last, in milliseconds since the epoch; 0 before one was.
+    last_proven: HashMap<Arc<str>, Arc<AtomicI64>>,
 }
 
 /// The account of all sources. The row of requests to unknown paths has the empty name.
@@ -167,6 +204,11 @@ impl Account {
         rows.by_name.insert(Arc::clone(&name), row);
         rows.rows.push((name, Standing::default()));
         row
+    }
+
+    /// When a delivery of a source was verified last: the same for all its handles, whatever a reload has changed of it.
+    pub(super) fn last_proven(&self, source: &str) -> Arc<AtomicI64> {
+        Arc::clone(self.lock().last_proven.entry(source.into()).or_default())
     }
 
     /// A request has come in.
@@ -214,6 +256,13 @@ impl Account {
     /// All rows at one moment, in the order they were opened in.
     pub fn snapshot(&self) -> Vec<(Arc<str>, Standing)> {
         self.lock().rows.clone()
+    }
+
+    /// All rows added up, at one moment.
+    pub fn total(&self) -> Standing {
+        let mut total = Standing::default();
+        self.lock().rows.iter().for_each(|(_, standing)| total.add(standing));
+        total
     }
 
     /// One row.
@@ -264,8 +313,10 @@ mod tests {
                 assert_eq!(standing.gaps(), (0, 0), "{source}: {standing:?}");
             }
         });
-        let received: u64 = account.snapshot().iter().map(|(_, standing)| standing.received).sum();
-        assert_eq!(received, 10_000);
+        let total = account.total();
+        assert_eq!((total.received, total.gaps()), (10_000, (0, 0)));
+        let counts: HashMap<_, _> = total.counts().collect();
+        assert_eq!((counts.len(), counts["received"], counts["recovered"]), (18, 10_000, 9));
     }
 
     #[test]

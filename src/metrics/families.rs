@@ -18,6 +18,7 @@ use super::fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};
 use super::notices::NoticeMetrics;
 use super::reloads::ReloadMetrics;
 use super::scrape::Scrape;
+use super::series::Series;
 use super::tls::TlsFamilies;
 use super::way_in::{Handles, SourceMetrics};
 use super::way_out::{Published, RelayMetrics};
@@ -107,6 +108,7 @@ impl Lags {
 pub struct Metrics {
     pub(super) registry: Registry,
     account: Arc<Account>,
+    series: Series,
     rejected: Family<SourceReason, Counter>,
     causes: Family<SourceCause, Counter>,
     duration: Family<BySource, Histogram>,
@@ -155,6 +157,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             account: Arc::default(),
+            series: Series::default(),
             rejected: Family::default(),
             causes: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(ANSWER_BUCKETS)),
@@ -290,6 +293,8 @@ impl Metrics {
             untrusted_proxy: self.untrusted_proxy.clone(),
             clock_offset: self.clock_offset.get_or_create(&BySource { source: source.to_owned() }).clone(),
             duration: self.duration.get_or_create(&BySource { source: source.to_owned() }).clone(),
+            times: Arc::clone(&self.series.times),
+            last_proven: self.account.last_proven(source),
         }))
     }
 
@@ -326,6 +331,11 @@ impl Metrics {
     /// Where every delivery and event stands.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// How the last hour went.
+    pub fn series(&self) -> &Series {
+        &self.series
     }
 
     /// The relay's handles.
@@ -404,7 +414,7 @@ mod tests {
         let mut waiting = source.begin();
         let handed = waiting.hand_over();
         drop(waiting);
-        source.verified("live");
+        source.verified("live", crate::clock::Timestamp::from_seconds(7));
         source.answered(Duration::from_millis(1));
         metrics.relay("rabbitmq").lag("shop").observe(0.07);
         let text = metrics.encode();

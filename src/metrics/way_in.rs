@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::account::{Account, End, Row, Stand, Standing};
 use super::families::{Float, Int};
+use super::series::AnswerTimes;
+use crate::clock::Timestamp;
 use crate::reject::Reject;
 
 /// What an accepted delivery turned out to be.
@@ -71,6 +74,9 @@ pub(super) struct Handles {
     pub(super) secrets: Vec<(Arc<str>, Counter)>,
     pub(super) clock_offset: Float,
     pub(super) duration: Histogram,
+    pub(super) times: Arc<AnswerTimes>,
+    /// When a delivery was verified last, in milliseconds since the epoch; 0 before one was.
+    pub(super) last_proven: Arc<AtomicI64>,
     pub(super) untrusted_proxy: Int,
 }
 
@@ -121,8 +127,24 @@ impl SourceMetrics {
         SourceSeen { standing: account.standing(*row), clock_offset: clock_offset.get(), secrets }
     }
 
+    /// Requests that were refused, by reason; those without one are left out.
+    pub fn refused(&self) -> impl Iterator<Item = (Reject, u64)> {
+        self.0
+            .reasons
+            .iter()
+            .map(|(reject, counter)| (*reject, counter.get()))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    /// When a delivery was verified last, since the start.
+    pub fn last_proven(&self) -> Option<Timestamp> {
+        let millis = self.0.last_proven.load(Ordering::Relaxed);
+        (millis != 0).then(|| Timestamp::from_millis(millis))
+    }
+
     /// A delivery was verified with this secret.
-    pub fn verified(&self, secret: &str) {
+    pub fn verified(&self, secret: &str, now: Timestamp) {
+        self.0.last_proven.store(now.millis(), Ordering::Relaxed);
         if let Some((_, counter)) = self.0.secrets.iter().find(|(label, _)| **label == *secret) {
             counter.inc();
         }
@@ -141,6 +163,7 @@ impl SourceMetrics {
     /// How long the answer took.
     pub fn answered(&self, took: Duration) {
         self.0.duration.observe(took.as_secs_f64());
+        self.0.times.add(took);
     }
 }
 

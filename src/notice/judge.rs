@@ -388,7 +388,7 @@ mod tests {
         }
 
         fn event(&self) {
-            self.metrics.verified("live");
+            self.metrics.verified("live", Timestamp::default());
             self.metrics.begin().end(Ending::Kept(Outcome::New));
         }
 
@@ -449,7 +449,7 @@ mod tests {
         for ending in [Ending::Duplicate, Ending::Filtered, Ending::Refused(Reject::JournalFull)] {
             bench.pass(61);
             assert_eq!(bench.kinds(), [Kind::SourceSilent]);
-            bench.metrics.verified("live");
+            bench.metrics.verified("live", Timestamp::default());
             bench.metrics.begin().end(ending);
             assert_eq!(bench.kinds(), []);
         }
@@ -598,10 +598,10 @@ mod tests {
         assert_eq!(bench.kinds(), []);
         for hour in 0..30 {
             bench.pass(3600);
-            bench.metrics.verified("new");
-            bench.metrics.verified("fetched");
+            bench.metrics.verified("new", Timestamp::default());
+            bench.metrics.verified("fetched", Timestamp::default());
             if hour < 3 {
-                bench.metrics.verified("old");
+                bench.metrics.verified("old", Timestamp::default());
             }
             let (found, due) = (bench.look(), hour >= 26);
             assert_eq!(found.len(), usize::from(due), "hour {hour}: {found:?}");
@@ -610,12 +610,12 @@ mod tests {
                 assert!(found.text.contains("\"old\"") && found.text.contains("24 h"), "{found:?}");
             }
         }
-        bench.metrics.verified("old");
+        bench.metrics.verified("old", Timestamp::default());
         assert_eq!(bench.kinds(), [], "in use after all");
         bench.pass(48 * 3600);
         assert_eq!(bench.kinds(), [], "where nothing comes, no secret is worse than another");
         bench.labels.remove(0);
-        bench.metrics.verified("new");
+        bench.metrics.verified("new", Timestamp::default());
         assert_eq!(bench.kinds(), [], "removed");
         bench.pass(48 * 3600);
         bench.labels.push("fetched".into());

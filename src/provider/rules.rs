@@ -50,6 +50,11 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// As a provider's file calls it.
+    pub fn name(self) -> &'static str {
+        ALGORITHMS.into_iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+
     /// Whether the secrets of a source are public keys, which cannot sign.
     pub fn has_public_keys(self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -108,6 +109,29 @@ impl fmt::Debug for SecretPlace {
             Self::Captured(path) => write!(f, "captured {}", path.display()),
             Self::Value(_) => f.write_str("value ***"),
         }
+    }
+}
+
+impl Serialize for SecretRef {
+    /// As it is configured, but for a text that stands in the configuration itself.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.place {
+            SecretPlace::Env(name) => map.serialize_entry("env", name)?,
+            SecretPlace::File(path) => map.serialize_entry("file", path)?,
+            SecretPlace::Credential(name) => map.serialize_entry("credential", name)?,
+            SecretPlace::Captured(path) => map.serialize_entry("captured", path)?,
+            SecretPlace::Value(_) => map.serialize_entry("value", "***")?,
+        }
+        let Self { place: _, label, kid, slot, not_before, not_after } = self;
+        for (key, text) in [("label", label), ("kid", kid)] {
+            text.iter().try_for_each(|text| map.serialize_entry(key, text))?;
+        }
+        slot.iter().try_for_each(|slot| map.serialize_entry("slot", slot))?;
+        for (key, time) in [("not_before", not_before), ("not_after", not_after)] {
+            time.iter().try_for_each(|time| map.serialize_entry(key, &time.to_string()))?;
+        }
+        map.end()
     }
 }
 

@@ -101,6 +101,8 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         statuses: Statuses { accepted: 200, duplicate: 200 },
         silent_after: SilentAfter::Never,
         quarantine: None,
+        mask: Default::default(),
+        capture_bodies: false,
         metrics: metrics.source(name, std::iter::once(Arc::from("live"))),
     }
 }

@@ -405,7 +405,7 @@ fn calls_that_make_no_sense_are_refused_with_what_is_allowed() {
         assert_eq!((status, code.as_str()), (400, "malformed"), "{body}");
         assert!(detail.contains(told), "{body}: {detail}");
     }
-    assert_eq!(post("explode", "{\"selection\": {\"source\": \"plain\"}}").0, 404);
+    assert_eq!(post("explode", "{\"selection\": {\"source\": \"plain\"}}").0, 405);
     assert_eq!(
         post("drop", &format!("{{\"selection\": {{\"source\": \"{}\"}}}}", "x".repeat(20_000))).0,
         400

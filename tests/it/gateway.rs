@@ -151,6 +151,24 @@ fn secret_env(source: &str) -> String {
     format!("SECRET_{}", source.to_ascii_uppercase().replace('-', "_"))
 }
 
+/// A line of the log without the names that the Elastic Common Schema has for things.
+fn flat(mut line: serde_json::Map<String, Value>) -> Value {
+    let ours = line.remove("hookgate").unwrap_or_default();
+    let level = line.remove("log.level").unwrap_or_default();
+    line.insert("level".to_owned(), level.as_str().unwrap_or_default().to_uppercase().into());
+    for (theirs, plain) in [
+        ("log.logger", "target"),
+        ("error.message", "error"),
+        ("client.ip", "address"),
+        ("http.response.status_code", "status"),
+    ] {
+        let value = line.remove(theirs);
+        line.extend(value.map(|value| (plain.to_owned(), value)));
+    }
+    line.extend(ours.as_object().cloned().unwrap_or_default());
+    Value::Object(line)
+}
+
 /// The secret of a source, unless its lines named another.
 pub fn secret(source: &str) -> String {
     format!("whsec_{source}_0123456789abcdef")
@@ -326,9 +344,10 @@ impl Gateway {
         fs::read_to_string(self.path("stderr")).unwrap_or_default()
     }
 
-    /// Its log lines so far, as JSON.
+    /// Its log lines so far: fields of ours beside `message`, `level`, `target`, `error`, `address` and `status`.
     pub fn log(&self) -> Vec<Value> {
-        self.stderr().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let line = |line: &str| Some(flat(serde_json::from_str(line).ok()?));
+        self.stderr().lines().filter_map(line).collect()
     }
 
     /// A POST to the ingress on a connection of its own.

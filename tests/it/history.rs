@@ -13,6 +13,9 @@ use crate::services::RabbitMq;
 /// It is filled four times a second, at the lowest priority, on a busy machine.
 const FILLED: Duration = Duration::from_secs(30);
 
+const OPERATOR: &str = "operator-0123456789abcdef";
+const READER: &str = "reader-0123456789abcdef";
+
 fn setup() -> Setup {
     Setup::new().source("shop", "stripe", "").source("git", "github", "on_twin = \"hold\"")
 }
@@ -251,7 +254,10 @@ fn without_one_there_is_no_file_and_calls_say_so() {
 fn queries_that_make_no_sense_are_told_what_is_allowed_and_strangers_nothing() {
     let gateway = setup().admin_token("operator-0123456789abcdef").start();
     for (path, told) in [
-        ("events?sorce=x", "allowed: source, type, id, key, state, sequence, since, until, after, limit"),
+        (
+            "events?sorce=x",
+            "allowed: source, type, id, key, state, sequence, since, until, text, after, limit",
+        ),
         ("events?limit=0", "from 1 to 1000"),
         ("events?after=7", "the `next` of an earlier answer"),
         ("events?state=lost", "allowed are pending"),
@@ -305,4 +311,66 @@ fn the_command_line_searches_it() {
     let (_, text) = run(&["events", "--output", "json", "--limit", "1"]);
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["event_id"], "evt_2");
     assert_eq!(run(&["events", "--state", "lost"]).0, Some(2));
+}
+
+#[test]
+fn bodies_are_searched_where_their_source_lets_them_and_masked_where_it_hides_them() {
+    let lines = "capture_bodies = true\nmask = [\"/customer/email\", \"/cards/*/number\"]";
+    let mut gateway = Setup::new()
+        .source("shop", "stripe", lines)
+        .source("git", "github", "")
+        .env("ADMIN_TOKEN", OPERATOR)
+        .env("READ_TOKEN", READER)
+        .set("admin", "token = { env = \"ADMIN_TOKEN\" }\nread_token = { env = \"READ_TOKEN\" }")
+        .start();
+    let body = br#"{"id":"evt_1","type":"invoice.paid","customer":{"email":"ada@example.com","name":"Ada Lovelace"},"cards":[{"number":"4242424242424242"}]}"#;
+    assert_eq!(gateway.deliver(&stripe("shop", body)).status, 200);
+    assert_eq!(gateway.deliver(&stripe("shop", b"name=Ada&not=json")).status, 200);
+    assert_eq!(gateway.deliver(&github("git", "one", "push", b"{\"name\":\"Ada\"}")).status, 200);
+    let get = |token: &str, path: &str| {
+        gateway.admin_call("GET", path, &[("authorization", &format!("Bearer {token}"))], b"")
+    };
+    until("all are there", FILLED, || {
+        get(READER, "/v1/history/events").json()["through"].as_u64() >= Some(3)
+    });
+    let with = |words: &str| {
+        let found = get(READER, &format!("/v1/history/events?text={words}")).json();
+        found["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["sequence"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with("Lovelace"), [1]);
+    assert_eq!(with("ada+invoice"), [1], "the sources that do not say so are not searched");
+    for hidden in ["example", "4242424242424242", "4242*", "not"] {
+        assert_eq!(with(hidden), Vec::<u64>::new(), "{hidden}");
+    }
+    assert_eq!(get(READER, "/v1/history/events?text=%2A").status, 400);
+    let digest = |token: &str| get(token, "/v1/history/events/1").json()["digest"].is_string();
+    assert!(digest(OPERATOR) && !digest(READER), "of few bodies a digest tells which");
+    let shown = get(READER, "/v1/events/1/body").json();
+    assert_eq!(shown["customer"], serde_json::json!({ "email": "***", "name": "Ada Lovelace" }));
+    assert_eq!(shown["cards"][0]["number"], "***");
+    assert_eq!(get(OPERATOR, "/v1/events/1/body").body, body);
+    let hidden = get(READER, "/v1/events/2/body");
+    assert_eq!((hidden.status, &*hidden.code()), (403, "masked"), "{}", hidden.text());
+    assert_eq!(get(OPERATOR, "/v1/events/2/body").body, b"name=Ada&not=json");
+    assert_eq!(
+        get(READER, "/v1/events/3/body").json()["name"],
+        "Ada",
+        "where nothing is hidden, all is shown"
+    );
+
+    let more = lines.replace("mask = [", "mask = [\"/customer/name\", ");
+    gateway.change(|setup| setup.without("sources.shop").source("shop", "stripe", &more));
+    let call = |method: &str, token: &str, path: &str| {
+        gateway.admin_call(method, path, &[("authorization", &format!("Bearer {token}"))], b"")
+    };
+    assert_eq!(call("POST", OPERATOR, "/v1/reload").status, 200);
+    let found = || call("GET", READER, "/v1/history/events?text=Lovelace").json()["events"].clone();
+    until("what a new mask hides is found no more", FILLED, || found() == serde_json::json!([]));
+    let last = call("GET", READER, "/v1/sources/shop").json()["last_event_at"].clone();
+    assert!(last.is_string(), "a reload forgets no time");
 }

@@ -11,6 +11,7 @@ use super::SelectArgs;
 use crate::accept::{Action, Fate};
 use crate::cli::caller::{Caller, CallerArgs};
 use crate::cli::output::{self, Output};
+use crate::cli::progress::Progress;
 use crate::cli::stop::Stop;
 use crate::exit;
 use crate::operate::Choice;
@@ -146,6 +147,7 @@ impl Work<'_> {
     /// Calls until nothing is left.
     fn all(&self, dry_run: bool) -> Result<Tally, Stop> {
         let (mut tally, mut after) = (Tally::default(), Value::Null);
+        let mut progress = Progress::of("events", None);
         loop {
             let body =
                 json!({ "selection": self.selection, "all": self.all, "dry_run": dry_run, "after": after });
@@ -161,7 +163,7 @@ impl Work<'_> {
             }
             let waits = answer["wait"] == true;
             let why = if waits { ", waiting until the relay has published some" } else { "" };
-            eprintln!("{} of {} so far{why}", self.action.name(), tally.selected);
+            progress.at(tally.selected, why);
             if waits {
                 std::thread::sleep(PAUSE);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::outlet::{Outlet, redis_claims};
+use super::outlet::{Outlet, dead_letters, redis_claims};
 use super::{Again, Gateway, Live, Prepared, Shared, Way, admin_parts};
 use crate::accept::Acceptor;
 use crate::cli::sample::random;
@@ -50,8 +50,8 @@ impl Gateway {
         let confirmer = Confirmer::start(parts, settings);
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
-        let (parts, calls) =
-            admin_parts(&live, health, Err(loaded.settings.sink.kind.workers()), again.is_some());
+        let (inbox, dead) = (Err(loaded.settings.sink.kind.workers()), dead_letters(&loaded, &shared.clock)?);
+        let (parts, calls) = admin_parts(&live, health, inbox, dead, again.is_some());
         let watch = shared.watch(&loaded, &live, &parts)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);

@@ -1,5 +1,6 @@
 //! The thread that fills the history: begun after the journal is open, ended after the last mark.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -7,10 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
+use crate::admin;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::disk::RealDisk;
-use crate::history::{FillerParts, History, Terms};
+use crate::history::{FillerParts, History, Terms, Texts};
 use crate::journal::Reader;
 use crate::steps::Steps;
 use crate::tasks;
@@ -18,6 +20,8 @@ use crate::tasks;
 /// What is added to the name of the journal's folder, beside which it lies: the folder holds what no event may be lost from, and
 /// no more than `journal.bytes_max`.
 const ADDED: &str = ".history.sqlite";
+/// Bytes of a body that can be searched for.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 /// How long a stop waits for what it writes last.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -41,6 +45,7 @@ impl Shared {
         &self,
         loaded: &Loaded,
         reader: Reader<RealDisk>,
+        sources: &admin::Live,
     ) -> anyhow::Result<Option<(History, Filling)>> {
         let (settings, journal) = (&loaded.settings.history, &loaded.settings.journal);
         if !settings.enabled {
@@ -54,12 +59,31 @@ impl Shared {
             terms,
             reader,
             steps: self.steps.clone(),
+            texts: Arc::new(OfSources(Arc::clone(sources))),
             clock: Arc::clone(&self.clock),
         });
         filler.begin();
         let (stop, stopping) = channel();
         let thread = tasks::thread("history", move || filler.run(&stopping))?;
         Ok(Some((history, Filling { stop, thread })))
+    }
+}
+
+/// What the sources in force let be searched for.
+struct OfSources(admin::Live);
+
+impl Texts for OfSources {
+    fn terms(&self) -> BTreeMap<String, String> {
+        let known = self.0.load();
+        let wanted = known.sources.iter().filter(|(_, source)| source.capture_bodies);
+        wanted.map(|(name, source)| (name.clone(), source.mask.to_string())).collect()
+    }
+
+    fn text(&self, source: &str, body: &[u8]) -> Option<String> {
+        let shown = self.0.load().sources.get(source)?.mask.applied(body)?;
+        let text = std::str::from_utf8(&shown).ok()?;
+        // A character that is cut is no word.
+        Some(String::from_utf8_lossy(text.as_bytes().get(..TEXT_BYTES_MAX).unwrap_or(&shown)).into_owned())
     }
 }
 

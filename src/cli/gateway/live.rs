@@ -12,7 +12,8 @@ use super::Shared;
 use super::changes::{Changes, Names};
 use super::fixed::{Difference, Fixed};
 use super::prepared::{Incoming, Prepared, Print};
-use crate::admin::{self, Guard, Known, Tokens};
+use super::shown;
+use crate::admin::{self, Guard, Known, Shown, Tokens};
 use crate::cli::assemble::{self, Plan};
 use crate::cli::fetching::Fetching;
 use crate::cli::tls;
@@ -145,7 +146,7 @@ impl Live {
         }
         self.general = prepared.general;
         self.watches = loaded.settings.reload.watch;
-        self.swap(&loaded, explainer);
+        self.swap(&loaded, prepared.shown, explainer);
         before.iter().for_each(|(name, gone)| self.forget_secrets(name, gone, &BTreeMap::new()));
         self.fetching.keep(|name| self.kept.contains_key(name));
         Ok(())
@@ -173,16 +174,16 @@ impl Live {
         Kept { print, secrets, source: Arc::new(source), pace }
     }
 
-    fn swap(&self, loaded: &Loaded, explainer: Option<Explainer>) {
+    fn swap(&self, loaded: &Loaded, shown: Arc<Shown>, explainer: Option<Explainer>) {
         let pace = |kept: &Kept| Some((Arc::clone(&kept.source.name), Arc::clone(kept.pace.as_ref()?)));
         self.shared.limits.set(self.kept.values().filter_map(pace));
-        self.known.store(Arc::new(self.admitted(loaded)));
+        self.known.store(Arc::new(self.admitted(loaded, shown)));
         let proxies = loaded.settings.ingress.trusted_proxies.iter().map(|network| network.net()).collect();
         let sources = self.kept.values().map(|kept| Arc::clone(&kept.source));
         self.table.store(Arc::new(Table::new(sources, TrustedProxies::new(proxies), explainer)));
     }
 
-    fn admitted(&self, loaded: &Loaded) -> Known {
+    fn admitted(&self, loaded: &Loaded, shown: Arc<Shown>) -> Known {
         let capture =
             |(name, kept): (&String, &Kept)| Some((name.clone(), Arc::clone(kept.source.capture.as_ref()?)));
         let AdminTokens { operator, reader, worker } = &loaded.secrets.admin;
@@ -191,7 +192,9 @@ impl Live {
         Known {
             guard: Guard::new(&Tokens { operator, reader, worker }),
             sources: self.kept.iter().map(|(name, kept)| (name.clone(), Arc::clone(&kept.source))).collect(),
+            facts: shown::sources(loaded),
             captures: self.kept.iter().filter_map(capture).collect(),
+            shown,
             lease: loaded.settings.sink.lease.duration(),
         }
     }

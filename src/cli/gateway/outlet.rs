@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Backend, Loaded, SinkKind};
 use crate::dedup::{RedisClaims, RedisSettings};
 use crate::sink::Sink;
-use crate::sink::rabbitmq::{self, RabbitMq};
+use crate::sink::rabbitmq::{self, DeadLetters, RabbitMq};
 use crate::sink::stdout::Stdout;
 
 /// Where events go; cheap to clone.
@@ -69,6 +69,19 @@ impl Outlet {
             Self::Stdout(sink) => Some(Arc::clone(sink) as Arc<dyn Sink>),
             Self::Inbox => None,
         }
+    }
+}
+
+/// What workers rejected for good; where RabbitMQ is not the sink, where else such events are.
+pub(super) fn dead_letters(
+    loaded: &Loaded,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Result<DeadLetters, &'static str>> {
+    match loaded.settings.sink.kind {
+        SinkKind::Rabbitmq => {
+            Ok(Ok(DeadLetters::new(rabbitmq_settings(loaded, Vec::new())?, Arc::clone(clock))))
+        }
+        kind @ (SinkKind::Stdout | SinkKind::Inbox) => Ok(Err(kind.given_up())),
     }
 }
 

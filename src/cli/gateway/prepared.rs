@@ -10,6 +10,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::fixed::Fixed;
+use super::shown;
+use crate::admin::Shown;
 use crate::cli::assemble::{self, Plan};
 use crate::cli::{fetching, verify};
 use crate::config::{self, AdminTokens, Loaded};
@@ -44,6 +46,8 @@ pub(super) struct Prepared {
     pub fetch: ClientSettings,
     /// What the explainer knows, where the configuration wants one.
     pub surroundings: Option<Surroundings>,
+    /// What operators are shown of it.
+    pub shown: Arc<Shown>,
     /// What is allowed but odd.
     pub warnings: Vec<String>,
 }
@@ -57,20 +61,21 @@ impl Prepared {
         let fetch = fetching::settings(&loaded)?;
         let catalog = assemble::catalog(&loaded, &mut loaded.report());
         let general = general(&loaded, &fetch, catalog.own());
+        let proofs = plans.iter().flat_map(|plan| &plan.warnings);
+        let warnings: Vec<String> = loaded.warnings.iter().chain(proofs).cloned().collect();
+        let shown = Arc::new(shown::shown(&loaded, &catalog, &warnings)?);
         let surroundings = loaded
             .settings
             .ingress
             .explain
             .then(|| Surroundings { endpoints: verify::others(&loaded, &catalog), catalog });
-        let proofs = plans.iter().flat_map(|plan| &plan.warnings);
-        let warnings = loaded.warnings.iter().chain(proofs).cloned().collect();
         let incoming = |plan: Plan| Incoming {
             print: print(&loaded, &plan, &fetch),
             secrets: secrets(&loaded, &plan.name),
             plan,
         };
         let sources = plans.into_iter().map(incoming).collect();
-        Ok(Self { fixed: Fixed::of(&loaded), loaded, sources, general, fetch, surroundings, warnings })
+        Ok(Self { fixed: Fixed::of(&loaded), loaded, sources, general, fetch, surroundings, shown, warnings })
     }
 
     /// What vouches for the client certificates that sources want.

@@ -1,5 +1,5 @@
 //! Looks every other second at how the gateway stands, and tells what an operator should know of: in the log, in metrics, on
-//! the board that the admin listener shows. What was learnt of the sources' pace is kept in the journal's folder.
+//! the board that the admin listener shows. Counts what came and went since the last looks. What was learnt of the sources' pace is kept in the journal's folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -115,6 +115,8 @@ impl Watch {
         let mut kept_at = self.clock.monotonic();
         while timeout(PAUSE, stop.wait_for(|stop| *stop)).await.is_err() {
             let situation = self.situation();
+            let metrics = &self.health.metrics;
+            metrics.series().tick(metrics.account(), situation.now, situation.elapsed);
             let found = self.judge.look(&situation);
             let changes = self.board.update(found, situation.now, situation.elapsed);
             changes.iter().for_each(tell);

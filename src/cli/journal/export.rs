@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::read;
 use crate::cli::output;
+use crate::cli::progress::Progress;
 use crate::cli::stop::Stop;
 use crate::clock::{Clock, System};
 use crate::event::{Event, Sequence};
@@ -71,8 +72,12 @@ pub(super) fn run(args: ExportArgs) -> Result<u8, Stop> {
 
 fn folder(dir: &Path, selection: &Selection, out: &mut impl Write) -> Result<(u64, usize), Stop> {
     let mut archive = read(dir)?;
-    let mut written = 0;
+    let records = archive.facts().segments.iter().map(|segment| segment.records).sum();
+    let (mut written, mut seen, mut progress) =
+        (0, 0, Progress::of("events", Some(records)).aside_of_stdout());
     let read = archive.each::<io::Error>(&mut |kept| {
+        seen += 1;
+        progress.at(seen, "");
         let status = Status::of(kept.standing, || false);
         if wanted(selection, &kept.event) && selection.wants_status(status) {
             written += 1;

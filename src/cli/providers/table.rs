@@ -42,36 +42,42 @@ pub(super) fn markdown(catalog: &Catalog) -> String {
             Some(docs) => format!("[{}]({docs})", definition.title),
             None => definition.title.clone(),
         };
-        let own = definition.schemes.iter().flat_map(|scheme| &scheme.handshakes);
-        let mut handshakes: Vec<&str> = Vec::new();
-        for handshake in definition.handshakes.iter().chain(own) {
-            if !handshakes.contains(&handshake.name.as_str()) {
-                handshakes.push(&handshake.name);
-            }
-        }
         let cells = [
             format!("`{}`", definition.name),
             title,
             code(definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect()),
             algorithms(definition).join(", "),
-            retries(definition),
-            code(handshakes),
+            retries(definition).unwrap_or_else(|| "-".to_owned()),
+            code(handshakes(definition)),
         ];
         text.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
     text
 }
 
-fn retries(definition: &Definition) -> String {
+/// How long it retries, where its file says.
+pub(in crate::cli) fn retries(definition: &Definition) -> Option<String> {
     match (definition.sender.retries, definition.sender.never_retries) {
-        (Some(retries), _) => retries.to_string(),
-        (None, true) => "never".to_owned(),
-        (None, false) => "-".to_owned(),
+        (Some(retries), _) => Some(retries.to_string()),
+        (None, true) => Some("never".to_owned()),
+        (None, false) => None,
     }
 }
 
+/// Each that all schemes have, and then each that one has alone, once.
+pub(in crate::cli) fn handshakes(definition: &Definition) -> Vec<&str> {
+    let own = definition.schemes.iter().flat_map(|scheme| &scheme.handshakes);
+    let mut names: Vec<&str> = Vec::new();
+    for handshake in definition.handshakes.iter().chain(own) {
+        if !names.contains(&handshake.name.as_str()) {
+            names.push(&handshake.name);
+        }
+    }
+    names
+}
+
 /// Each that a scheme has, once.
-fn algorithms(definition: &Definition) -> Vec<&str> {
+pub(in crate::cli) fn algorithms(definition: &Definition) -> Vec<&str> {
     let mut algorithms: Vec<&str> = Vec::new();
     for scheme in &definition.schemes {
         let name = if scheme.algorithm.contains("${") { "by setting" } else { scheme.algorithm.as_str() };
@@ -94,7 +100,7 @@ fn row(definition: &Definition) -> [String; 6] {
     [
         definition.name.clone(),
         definition.title.clone(),
-        retries(definition),
+        retries(definition).unwrap_or_else(|| "-".to_owned()),
         id.to_owned(),
         if shakes > 0 { "yes" } else { "-" }.to_owned(),
         algorithms(definition).join(", "),

@@ -166,7 +166,8 @@ fn attempt(delivery: &Delivery) -> u64 {
     counted.unwrap_or(u64::from(delivery.redelivered)).saturating_add(1)
 }
 
-fn number(value: &AMQPValue) -> Option<u64> {
+/// A number that is no less than 0, however wide it was sent.
+pub(super) fn number(value: &AMQPValue) -> Option<u64> {
     match value {
         AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
         AMQPValue::LongInt(number) => u64::try_from(*number).ok(),

@@ -6,6 +6,7 @@
 
 mod confirms;
 mod consumer;
+mod dead;
 mod dial;
 mod encode;
 mod health;
@@ -17,6 +18,7 @@ mod supervisor;
 mod topology;
 
 pub use consumer::{Answer, Consumer, Handed};
+pub use dead::{DeadError, DeadLetters, Found, Letter, Verb, Which};
 pub use settings::{NAMES_TAKEN, Pace, Settings, SettingsError, is_source_name};
 pub use supervisor::{CheckError, Checked, ExchangeFound, RabbitMq};
 pub use topology::Names;
