@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::dedup::key::EventKey;
 use crate::delivery::Headers;
 use crate::extract;
+use crate::telemetry::trace;
 use crate::verify::Verified;
 
 /// The number of an event in its journal: starts at 1, rises by one for each event, never reused.
@@ -211,6 +212,15 @@ impl Event {
         Self { split: split.map(Arc::new), ..self }
     }
 
+    /// The same, in this trace, if in any: workers find it as `traceparent`.
+    pub fn traced(mut self, trace: Option<trace::Context>) -> Self {
+        if let Some(trace) = trace {
+            self.envelope.headers.retain(|(name, _)| name != TRACEPARENT);
+            self.envelope.headers.push((TRACEPARENT.to_owned(), trace.to_string()));
+        }
+        self
+    }
+
     /// How it is handed over, where that is in parts.
     pub fn split(&self) -> Option<&Arc<Split>> {
         self.split.as_ref()
@@ -242,6 +252,9 @@ impl Event {
         self.envelope.held = held;
     }
 }
+
+/// The name under which an event's trace stands among its headers, as in a request and in a message.
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The name under which an event's query stands among its headers.
 const QUERY: &str = "query";

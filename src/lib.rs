@@ -8,7 +8,7 @@
 //! - [`reject`]: every refusal, one row each: status, code, reason, Retry-After.
 //! - [`clock`]: the only reading of time. [`disk`]: the only writing of files. [`tasks`]: the only spawning.
 //! - [`addresses`]: sets of IP addresses. [`units`]: sizes, durations and rates as people write them. [`metrics`]: every metric, and the account of all
-//!   deliveries and events. [`telemetry`]: the log. [`audit`]: the part of it that tells every refusal and every action. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
+//!   deliveries and events. [`telemetry`]: the log, and traces. [`audit`]: the part of it that tells every refusal and every action. [`exit`]: exit codes. [`failpoint`]: where a test may kill.
 //!
 //! # The way in (pure stages, no I/O but where it is said)
 //! - [`extract`]: values picked out of a delivery by name, a body walked once and never printed again.

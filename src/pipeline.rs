@@ -123,7 +123,7 @@ impl Pipeline {
         };
         let (invalid, policy) = source.judge(&verified, &key);
         let message_id = key.keys().message_id;
-        let event = Event::new(&source.name, verified, key, invalid).in_parts(split);
+        let event = Event::new(&source.name, verified, key, invalid).in_parts(split).traced(request.trace());
         let accepted = self.keeper.keep(event, policy, request.hand_over()).await?;
         Ok(Answer::Kept { accepted, message_id })
     }

@@ -15,6 +15,7 @@ use crate::notice::SilentAfter;
 use crate::provider::HandshakeAnswer;
 use crate::reject::{Refused, Reject};
 use crate::schema::{Schemas, Verdict};
+use crate::telemetry::trace;
 use crate::verify::{ClientRule, Verified, Verifier, Visits};
 
 /// What becomes of payloads that are not valid by their schema.
@@ -78,6 +79,8 @@ pub struct Source {
     pub mask: Mask,
     /// Whether the history can be searched for words in its bodies.
     pub capture_bodies: bool,
+    /// What a sender's trace is to ours.
+    pub traceparent: trace::Sender,
     /// Its counts.
     pub metrics: SourceMetrics,
 }

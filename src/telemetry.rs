@@ -4,6 +4,7 @@
 
 mod ecs;
 mod lines;
+pub mod trace;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs;

@@ -21,6 +21,7 @@ use crate::provider::secret::Secret;
 use crate::provider::{Algorithm, Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
+use crate::telemetry::trace;
 use crate::verify::{ClientRule, Key, Verifier, Visits};
 
 /// Room that a record needs beside its body.
@@ -440,6 +441,10 @@ pub fn source(
         mask: Mask::new(source.mask.clone()),
         capture_bodies: source.capture_bodies,
         quarantine: source.quarantine.map(|size| size.bytes()),
+        traceparent: match source.traceparent {
+            config::SenderTrace::Link => trace::Sender::Link,
+            config::SenderTrace::Parent => trace::Sender::Parent,
+        },
         silent_after: match source.silent_after {
             config::SilentAfter::Usual => SilentAfter::Usual,
             config::SilentAfter::Time(time) => SilentAfter::Time(time.duration()),

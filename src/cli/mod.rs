@@ -43,6 +43,7 @@ mod stop;
 mod tamper;
 mod tls;
 mod top;
+mod traces;
 mod vectors;
 mod verify;
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ConfigArgs;
 use super::gateway::{Again, Gateway};
+use super::traces::Traces;
 use crate::config::{self, Ack, Loaded};
 use crate::exit;
 use crate::sink::rabbitmq;
@@ -43,6 +44,13 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     };
     telemetry::start(format, log.level.as_str(), &rabbitmq::LOG_DIRECTIVES);
     telemetry::tell_panics();
+    let traces = match Traces::start(&loaded.settings.telemetry) {
+        Ok(traces) => traces,
+        Err(error) => {
+            tracing::error!(%error, "traces cannot leave: mend the variables OTEL_*, or set telemetry.otlp = false");
+            return Ok(exit::CONFIG);
+        }
+    };
     if let Err(error) = kept {
         tracing::warn!(%error, "others of this user may read this process's memory, or a core of it");
     }
@@ -59,6 +67,7 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     });
     // A read that hangs, as of a file on a server that is gone, holds up no end.
     runtime.shutdown_timeout(LEFT_TO_READS);
+    traces.end();
     ended
 }
 

@@ -72,6 +72,10 @@ pub(super) fn run(settings: &Settings, scope: Scope, report: &mut Report) {
         sources(settings, report);
         quarantines(settings, report);
         masks(settings, report);
+        if settings.telemetry.otlp && !cfg!(feature = "otlp") {
+            let allowed = "false: this program was built without the feature `otlp` (cargo build --release --features otlp)";
+            report.error("telemetry.otlp", "true", allowed);
+        }
     }
 }
 

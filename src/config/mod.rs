@@ -33,10 +33,10 @@ pub use report::{Finding, Place, Report, Wrong};
 pub use secrets::{AdminTokens, Secrets};
 pub use settings::{
     Ack, Admin, Backend, Dedup, Fetch, History, Ingress, Journal, Level, Log, LogFormat, Notices, Providers,
-    Reload, Schemas, Settings,
+    Reload, Schemas, Settings, Telemetry,
 };
 pub use sink::{Service, Sink, SinkKind};
-pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, Source, Tolerance};
+pub use source::{Limit, OnDuplicate, OnInvalid, OnLimit, OnTwin, SenderTrace, Source, Tolerance};
 pub use tls::{Acme, Challenge, ClientCertificates, Tls, TlsVersion};
 pub use values::{Network, PublicUrl, RoutePath, Setting, SilentAfter, Success};
 pub use watched::watched;

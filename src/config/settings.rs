@@ -40,6 +40,8 @@ pub struct Settings {
     pub sink: Sink,
     /// What the gateway says on stderr.
     pub log: Log,
+    /// What leaves it for other observers.
+    pub telemetry: Telemetry,
     /// What an operator is told of without having looked.
     pub notices: Notices,
     /// When the configuration is loaded again.
@@ -329,6 +331,15 @@ pub struct Log {
     /// The least level that is told. Default `"info"`. The audit log (target `hookgate::audit`: refusals, and what operators
     /// do) is told whatever stands here.
     pub level: Level,
+}
+
+/// `[telemetry]`: what leaves the gateway for other observers.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Telemetry {
+    /// Whether traces leave it by OTLP (HTTP, protobuf), to where the environment's `OTEL_EXPORTER_OTLP_ENDPOINT` says; all
+    /// else is said by variables of OpenTelemetry, too. Needs a build with the feature `otlp`. Default `false`.
+    pub otlp: bool,
 }
 
 /// The form of a log line.

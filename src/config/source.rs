@@ -74,6 +74,9 @@ pub struct Source {
     /// Places of its bodies that are neither searchable nor shown to `admin.read_token`: JSON pointers, in which a step `*`
     /// means every element or member. A body that is no JSON is then not shown at all. Default `[]`.
     pub mask: Vec<Pointer>,
+    /// What the `traceparent` that its sender gives is to the trace of a delivery; counts with `telemetry.otlp`. Default
+    /// `"link"`.
+    pub traceparent: SenderTrace,
 }
 
 impl Default for Source {
@@ -103,6 +106,7 @@ impl Default for Source {
             quarantine: None,
             capture_bodies: false,
             mask: Vec::new(),
+            traceparent: SenderTrace::Link,
         }
     }
 }
@@ -170,6 +174,17 @@ pub enum OnDuplicate {
     Drop,
     /// It is relayed with the same message id and a mark.
     Forward,
+}
+
+/// What a sender's trace is to ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SenderTrace {
+    /// Another one: ours begins here and names it.
+    #[default]
+    Link,
+    /// The one that ours belongs to; whether it is sampled, the sender says. For senders of one's own.
+    Parent,
 }
 
 /// What happens to known bytes under a new unsigned id.

@@ -25,7 +25,6 @@ use crate::event::{Digest, Event, Keys, Sequence, Split};
 use crate::failpoint::{self, Point};
 use crate::metrics::{Claimed, Outcome};
 use crate::reject::{Refused, Reject};
-use crate::relay;
 use crate::sink::{Attempt, Confirmation, Message, State};
 
 /// How much longer than its publish a lease lasts.
@@ -256,7 +255,7 @@ impl Desk {
     async fn send_one(&self, message: Message, deadline: Duration) -> Confirmation {
         let started = self.now();
         let outcome = self.send_by(message, deadline).await;
-        self.parts.published.published(relay::published(&outcome), self.now().saturating_sub(started));
+        self.parts.published.published(outcome.counted(), self.now().saturating_sub(started));
         outcome
     }
 

@@ -12,9 +12,13 @@ use super::connection::State;
 use super::table::Table;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
+use crate::source::Source;
+use crate::telemetry::trace;
 
 /// Where proxies write for whom they call.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where a sender names its trace.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// One request and what is in force for it, whatever is reloaded meanwhile.
 #[derive(Clone, Copy)]
@@ -63,6 +67,20 @@ impl<'r> Asked<'r> {
     /// Its connection, where that has a guard.
     pub(super) fn connection(self) -> Option<&'r State> {
         connection(self.request)
+    }
+
+    /// What its span tells of it. A sender's trace counts where it is the only one that the sender names.
+    pub(super) fn traced(self, source: &'r Source) -> trace::Asked<'r> {
+        let mut lines = self.request.headers().get_all(TRACEPARENT);
+        let line = lines.next().filter(|_| lines.next().is_none());
+        trace::Asked {
+            method: self.request.method().as_str(),
+            route: &source.path,
+            source: &source.name,
+            client: if trace::is_on() { self.caller() } else { None },
+            context: line.and_then(|line| line.to_str().ok()?.parse().ok()),
+            sender: source.traceparent,
+        }
     }
 
     /// The request with this body, as a delivery.

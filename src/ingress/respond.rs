@@ -17,6 +17,7 @@ use crate::pipeline::Answer;
 use crate::provider::EventAnswer;
 use crate::reject::{Reject, Row};
 use crate::source::Source;
+use crate::telemetry::trace;
 
 /// The 2xx of a delivery that was kept, filtered, or a handshake.
 pub(super) fn accepted(answer: &Answer, source: &Source) -> HttpResponse {
@@ -41,6 +42,21 @@ pub(super) fn accepted(answer: &Answer, source: &Source) -> HttpResponse {
         Some(id) => response.body(format!(r#"{{"outcome":"{outcome}","message_id":"{id}"}}"#)),
         None => response.body(format!(r#"{{"outcome":"{outcome}"}}"#)),
     }
+}
+
+/// What the request's span tells of such an answer.
+pub(super) fn traced(answer: &Answer, status: u16) -> trace::Answered<'_> {
+    let (outcome, message) = match answer {
+        Answer::Kept { accepted, message_id } => match accepted.outcome {
+            Outcome::New => ("new", Some(&message_id.0)),
+            Outcome::Twin => ("twin", Some(&message_id.0)),
+            Outcome::Held => ("held", Some(&message_id.0)),
+            Outcome::Duplicate => ("duplicate", Some(&message_id.0)),
+        },
+        Answer::Filtered => ("filtered", None),
+        Answer::Handshake(_) => ("handshake", None),
+    };
+    trace::Answered { status, outcome, message }
 }
 
 /// The sender's own words for «accepted», the same for every event and each copy of it.

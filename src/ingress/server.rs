@@ -38,6 +38,7 @@ use crate::reject::{Refused, Reject};
 use crate::source::Source;
 use crate::steps::{self, Quarantined, Steps};
 use crate::tasks;
+use crate::telemetry::trace;
 
 /// Seconds that open requests get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 5;
@@ -155,6 +156,8 @@ impl Gate {
             return (self.refuse(asked, None, &refused, &self.audit.id()), Some(refused.reject));
         };
         let mut counted = source.metrics.begin();
+        let span = trace::Request::begin(asked.traced(source));
+        counted.go_in(span.context());
         let mut kept = None;
         let answer = match self.delivery(asked, payload, source).await {
             Ok((delivery, _room)) => {
@@ -165,12 +168,18 @@ impl Gate {
             Err(refused) => Err(refused),
         };
         let answered = match answer {
-            Ok(answer) => (self.accept(asked, source, &answer, counted), None),
+            Ok(answer) => {
+                let response = self.accept(asked, source, &answer, counted);
+                span.end(respond::traced(&answer, response.status().as_u16()));
+                (response, None)
+            }
             Err(refused) => {
                 counted.end(Ending::Refused(refused.reject));
                 let id = self.audit.id();
                 let response = self.refuse(asked, Some(source), &refused, &id);
                 let reject = refused.reject;
+                let row = reject.row();
+                span.end(trace::Answered { status: row.status, outcome: row.reason, message: None });
                 if let Some((body, received_at)) = kept {
                     self.quarantine((asked, source), &id, reject, (&body, received_at));
                     if let Some(turn) = turn(table, source, &refused, &body) {

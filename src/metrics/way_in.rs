@@ -13,6 +13,7 @@ use super::families::{Float, Int};
 use super::series::AnswerTimes;
 use crate::clock::Timestamp;
 use crate::reject::Reject;
+use crate::telemetry::trace;
 
 /// What an accepted delivery turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl SourceMetrics {
     /// A request has come in.
     pub fn begin(&self) -> Request {
         self.0.account.begin(self.0.row);
-        Request { metrics: Some(self.clone()) }
+        Request { metrics: Some(self.clone()), trace: None }
     }
 
     /// A payload that is not valid by its schema, whatever became of it.
@@ -189,6 +190,7 @@ impl SourceSeen {
 #[derive(Debug)]
 pub struct Request {
     metrics: Option<SourceMetrics>,
+    trace: Option<trace::Context>,
 }
 
 impl Request {
@@ -209,9 +211,19 @@ impl Request {
         ended.iter().for_each(|(handles, ending)| handles.count(*ending));
     }
 
+    /// It belongs to this trace, if to any.
+    pub fn go_in(&mut self, trace: Option<trace::Context>) {
+        self.trace = trace;
+    }
+
+    /// The trace that it belongs to, if to any.
+    pub fn trace(&self) -> Option<trace::Context> {
+        self.trace
+    }
+
     /// The request for somebody else to end; what is left behind counts nothing.
     pub fn hand_over(&mut self) -> Self {
-        mem::replace(self, Self { metrics: None })
+        mem::replace(self, Self { metrics: None, trace: self.trace })
     }
 
     fn finish(&mut self, ending: Ending) {

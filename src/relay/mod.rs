@@ -23,4 +23,3 @@ mod yielding;
 
 pub use inbox::{Inbox, InboxError, InboxParts, Leased, Wanted};
 pub use run::{Relay, RelayParts, RelaySettings, WATERMARK_STEP};
-pub(crate) use step::published;

@@ -184,7 +184,7 @@ impl<D: Disk> Relay<D> {
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());
         self.flight.push(Box::pin(async move {
             let confirmation = pending.await;
-            metrics.published(step::published(&confirmation), clock.monotonic().saturating_sub(started));
+            metrics.published(confirmation.counted(), clock.monotonic().saturating_sub(started));
             Flown::Part(sequence, at, confirmation)
         }));
         true

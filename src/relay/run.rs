@@ -10,13 +10,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::watch;
 
+use super::backoff;
 use super::parts::Ways;
 use super::raise::{Raised, Raising};
 use super::settle::Marked;
 use super::shared::{Answer, Claims, Verdict};
 use super::suspects::Suspects;
 use super::yielding::Yielding;
-use super::{backoff, step};
 use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::dedup::RedisClaims;
@@ -419,7 +419,7 @@ impl<D: Disk> Relay<D> {
         let (clock, metrics) = (Arc::clone(&self.parts.clock), self.parts.metrics.clone());
         self.flight.push(Box::pin(async move {
             let confirmation = pending.await;
-            metrics.published(step::published(&confirmation), clock.monotonic().saturating_sub(started));
+            metrics.published(confirmation.counted(), clock.monotonic().saturating_sub(started));
             Flown::Whole(taken, id, confirmation)
         }));
         Ok(())

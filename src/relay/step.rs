@@ -6,7 +6,6 @@ use super::backoff;
 use crate::event::Sequence;
 use crate::journal::Mark;
 use crate::lanes::Entry;
-use crate::metrics::Published;
 use crate::sink::Confirmation;
 use crate::steps::Steps;
 
@@ -24,21 +23,9 @@ pub(super) enum Next {
     Unroutable(Duration),
 }
 
-/// How the metrics call it.
-pub(crate) fn published(confirmation: &Confirmation) -> Published {
-    match confirmation {
-        Confirmation::Confirmed => Published::Confirmed,
-        Confirmation::Returned { .. } => Published::Returned,
-        Confirmation::Refused => Published::Refused,
-        Confirmation::Unknown { .. } => Published::Unknown,
-        Confirmation::NotSent { .. } => Published::NotSent,
-        Confirmation::ChannelClosed { .. } => Published::ChannelClosed,
-    }
-}
-
 /// Tells of an attempt that came to nothing, in the other side's words.
 pub(super) fn tell(steps: &Steps, sequence: Sequence, confirmation: &Confirmation) {
-    let outcome = published(confirmation).as_str();
+    let outcome = confirmation.counted().as_str();
     match confirmation {
         Confirmation::Confirmed => {}
         Confirmation::Refused => steps.failed(sequence, outcome, ""),

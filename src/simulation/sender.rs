@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::notice::SilentAfter;
 use crate::provider::{Catalog, Definition, Scheme};
 use crate::source::{OnInvalid, Source, Statuses};
+use crate::telemetry::trace;
 use crate::verify::{Key, Verifier, sign};
 
 const SECRET: &[u8] = b"whsec_of_the_simulation";
@@ -102,6 +103,7 @@ pub(super) fn source(at: usize, policy: Policy, metrics: &Metrics) -> Source {
         silent_after: SilentAfter::Never,
         quarantine: None,
         mask: Default::default(),
+        traceparent: trace::Sender::Link,
         capture_bodies: false,
         metrics: metrics.source(name, std::iter::once(Arc::from("live"))),
     }

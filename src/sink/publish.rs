@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
-use crate::event::{Digest, Envelope, Event, Keys, Part, Sequence};
+use crate::event::{Digest, Envelope, Event, Keys, Part, Sequence, TRACEPARENT};
+use crate::metrics::Published;
+use crate::telemetry::trace;
 
 /// Longest AMQP short string in bytes: message properties and routing keys are cut to it.
 const SHORT_BYTES_MAX: usize = 255;
@@ -150,6 +152,22 @@ impl Message {
         event
     }
 
+    /// The trace that it belongs to, if to any.
+    pub fn trace(&self) -> Option<trace::Context> {
+        let (_, value) = self.headers().iter().find(|(name, _)| name == TRACEPARENT)?;
+        match value {
+            HeaderValue::Text(text) => text.parse().ok(),
+            HeaderValue::Number(_) | HeaderValue::Flag(_) => None,
+        }
+    }
+
+    /// From here on it belongs to this one.
+    pub fn go_in(&mut self, trace: trace::Context) {
+        let entries = &mut self.headers.entries;
+        entries.retain(|(name, _)| name != TRACEPARENT);
+        entries.push((TRACEPARENT.into(), HeaderValue::Text(trace.to_string())));
+    }
+
     /// Takes the headers out, which the message is without from here on.
     pub(crate) fn take_headers(&mut self) -> Vec<(Cow<'static, str>, HeaderValue)> {
         std::mem::take(&mut self.headers.entries)
@@ -240,8 +258,8 @@ fn headers(envelope: &Envelope, body: &[u8], sequence: Sequence, attempt: Attemp
 /// The delivery's own headers, last: where the frame is full, theirs give way and not ours.
 fn received_headers(headers: &mut Headers, envelope: &Envelope) {
     for (name, value) in &envelope.headers {
-        if name == "traceparent" {
-            headers.text("traceparent", value);
+        if name == TRACEPARENT {
+            headers.text(TRACEPARENT, value);
         } else {
             headers.text(format!("http-{name}"), value);
         }
@@ -317,6 +335,23 @@ pub struct Confirmed {
 }
 
 impl Confirmation {
+    /// How the metrics call it.
+    pub fn counted(&self) -> Published {
+        match self {
+            Self::Confirmed => Published::Confirmed,
+            Self::Returned { .. } => Published::Returned,
+            Self::Refused => Published::Refused,
+            Self::Unknown { .. } => Published::Unknown,
+            Self::NotSent { .. } => Published::NotSent,
+            Self::ChannelClosed { .. } => Published::ChannelClosed,
+        }
+    }
+
+    /// What went wrong, by that name.
+    pub fn error(&self) -> Option<&'static str> {
+        (*self != Self::Confirmed).then(|| self.counted().as_str())
+    }
+
     /// The proof, where it is confirmed.
     pub fn proof(&self) -> Option<Confirmed> {
         (*self == Self::Confirmed).then_some(Confirmed { _made_here: () })

@@ -68,6 +68,7 @@ mod sink;
 mod stdout;
 mod tail;
 mod tls;
+mod traces;
 mod vectors;
 mod vectors_of_answers;
 mod waiting;

@@ -7,7 +7,9 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Admin, Dedup, History, Ingress, Journal, Loaded, Log, Notices, Settings, Sink};
+use crate::config::{
+    Admin, Dedup, History, Ingress, Journal, Loaded, Log, Notices, Settings, Sink, Telemetry,
+};
 use crate::provider::secret::Secret;
 
 /// A key that is fixed, with its value.
@@ -58,6 +60,7 @@ impl Fixed {
             dedup,
             sink,
             log,
+            telemetry,
             notices,
             reload: _,
             sources: _,
@@ -73,6 +76,8 @@ impl Fixed {
         let Log { format, level } = log;
         fixed.add("log.format", format);
         fixed.add("log.level", level);
+        let Telemetry { otlp } = telemetry;
+        fixed.add("telemetry.otlp", otlp);
         let Notices { url, secret: _, secret_unused_after } = notices;
         fixed.add("notices.url", url);
         fixed.secret("notices.secret", loaded.secrets.notices.as_ref());

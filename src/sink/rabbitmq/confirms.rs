@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::health::interrupted;
 use crate::failpoint::{self, Point};
 use crate::sink::Confirmation;
+use crate::telemetry::trace;
 
 /// A publish and its confirm, as lapin gives them.
 pub(super) type Publishing = BoxFuture<'static, lapin::Result<Acked>>;
@@ -71,8 +72,18 @@ pub(super) struct Flight {
     pub id: String,
     /// Where the outcome is awaited.
     pub answer: oneshot::Sender<Confirmation>,
+    /// Ends with it.
+    pub span: trace::Publish,
     /// Monotonic time of the publish.
     pub since: Duration,
+}
+
+impl Flight {
+    /// Gives the answer; whoever dropped the other end does not want it.
+    fn end(self, outcome: Confirmation) {
+        self.span.end(outcome.error());
+        drop(self.answer.send(outcome));
+    }
 }
 
 /// Messages in flight on one channel, oldest first.
@@ -197,10 +208,10 @@ impl InFlight {
         let Some(overtaken) = self.slots.iter().rposition(Option::is_none) else { return 0 };
         let late = |slot: &mut Slot| slot.flight.since <= limit && slot.outcome.is_none();
         let expired = self.slots.iter_mut().take(overtaken).filter_map(|slot| slot.take_if(late));
-        let answers: Vec<_> = expired.map(|slot| slot.flight.answer).collect();
-        self.open -= answers.len();
-        let count = answers.len();
-        answers.into_iter().for_each(|answer| tell(answer, outcome.clone()));
+        let flights: Vec<_> = expired.map(|slot| slot.flight).collect();
+        self.open -= flights.len();
+        let count = flights.len();
+        flights.into_iter().for_each(|flight| flight.end(outcome.clone()));
         self.trim();
         count
     }
@@ -220,7 +231,7 @@ impl InFlight {
     /// Answers everything that is left with `outcome` and forgets it.
     pub(super) fn abandon(&mut self, outcome: &Confirmation) {
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
-            tell(slot.flight.answer, outcome.clone());
+            slot.flight.end(outcome.clone());
         }
         *self = Self::waking(Arc::clone(&self.woken.notify));
     }
@@ -248,7 +259,7 @@ impl InFlight {
             Ok(acked) => (self.verdict(&slot.flight.id, acked.kind), None),
             Err(error) => (interrupted(&error), Some(error)),
         };
-        tell(slot.flight.answer, outcome);
+        slot.flight.end(outcome);
         ended
     }
 
@@ -278,11 +289,6 @@ fn index(first: u64, number: u64) -> Option<usize> {
     usize::try_from(number.checked_sub(first)?).ok()
 }
 
-/// Gives an answer; whoever dropped the other end does not want it.
-fn tell(answer: oneshot::Sender<Confirmation>, outcome: Confirmation) {
-    drop(answer.send(outcome));
-}
-
 /// Waits until lapin has handed out the ack it is busy with, if any. The first poll of `wait_for_confirms`
 /// takes the lock under which a whole ack is handed out; its result is not needed.
 pub(super) fn barrier(channel: &Channel) {
@@ -305,7 +311,12 @@ mod tests {
     fn publish(in_flight: &mut InFlight, id: &str) -> (Broker, Relay) {
         let (broker, acked) = oneshot::channel();
         let (answer, relay) = oneshot::channel();
-        let flight = Flight { id: id.to_owned(), answer, since: Duration::from_secs(1) };
+        let flight = Flight {
+            id: id.to_owned(),
+            answer,
+            span: trace::Publish::default(),
+            since: Duration::from_secs(1),
+        };
         in_flight.push(flight, acked.map(|acked| acked.expect("the test answers")).boxed());
         (broker, relay)
     }
@@ -385,7 +396,8 @@ mod tests {
         let notify = Arc::new(Notify::new());
         let mut in_flight = InFlight::waking(Arc::clone(&notify));
         let (answer, mut relay) = oneshot::channel();
-        let flight = Flight { id: "1".to_owned(), answer, since: Duration::ZERO };
+        let flight =
+            Flight { id: "1".to_owned(), answer, span: trace::Publish::default(), since: Duration::ZERO };
         let acked = Acked { kind: Kind::Ack, returned: None };
         in_flight.push(flight, std::future::ready(Ok(acked)).boxed());
         assert!(notify.notified().now_or_never().is_some(), "it rings");

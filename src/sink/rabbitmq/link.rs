@@ -20,6 +20,7 @@ use super::queues::Heard;
 use super::{Settings, topology};
 use crate::failpoint::{self, Point};
 use crate::sink::{Confirmation, Message, State};
+use crate::telemetry::trace;
 
 /// Messages taken in before confirms are looked at again.
 const BATCH: usize = 64;
@@ -249,7 +250,17 @@ impl Link<'_> {
             return;
         };
         let since = self.board.clock().monotonic();
-        let flight = Flight { id: message.id().to_string(), answer, since };
+        let span = trace::Publish::begin(trace::Published {
+            exchange: &self.settings.names().exchange,
+            routing_key: message.routing_key(),
+            message: &message.id().0,
+            bytes: message.body().len(),
+            parent: message.trace(),
+        });
+        if let Some(context) = span.context() {
+            message.go_in(context);
+        }
+        let flight = Flight { id: message.id().to_string(), answer, span, since };
         let exchange = short(self.settings.names().exchange.as_str());
         let publishing = async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
