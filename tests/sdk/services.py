@@ -70,16 +70,17 @@ class Process:
 class RabbitMq:
     """A node with its own epmd, cookie, database and log."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, more=""):
+        """`more`: further lines of its configuration."""
         folder.mkdir()
         self.port, dist, epmd_port = free_ports(3)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.local = 127.0.0.1:{self.port}\ndisk_free_limit.absolute = 1MB\n"
-            "vm_memory_high_watermark.absolute = 2GB\n"
+            f"vm_memory_high_watermark.absolute = 2GB\n{more}"
         )
         (folder / "enabled_plugins").write_text("[].\n")
-        environment = {
+        self.environment = environment = {
             "HOME": str(folder),
             "RABBITMQ_HOME": "/usr/lib/rabbitmq",
             "RABBITMQ_NODENAME": f"sdk{self.port}@localhost",
