@@ -170,6 +170,13 @@ impl System {
     }
 }
 
+/// The system's monotonic clock itself, by which programs on one machine date what they tell each other.
+pub fn shared_monotonic() -> Duration {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(at.tv_sec), u32::try_from(at.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
 impl Default for System {
     fn default() -> Self {
         Self::new()

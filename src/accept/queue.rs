@@ -104,6 +104,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     newest: AtomicI64,
+    rounds: AtomicU64,
     commits: AtomicU64,
     deliveries: AtomicU64,
     /// How the stores stood, and when that was read (monotonic).
@@ -234,6 +235,11 @@ impl Acceptor {
         Load { commits: of(&self.shared.commits), deliveries: of(&self.shared.deliveries) }
     }
 
+    /// Rounds that the thread has ended: one more within a quarter of a second, unless the disk holds it up.
+    pub fn rounds(&self) -> u64 {
+        self.shared.rounds.load(Ordering::Relaxed)
+    }
+
     /// The thread's loop: until [`Acceptor::stop`], or the first failed write, which is final.
     ///
     /// # Errors
@@ -307,6 +313,7 @@ impl Acceptor {
             self.shared.newest.fetch_max(newest.millis(), Ordering::Relaxed);
         }
         core.maintain(clock.now(), now)?;
+        self.shared.rounds.fetch_add(1, Ordering::Relaxed);
         let mut stores = self.shared.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if idle || now.saturating_sub(stores.1) >= IDLE {
             *stores = (core.stores(), now);

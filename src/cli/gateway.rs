@@ -172,6 +172,15 @@ impl Gateway {
         self.admin.address()
     }
 
+    /// What tells, each time, how many rounds the acceptance thread has ended; nothing where there is none.
+    pub(super) fn rounds(&self) -> impl Fn() -> Option<u64> + Send + use<> {
+        let acceptor = match &self.way {
+            Way::Journal(running) => Some(running.acceptor.clone()),
+            Way::Confirm(_) => None,
+        };
+        move || acceptor.as_ref().map(Acceptor::rounds)
+    }
+
     /// Yields once acceptance has ended by a fault, which it returns.
     pub(super) async fn fault(&mut self) -> Option<Fault> {
         match &mut self.way {

@@ -1,7 +1,7 @@
 //! The command line: a file for each subcommand, exit codes as in [`crate::exit`]. Data on stdout, talk on stderr.
 //!
 //! `assemble` turns a configuration into sources, with every check that needs provider files; `gateway` is the
-//! composition root, where stores, threads and listeners are put together.
+//! composition root, where stores, threads and listeners are put together; `supervisor` is how it tells systemd.
 
 mod access;
 mod args;
@@ -40,6 +40,7 @@ mod serve;
 mod sign;
 mod stages;
 mod stop;
+mod supervisor;
 mod tamper;
 mod tls;
 mod top;

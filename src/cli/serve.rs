@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ConfigArgs;
 use super::gateway::{Again, Gateway};
+use super::supervisor::Supervisor;
 use super::traces::Traces;
 use crate::config::{self, Ack, Loaded};
 use crate::exit;
@@ -24,11 +25,13 @@ const LEFT_TO_READS: Duration = Duration::from_secs(1);
 pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     let kept = keep_memory();
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    let again = {
+    let (again, supervisor) = {
         // From here on, a SIGHUP ends nothing.
         let _within = runtime.enter();
         let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        Again::new(args.clone().input(), hangups)
+        let input = args.clone().input();
+        let supervisor = Supervisor::of(&input.env);
+        (Again::new(input, hangups, supervisor.clone()), supervisor)
     };
     let dev = args.is_dev();
     let (loaded, plans) = match args.assemble() {
@@ -63,7 +66,7 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         announce(&loaded, &gateway);
         // What is in force from here on is the gateway's.
         drop(loaded);
-        until_the_end(gateway).await
+        until_the_end(gateway, &supervisor).await
     });
     // A read that hangs, as of a file on a server that is gone, holds up no end.
     runtime.shutdown_timeout(LEFT_TO_READS);
@@ -95,16 +98,20 @@ fn announce(loaded: &Loaded, gateway: &Gateway) {
     }
 }
 
-async fn until_the_end(mut gateway: Gateway) -> anyhow::Result<u8> {
+async fn until_the_end(mut gateway: Gateway, supervisor: &Supervisor) -> anyhow::Result<u8> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let (ingress, admin) = (gateway.ingress(), gateway.admin());
+    supervisor.ready(&format!("takes deliveries on {ingress}, calls of operators and workers on {admin}"));
+    supervisor.watch(gateway.rounds());
     let fault = tokio::select! {
         fault = gateway.fault() => {
+            supervisor.stopping("a write failed; the next start decides what is whole");
             gateway.abandon().await;
             fault
         }
-        _ = terminate.recv() => stop(gateway).await,
-        _ = interrupt.recv() => stop(gateway).await,
+        _ = terminate.recv() => stop(gateway, supervisor).await,
+        _ = interrupt.recv() => stop(gateway, supervisor).await,
     };
     match fault {
         None => Ok(exit::OK),
@@ -115,7 +122,8 @@ async fn until_the_end(mut gateway: Gateway) -> anyhow::Result<u8> {
     }
 }
 
-async fn stop(gateway: Gateway) -> Option<crate::accept::Fault> {
+async fn stop(gateway: Gateway, supervisor: &Supervisor) -> Option<crate::accept::Fault> {
+    supervisor.stopping("open requests are finished, confirms awaited");
     tracing::info!("stopping: open requests are finished, confirms awaited");
     gateway.stop().await
 }

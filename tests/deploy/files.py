@@ -1,9 +1,11 @@
 """What the tools say that read the files: linters, schemas, parsers; and what holds between files."""
 
 import json
+import os
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import yaml
 from common import BIN, DEPLOY, ROOT, LeftOut, check, demand, document, documents, files, json_of, name_of, replaced, run, tool, well
@@ -52,11 +54,14 @@ def _(_context):
     # What include_str! and rust-embed take from outside of src/ has to be copied too.
     copied = {word.rstrip("/") for rest in of("COPY") if "--from=" not in rest for word in rest.split()[:-1]}
     for path in sorted((ROOT / "src").rglob("*.rs")):
-        for found in re.findall(r'include_(?:str|bytes)!\(\s*"((?:\.\./)+[^"]+)"', path.read_text()):
-            target = (path.parent / found).resolve().relative_to(ROOT)
-            tests = "#[cfg(test)]" in path.read_text() or path.name == "example.rs"
-            known = any(str(target) == each or str(target).startswith(f"{each}/") for each in copied)
-            demand(known or tests, f"{name_of(path)} includes {target}, which the Containerfile does not copy")
+        # Tests stand at the end of a file, or in one of their own.
+        text = "" if path.name == "example.rs" else path.read_text().split("#[cfg(test)]\nmod ")[0]
+        included = [path.parent / found for found in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text)]
+        included += [ROOT / found for found in re.findall(r'#\[folder = "([^"]+)"', text)]
+        for found in included:
+            target = str(Path(os.path.normpath(found)).relative_to(ROOT))
+            known = any(target == each or target.startswith(f"{each}/") for each in copied)
+            demand(known, f"{name_of(path)} includes {target}, which the Containerfile does not copy")
 
 
 @check("compose.yaml: the schema of the Compose specification")

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import stat
@@ -16,7 +17,7 @@ import urllib.error
 import urllib.request
 from datetime import datetime
 
-from common import DEPLOY, check, demand, json_of, replaced, run, tool, well
+from common import DEPLOY, check, demand, document, json_of, replaced, run, tool, well
 from names import one_line
 from services import Process, RabbitMq, free_ports
 
@@ -103,7 +104,9 @@ def _(context):
     folder = context.folder("new") / "secrets"
     well([DEPLOY / "new-secrets", folder])
     made = {path.name: path.read_text() for path in folder.iterdir()}
-    demand(stat.S_IMODE(folder.stat().st_mode) == 0o700, "others may look into the folder")
+    # The unit's own user reads hookgate.toml in there; the secrets are given to it by systemd.
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    demand((stat.S_IMODE(folder.stat().st_mode), modes) == (0o755, {0o600}), f"modes for systemd: {modes}")
     for name in ("admin-token", "read-token", "worker-token", "rabbitmq-password"):
         demand(re.fullmatch(r"[0-9a-f]{48}", made[name]), f"{name}: {made[name]!r}")
     demand(len(set(made.values())) == len(made), "two secrets are the same")
@@ -116,9 +119,16 @@ def _(context):
     well([DEPLOY / "new-secrets", folder])
     again = {path.name: path.read_text() for path in folder.iterdir()}
     demand(again == {**made, "admin-token": "mine"}, "what was there has changed")
-    other = context.folder("compose") / "secrets"
-    well([DEPLOY / "new-secrets", other, "rabbitmq"])
+    # Beside a copy of the script, so that nothing of an operator's is touched.
+    other = context.folder("compose")
+    shutil.copy(DEPLOY / "new-secrets", other)
+    well([other / "new-secrets"], umask=0o077)
+    other /= "secrets"
     demand("@rabbitmq:5672/" in (other / "amqp-url").read_text(), "the gateway would not find RabbitMQ in Compose")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in other.iterdir()}
+    demand((stat.S_IMODE(other.stat().st_mode), modes) == (0o700, {0o644}), f"modes for Compose: {modes}")
+    names = {secret["file"].removeprefix("./secrets/") for secret in document(DEPLOY / "compose.yaml")["secrets"].values()}
+    demand(names - set(made) == {"stripe-webhook-secret"}, f"Compose wants {names}")
 
 
 def rabbitmq(context, folder):
@@ -200,28 +210,31 @@ def _(context):
         demand(sorted(each["user"] for each in json.loads(ctl("list_users", "--formatter", "json"))) == ["hookgate", "worker"],
                "others than the two users are there")
 
-        # What is declared is what the definitions have, or RabbitMQ would refuse it with 406; with rights on nothing else.
-        gateway = Gateway(context, "declaring", text, **variables)
-        until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
-        delivered(gateway, 3)
-        taken(gateway, 3, worker)
-        demand(any(key.startswith("hookgate") for key in asked(port, "KEYS", "*")), "nothing was claimed in Redis")
-        code, said = gateway.command("check", "--connect")
-        demand(code == 0, said)
-        gateway.stop()
-
-        # With the rights of one that declares nothing.
+        # First one that declares nothing, with the rights of such: all that it finds is of the definitions.
         ctl("set_permissions", "hookgate", "^$", "^webhooks$", "^$")
         gateway = Gateway(context, "finding", replaced(text, [("declare = true", "declare = false")]), **variables)
         until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
         delivered(gateway, 2)
         taken(gateway, 2, worker)
+        demand(any(key.startswith("hookgate") for key in asked(port, "KEYS", "*")), "nothing was claimed in Redis")
         gateway.stop()
 
-        # Without these rights it could do neither: they are what lets it in.
+        # With these it can declare nothing; the rights of the definitions are what it needs for that.
         gateway = Gateway(context, "refused", text, **variables)
         until("the refusal is told", 20, lambda: "FAILED (rabbitmq: refused" in gateway.get("/readyz")[1])
+        gateway.stop()
         demand(password not in gateway.log.read_text(), "the password is in the log")
+
+        # The way of systemd, after that of Compose: it gives the rights back, and changes nothing else. What the gateway
+        # declares is what the definitions have, or RabbitMQ would refuse it with 406.
+        ctl("import_definitions", str(DEPLOY / "rabbitmq/definitions.json"))
+        gateway = Gateway(context, "declaring", text, **variables)
+        until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
+        delivered(gateway, 3)
+        taken(gateway, 3, worker)
+        code, said = gateway.command("check", "--connect")
+        demand(code == 0, said)
+        gateway.stop()
         claims = asked(port, "DBSIZE")[0].lstrip(":")
         store.stop()
         store = None
@@ -367,7 +380,8 @@ def certificate(folder):
 class Front:
     """A proxy with its file of deploy/, in front of these ports."""
 
-    def __init__(self, kind, folder, gateway, admin, through=None):
+    def __init__(self, kind, folder, gateway, admin, through=None, other=None):
+        """`through`: both ports of a gateway to which TLS goes through; `other`: the port of a second one."""
         self.folder, self.kind = folder, kind
         certificate(folder)
         self.trusted = folder / "hooks.crt"
@@ -384,6 +398,8 @@ class Front:
             demand(text.count("check port 9090") == 2, "two backends are checked at the admin port")
             text = text.replace("check port 9090", f"check port {admin}", 1)
             text = text.replace("check port 9090", f"check port {(through or (gateway, admin))[1]}", 1)
+            first = f"    server gateway-1 127.0.0.1:{gateway}\n"
+            text = replaced(text, [(first, first + (f"    server gateway-2 127.0.0.1:{other}\n" if other else ""))])
             (folder / "proxy.conf").write_text(text)
             command = [tool("haproxy", "haproxy"), "-db", "-f", str(folder / "proxy.conf")]
             self.checked = [*command[:1], "-c", "-f", command[-1]]
@@ -392,7 +408,8 @@ class Front:
             text = replaced((DEPLOY / "nginx.conf").read_text(), [
                 ("/var/log/nginx/", f"{folder}/"), ("/run/nginx.pid", f"{folder}/pid"), ("http {\n", f"http {{\n{temporary}"),
                 ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"), ("/etc/nginx/hooks", f"{folder}/hooks"),
-                ("server 127.0.0.1:8080", f"server 127.0.0.1:{gateway}"),
+                ("server 127.0.0.1:8080", f"server 127.0.0.1:{other}; server 127.0.0.1:{gateway}" if other
+                 else f"server 127.0.0.1:{gateway}"),
             ])
             (folder / "proxy.conf").write_text(("user root;\n" if os.geteuid() == 0 else "") + text)
             command = [tool("nginx", "nginx-light"), "-e", f"{folder}/error.log", "-p", f"{folder}/", "-c", f"{folder}/proxy.conf"]
@@ -489,14 +506,27 @@ def passes_on(kind, context):
         front.stop()
         recorder.close()
     # A gateway that ends in the middle of a delivery may have kept it: nobody but its sender may send it again.
-    silent = Recorder(answers=False)
-    front = Front(kind, context.folder("silent"), silent.port, silent.port)
+    silent = [Recorder(answers=False), Recorder(answers=False)]
+    front = Front(kind, context.folder("silent"), silent[0].port, silent[0].port, other=silent[1].port)
     try:
         status, _ = front.ask("/in/shop", *signed(1))
-        demand(status == 502 and len(silent.requests) == 1, f"{status}, and it was sent {len(silent.requests)} times")
+        count = sum(len(each.requests) for each in silent)
+        demand(status == 502 and count == 1, f"{status}, and it was sent {count} times")
     finally:
         front.stop()
-        silent.close()
+        for each in silent:
+            each.close()
+    # One that takes no connection has seen nothing: the other gets the delivery, and the sender its 200.
+    recorder, [nobody] = Recorder(answers=True), free_ports(1)
+    front = Front(kind, context.folder("one-of-two"), recorder.port, recorder.port, other=nobody)
+    try:
+        for number in range(4):
+            status, _ = front.ask("/in/shop", *signed(number))
+            demand(status == 200, f"with one gateway of two away: {status}")
+        demand(len(recorder.requests) == 4, f"{len(recorder.requests)} requests in the place of four")
+    finally:
+        front.stop()
+        recorder.close()
 
 
 def front_check(kind, through):

@@ -66,6 +66,7 @@ mod schema;
 mod secrets;
 mod sink;
 mod stdout;
+mod supervised;
 mod tail;
 mod tls;
 mod traces;

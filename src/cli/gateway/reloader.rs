@@ -22,6 +22,7 @@ use crate::admin::{ReloadAnswer, ReloadOrder};
 use crate::audit::TARGET;
 use crate::cli::assemble;
 use crate::cli::check::errors_json;
+use crate::cli::supervisor::Supervisor;
 use crate::clock::Clock;
 use crate::config::{self, Input, Report};
 use crate::metrics::{ReloadMetrics, Reloaded};
@@ -40,15 +41,16 @@ const ERRORS_LOGGED: usize = 50;
 pub(in crate::cli) struct Again {
     input: Input,
     hangups: Signal,
+    supervisor: Supervisor,
     watch: Watch,
 }
 
 impl Again {
-    /// From `input`, which is about to be loaded; `hangups` are SIGHUPs.
-    pub(in crate::cli) fn new(input: Input, hangups: Signal) -> Self {
+    /// From `input`, which is about to be loaded; `hangups` are SIGHUPs, and `supervisor` may wait for what comes of them.
+    pub(in crate::cli) fn new(input: Input, hangups: Signal, supervisor: Supervisor) -> Self {
         let paths = config::watched(&input);
         let stamp = Stamp::of(&paths);
-        Self { input, hangups, watch: Watch::new(paths, stamp) }
+        Self { input, hangups, supervisor, watch: Watch::new(paths, stamp) }
     }
 }
 
@@ -120,11 +122,14 @@ impl Reloader {
     }
 
     async fn reload(&mut self, operator: &str) -> ReloadAnswer {
+        self.again.supervisor.reloading();
         let began = self.clock.monotonic();
         let outcome = self.attempt().await;
         let took = self.clock.monotonic().saturating_sub(began);
         outcome.tell(operator, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         self.metrics.count(outcome.reloaded(), self.clock.now());
+        let name = outcome.reloaded().name();
+        self.again.supervisor.ready(&format!("takes deliveries; the last reload: {name}"));
         ReloadAnswer { outcome: outcome.reloaded(), report: outcome.to_json() }
     }
 
