@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from datetime import datetime
 
-from common import DEPLOY, check, demand, document, json_of, replaced, run, tool, well
+from common import DEPLOY, LeftOut, check, demand, document, json_of, replaced, run, tool, well
 from names import one_line
 from services import Process, RabbitMq, free_ports
 
@@ -72,7 +72,12 @@ class Gateway:
         return run([self.hookgate, *words, "--config", self.config], env={**self.variables, **more}, cwd=self.folder)
 
     def get(self, path):
-        call = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
+        return self.call("GET", path, TOKEN)
+
+    def call(self, method, path, token):
+        """A call of the admin listener: status and body."""
+        url, headers = f"http://127.0.0.1:{self.admin}{path}", {"Authorization": f"Bearer {token}"}
+        call = urllib.request.Request(url, headers=headers, method=method)
         try:
             with urllib.request.urlopen(call, timeout=10) as answer:
                 return answer.status, answer.read().decode()
@@ -247,6 +252,32 @@ def _(context):
                 each.stop()
         if broker:
             broker.close()
+
+
+@check("embedded: a gateway with Compose's configuration, and each token opens what it should")
+def _(context):
+    folder = context.folder("secrets")
+    shutil.copy(DEPLOY / "new-secrets", folder)
+    well([folder / "new-secrets"])
+    (folder / "secrets/stripe-webhook-secret").write_text(SECRET)
+    text = document(DEPLOY / "compose.yaml")["configs"]["embedded"]["content"]
+    gateway = Gateway(context, "gateway", replaced(text, [("/run/secrets/", f"{folder}/secrets/")]))
+    try:
+        tokens = {name: (folder / f"secrets/{name}-token").read_text() for name in ("admin", "read", "worker")}
+        calls = (("GET", "/readyz"), ("GET", "/metrics"), ("POST", "/v1/reload"), ("POST", "/v1/inbox/stripe/claim"))
+        opens = {name: [gateway.call(method, path, token)[0] for method, path in calls]
+                 for name, token in {**tokens, "none": "x" * 16}.items()}
+        demand(opens == {"admin": [200, 200, 200, 200], "read": [200, 200, 401, 401], "worker": [200, 401, 401, 200],
+                         "none": [200, 401, 401, 401]}, f"{opens}")
+        code, said = gateway.command("healthcheck")
+        demand(code == 0, said)
+        code, said = gateway.command("send", "stripe")
+        demand(code == 0, said)
+        url = f"http://127.0.0.1:{gateway.admin}"
+        code, said = gateway.command("consume", "stripe", "--from", url, "--token-env", "WORKER", "--output", "json", WORKER=tokens["worker"])
+        demand(code == 0 and '"message_id"' in said, said)
+    finally:
+        gateway.stop()
 
 
 # Prometheus, and the log.
@@ -568,3 +599,38 @@ def front_check(kind, through):
 
 front_check("haproxy", True)
 front_check("nginx", False)
+
+
+@check("hookgate.service: a gateway has every call of the system that it makes, or does without")
+def _(context):
+    folder = context.folder("calls")
+    groups, name = {}, None
+    for line in well([tool("systemd-analyze", "systemd"), "syscall-filter", "--no-pager"]).splitlines():
+        word = line.strip()
+        if line.startswith("@"):
+            name = word
+            groups[name] = set()
+        elif name and word and not word.startswith("#"):
+            groups[name].add(word)
+
+    def expanded(group):
+        return set().union(*(expanded(one) if one.startswith("@") else {one} for one in groups[group]))
+
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", (DEPLOY / "hookgate.service").read_text(), re.M):
+        for group in line.removeprefix("~").split():
+            allowed = allowed - expanded(group) if line.startswith("~") else allowed | expanded(group)
+    strace = tool("strace", "strace")
+    log, demo = folder / "calls", [context.hookgate, "demo", "--exit"]
+    code, said = run([strace, "-f", "-qq", "-o", log, *demo], cwd=folder, seconds=60)
+    if "ptrace" in said and code:
+        raise LeftOut(f"strace may not trace here: {said.strip()[:100]}")
+    demand(code == 0, said)
+    made = set(re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.M))
+    demand({"fdatasync", "accept4"} <= made, f"no gateway was traced: {made}")
+    # The unit refuses these with EPERM.
+    refused = sorted(made - allowed)
+    if refused:
+        calls = ",".join(refused)
+        well([strace, "-f", "-qq", "-o", log, "-e", f"trace={calls}", "-e", f"inject={calls}:error=EPERM", *demo], cwd=folder, seconds=60)
+    return f"{len(made)} calls, refused: {', '.join(refused) or 'none'}"
