@@ -300,6 +300,16 @@ def _(context):
                    f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
         server = Process("Prometheus", command, folder / "log", port)
 
+        def is_ready():
+            # It listens before it answers, and says 503 meanwhile.
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5):
+                    return True
+            except urllib.error.HTTPError:
+                return False
+
+        until("Prometheus is ready", 20, is_ready)
+
         def answer(path):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as reply:
                 return json.load(reply)["data"]
