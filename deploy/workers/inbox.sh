@@ -50,7 +50,7 @@ wait_longer() { # in the background, so that a signal ends it
     sleep "$pause" & asking=$!
     wait "$asking" || true
     asking=''
-    pause=$((pause * 2 > 10 ? 10 : pause * 2))
+    pause=$((pause * 2 > 5 ? 5 : pause * 2))
 }
 
 say working

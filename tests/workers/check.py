@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -342,12 +343,14 @@ def outages(workers, rabbitmq, postgres):
         worker.send(5)
     for worker in workers:
         told = lambda worker=worker: worker.told("again in") + worker.told("waiting") - waiting[worker.name]
-        until(f"{worker.name}: waits for PostgreSQL", lambda: told() >= MAX_TRIES)
-    rabbitmq.node.stop()
-    for worker in workers:
-        worker.send(10)
-    postgres.start()
-    rabbitmq.start()
+        # As often as all tries, each of its messages; the script has one at a time.
+        until(f"{worker.name}: waits for PostgreSQL", lambda: told() >= MAX_TRIES * (5 if worker.queue else 1))
+    with ThreadPoolExecutor() as threads:
+        again = threads.submit(lambda: (rabbitmq.node.stop(), rabbitmq.start()))
+        for worker in workers:
+            worker.send(10)
+        postgres.start()
+        again.result()
     for worker in workers:
         worker.until_done("everything after the outages", worker.sent, 60)
         worker.exactly("outages of PostgreSQL and RabbitMQ")
@@ -399,8 +402,9 @@ def together(chosen, rabbitmq, postgres):
     begun = time.monotonic()
     outages(chosen, rabbitmq, postgres)
     print(f"outages {time.monotonic() - begun:.1f} s", flush=True)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda worker: worker.terminate("in the end"), chosen))
     for worker in chosen:
-        worker.terminate("in the end")
         log = worker.log.read_text(errors="replace")
         worker.check("secrets and words of bodies in the log", [word for word in (PASSWORD, CANARY) if word in log], [])
         if worker.queue:
@@ -424,6 +428,15 @@ def scenarios(options, common, chosen, kept):
     together(chosen, rabbitmq, postgres)
 
 
+def check_lock(account):
+    """What is compiled here is what the lock file beside the Rust worker names."""
+    packages = lambda path: {
+        (each["name"], each["version"], each.get("checksum")) for each in tomllib.loads(path.read_text())["package"]
+    }
+    others = packages(WORKERS / "rust" / "Cargo.lock") - packages(TREE / "Cargo.lock")
+    account.check("deploy/workers/rust/Cargo.lock: not in Cargo.lock", sorted(name for name, _, _ in others), ["webhook-worker"])
+
+
 def options_of(arguments):
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--hookgate", required=True, type=os.path.abspath, help="the binary")
@@ -437,6 +450,7 @@ def options_of(arguments):
 def main():
     options, account, begun = options_of(sys.argv[1:]), Account(), time.monotonic()
     print(f"seed {options.seed}", flush=True)
+    check_lock(account)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o711)  # PostgreSQL runs as a user of its own
@@ -445,8 +459,9 @@ def main():
         chosen = []
         try:
             scenarios(options, common, chosen, kept)
-        except Exception:
-            account.check("no scenario ends early", traceback.format_exc(), None)
+        except Exception as error:
+            account.check("no scenario ends early", f"{type(error).__name__}: {error}", None)
+            traceback.print_exc(file=sys.stdout)
             for worker in chosen:
                 print(f"-- log of {worker.name}, its end:\n{worker.log.read_text(errors='replace')[-2000:]}", flush=True)
         finally:

@@ -8,7 +8,7 @@ import amqp from "amqplib";
 import pg from "pg";
 
 // Milliseconds. Pauses before something is tried again: the first, and the longest.
-const PAUSE = { first: 1_000, longest: 10_000 };
+const PAUSE = { first: 1_000, longest: 5_000 };
 // A statement, as the server ends it; any answer of a server; what is in hand at a SIGTERM.
 const [STATEMENT, ANSWER, GRACE] = [20_000, 30_000, 10_000];
 // A message that came so often without an answer has killed its workers. RabbitMQ 4 ends it by itself then, RabbitMQ 3 never.

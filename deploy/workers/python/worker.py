@@ -16,7 +16,7 @@ import asyncpg
 log = logging.getLogger("worker")
 
 # Seconds. Pauses before something is tried again: the first, and the longest.
-PAUSE = (1, 10)
+PAUSE = (1, 5)
 # A statement, as the server ends it; one try, with everything in it; what is in hand at a SIGTERM.
 STATEMENT, TRY, GRACE = 20, 30, 10
 # A message that came so often without an answer has killed its workers. RabbitMQ 4 ends it by itself then, RabbitMQ 3 never.
@@ -145,7 +145,7 @@ async def main():
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a lost connection is told here
     prefetch, max_tries = setting("PREFETCH", "10", positive), setting("MAX_TRIES", "5", positive)
     settings = SimpleNamespace(url=setting("AMQP_URL", read=url), queue=setting("QUEUE"), prefetch=prefetch, max_tries=max_tries)
-    limits = {"min_size": 0, "max_size": prefetch, "timeout": GRACE, "server_settings": {"statement_timeout": f"{STATEMENT}s"}}
+    limits = {"min_size": 0, "max_size": prefetch, "timeout": GRACE, "command_timeout": TRY, "server_settings": {"statement_timeout": f"{STATEMENT}s"}}
     stopping, pause = asyncio.Event(), 0
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -1,29 +1,20 @@
 //! Takes the events of a source from RabbitMQ, and has the effect of each in PostgreSQL once. ../README.md says why it is as it is.
 
-use std::env;
-use std::error::Error;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::str::FromStr;
-use std::time::Duration;
+use std::{env, error::Error, str::FromStr, time::Duration};
 
 use deadpool_postgres::{Manager, Pool};
 use futures_util::StreamExt;
-use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ConnectionProperties, message::Delivery, options::*, uri::AMQPUri};
 use serde::Deserialize;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::signal::{ctrl_c, unix};
 use tokio::time::{sleep, timeout};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::{Config, NoTls, Transaction};
 
 /// Pauses before something is tried again: the first, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// One try, with everything in it; a statement has two thirds of it.
 const TRY: Duration = Duration::from_secs(30);
 /// What is in hand at a SIGTERM has so long.
@@ -32,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const DELIVERIES_MAX: i64 = 20;
 
 type Failed = Box<dyn Error + Send + Sync>;
+type Stopping = watch::Receiver<bool>;
 
 #[derive(Deserialize)]
 struct Payment {
@@ -41,17 +33,16 @@ struct Payment {
 
 /// Your part: what an event does. All of it through `tx`, so that it is there with the row in `handled`, or not at all.
 async fn effect(tx: &Transaction<'_>, message: &Delivery) -> Result<(), Failed> {
-    let properties = &message.properties;
-    if properties.kind().as_ref().map(|kind| kind.as_str()) != Some("payment.received") {
+    let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    if text(message.properties.kind()) != "payment.received" {
         return Ok(()); // a type that is not for us: done
     }
-    if !properties.content_type().as_ref().is_some_and(|found| found.as_str().starts_with("application/json"))
-    {
+    if !text(message.properties.content_type()).starts_with("application/json") {
         return Err("not JSON".into());
     }
     let payment: Payment = serde_json::from_slice(&message.data)?;
-    tx.execute("INSERT INTO entries (account, amount) VALUES ($1, $2)", &[&payment.account, &payment.amount])
-        .await?;
+    let entry = "INSERT INTO entries (account, amount) VALUES ($1, $2)";
+    tx.execute(entry, &[&payment.account, &payment.amount]).await?;
     Ok(())
 }
 
@@ -76,19 +67,16 @@ async fn handle(
     pool: Pool,
     message: Delivery,
     max_tries: u32,
-    mut stopping: watch::Receiver<bool>,
+    mut stopping: Stopping,
 ) -> lapin::Result<bool> {
     let dead = BasicRejectOptions { requeue: false };
-    let deliveries =
-        message.properties.headers().as_ref().and_then(|all| all.inner().get("x-delivery-count"));
-    let Some(id) = message.properties.message_id().clone() else {
-        eprintln!("a message without an id: to the dead letters");
+    let properties = &message.properties;
+    let count = properties.headers().as_ref().and_then(|all| all.inner().get("x-delivery-count"));
+    let deadly = matches!(count, Some(AMQPValue::LongLongInt(count)) if *count >= DELIVERIES_MAX);
+    let Some(id) = properties.message_id().as_ref().filter(|_| !deadly) else {
+        eprintln!("{:?}: no id, or delivered too often: to the dead letters", properties.message_id());
         return message.reject(dead).await;
     };
-    if matches!(deliveries, Some(AMQPValue::LongLongInt(count)) if *count >= DELIVERIES_MAX) {
-        eprintln!("{id}: delivered too often: to the dead letters");
-        return message.reject(dead).await;
-    }
     let (mut failed, mut pause) = (0, PAUSE.0);
     loop {
         let mut reached = false;
@@ -98,10 +86,8 @@ async fn handle(
             Err(_) => "no end in time".to_owned(),
         };
         failed += u32::from(reached);
-        eprintln!(
-            "{id}: {why}, {}",
-            if reached { format!("try {failed} of {max_tries}") } else { "waiting".to_owned() }
-        );
+        let state = if reached { format!("try {failed} of {max_tries}") } else { "waiting".to_owned() };
+        eprintln!("{id}: {why}, {state}");
         if failed >= max_tries {
             return message.reject(dead).await;
         }
@@ -113,7 +99,7 @@ async fn handle(
     }
 }
 
-async fn stop(stopping: &mut watch::Receiver<bool>) {
+async fn stop(stopping: &mut Stopping) {
     drop(stopping.wait_for(|stop| *stop).await);
 }
 
@@ -127,15 +113,9 @@ fn name(error: &(dyn Error + Send + Sync + 'static)) -> String {
 }
 
 /// From one connection to its end.
-async fn session(
-    settings: &Settings,
-    pool: &Pool,
-    stopping: &mut watch::Receiver<bool>,
-    pause: &mut Duration,
-) -> Result<(), Failed> {
-    let connection =
-        timeout(TRY, Connection::connect_uri(settings.url.clone(), ConnectionProperties::default()))
-            .await??;
+async fn session(settings: &Settings, stopping: &mut Stopping, pause: &mut Duration) -> Result<(), Failed> {
+    let connecting = Connection::connect_uri(settings.url.clone(), ConnectionProperties::default());
+    let connection = timeout(TRY, connecting).await??;
     let channel = connection.create_channel().await?;
     channel.basic_qos(settings.prefetch.get(), BasicQosOptions::default()).await?;
     let (queue, options) = (settings.queue.as_str().into(), BasicConsumeOptions::default());
@@ -147,9 +127,9 @@ async fn session(
         tokio::select! {
             next = messages.next() => {
                 let message = next.ok_or("the queue is gone")??;
-                in_hand.spawn(handle(pool.clone(), message, settings.max_tries.get(), stopping.clone()));
+                in_hand.spawn(handle(settings.pool.clone(), message, settings.max_tries.get(), stopping.clone()));
             }
-            Some(_) = in_hand.join_next() => {}
+            Some(done) = in_hand.join_next() => drop(done.map_err(|_| "a handler panicked")?),
             () = stop(stopping) => break,
         }
     }
@@ -165,34 +145,31 @@ struct Settings {
     queue: String,
     prefetch: NonZeroU16,
     max_tries: NonZeroU32,
+    pool: Pool,
 }
 
 fn set<T: FromStr>(name: &str, default: Option<&str>) -> Result<T, String> {
-    let value = env::var_os(name)
-        .and_then(|value| value.into_string().ok())
-        .or(default.map(str::to_owned))
-        .ok_or(format!("{name} is not set"))?;
-    value.parse().map_err(|_| format!("{name} cannot be read"))
+    let value = env::var_os(name).and_then(|value| value.into_string().ok()).or(default.map(str::to_owned));
+    value.and_then(|value| value.parse().ok()).ok_or(format!("{name} is not set, or cannot be used"))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
-    let (prefetch, max_tries) = (set("PREFETCH", Some("10"))?, set("MAX_TRIES", Some("5"))?);
-    let settings = Settings { url: set("AMQP_URL", None)?, queue: set("QUEUE", None)?, prefetch, max_tries };
+    let (prefetch, max_tries): (NonZeroU16, _) = (set("PREFETCH", Some("10"))?, set("MAX_TRIES", Some("5"))?);
     let mut database: Config = set("DATABASE_URL", None)?;
-    database.options("-c statement_timeout=20s").connect_timeout(GRACE);
-    let connections = settings.prefetch.get().into();
-    let pool = Pool::builder(Manager::new(database, NoTls)).max_size(connections).build()?;
+    database.options("-c statement_timeout=20s").connect_timeout(GRACE).tcp_user_timeout(TRY);
+    let pool = Pool::builder(Manager::new(database, NoTls)).max_size(prefetch.get().into()).build()?;
+    let (url, queue) = (set("AMQP_URL", None)?, set("QUEUE", None)?);
+    let settings = Settings { url, queue, prefetch, max_tries, pool };
     let (stopper, mut stopping) = watch::channel(false);
-    let (mut terminated, mut interrupted) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut terminated = unix::signal(unix::SignalKind::terminate())?;
     tokio::spawn(async move {
-        tokio::select! { _ = terminated.recv() => {} _ = interrupted.recv() => {} }
+        tokio::select! { _ = terminated.recv() => {} _ = ctrl_c() => {} }
         stopper.send(true)
     });
     let mut pause = PAUSE.0;
     while !*stopping.borrow() {
-        if let Err(error) = session(&settings, &pool, &mut stopping, &mut pause).await {
+        if let Err(error) = session(&settings, &mut stopping, &mut pause).await {
             eprintln!("RabbitMQ: {error}; again in {pause:?}");
             tokio::select! { () = sleep(pause) => {} () = stop(&mut stopping) => {} }
             pause = PAUSE.1.min(pause * 2);
