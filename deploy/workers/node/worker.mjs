@@ -68,32 +68,33 @@ async function handle({ pool, maxTries }, channel, ended, message) {
 /** From one connection to its end. */
 async function session(settings, stopping, connected) {
   const lost = new AbortController();
-  const end = (error) => lost.abort(error ?? new Error("closed"));
+  const end = (error) => lost.abort(error ?? new Error("the connection is closed"));
   const ended = AbortSignal.any([stopping, lost.signal]);
   setMaxListeners(0, ended);
   const connection = await amqp.connect(settings.url, { timeout: ANSWER, keepAlive: true });
   connection.on("error", end).on("close", end);
-  const channel = await connection.createChannel();
-  channel.on("error", end).on("close", end);
-  await channel.prefetch(settings.prefetch);
-  const inHand = new Set();
-  const { consumerTag } = await channel.consume(settings.queue, (message) => {
-    if (message === null) return end(new Error("the queue is gone"));
-    // An answer that fails needs no care: the connection is gone, and the message comes again.
-    const done = handle(settings, channel, ended, message).catch(() => {}).finally(() => inHand.delete(done));
-    inHand.add(done);
-  });
-  console.error("working");
-  connected();
-  await new Promise((resolve) => (ended.aborted ? resolve() : ended.addEventListener("abort", resolve)));
-  if (!lost.signal.aborted) {
+  try {
+    const channel = await connection.createChannel();
+    channel.on("error", end).on("close", end);
+    await channel.prefetch(settings.prefetch);
+    const inHand = new Set();
+    const { consumerTag } = await channel.consume(settings.queue, (message) => {
+      if (message === null) return end(new Error("the queue is gone"));
+      // An answer that fails needs no care: the connection is gone, and the message comes again.
+      const done = handle(settings, channel, ended, message).catch(() => {}).finally(() => inHand.delete(done));
+      inHand.add(done);
+    });
+    console.error("working");
+    connected();
+    await new Promise((resolve) => (ended.aborted ? resolve() : ended.addEventListener("abort", resolve)));
+    lost.signal.throwIfAborted();
     await channel.cancel(consumerTag);
     await Promise.race([Promise.all(inHand), sleep(GRACE, null, { ref: false })]);
     if (inHand.size) console.error(`${inHand.size} messages are not done and come again`);
     await channel.close(); // behind every answer
+  } finally {
+    await connection.close().catch(() => {});
   }
-  await connection.close().catch(() => {});
-  if (!stopping.aborted) throw lost.signal.reason;
 }
 
 function set(name, fallback, usable = Boolean) {
@@ -130,7 +131,7 @@ for (let pause = PAUSE.first; !stop.signal.aborted; pause = Math.min(2 * pause, 
   try {
     await session(settings, stop.signal, () => (pause = PAUSE.first / 2));
   } catch (error) {
-    console.error(`RabbitMQ: ${name(error)}; again in ${pause} ms`);
+    console.error(`RabbitMQ: ${error.message || error.code}; again in ${pause} ms`);
     await sleep(pause, null, { signal: stop.signal }).catch(() => {});
   }
 }

@@ -110,7 +110,7 @@ async def session(settings, pool, stopping):
         ends = [asyncio.ensure_future(each.wait()) for each in (stopping, lost)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if lost.is_set():
-            raise ConnectionError
+            raise ConnectionError("the connection or the queue is gone")
         await queue.cancel(tag)
         if in_hand and (await asyncio.wait(in_hand, timeout=GRACE))[1]:
             log.error("%s messages are not done and come again", len(in_hand))
@@ -156,7 +156,7 @@ async def main():
             await session(settings, pool, stopping)
         except (OSError, aio_pika.exceptions.AMQPError) as error:
             pause = PAUSE[0] if time.monotonic() - begun > PAUSE[1] else min(2 * pause or PAUSE[0], PAUSE[1])
-            log.error("RabbitMQ: %s; again in %s s", name(error), pause)
+            log.error("RabbitMQ: %s %s; again in %s s", type(error).__name__, error, pause)
             await within(pause, stopping.wait())
     pool.terminate()
 
