@@ -181,7 +181,7 @@ class Line:
     """A proxy in front of a server on loopback. What clients say can be lost on it, and it can be cut."""
 
     def __init__(self, port):
-        self.target, self.deaf, self.ends = port, False, []
+        self.target, self.deaf, self.pairs = port, False, []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -197,9 +197,41 @@ class Line:
             except OSError:
                 client.close()
                 continue
-            self.ends += [client, server]
-            threading.Thread(target=self.carry, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self.carry, args=(server, client, False), daemon=True).start()
+            try:
+                pair = Pair(client, server, self.deaf)
+            except OSError:
+                continue  # the client is gone again
+            self.pairs = [each for each in self.pairs if not each.over] + [pair]
+
+    def lose(self):
+        """From now on, what clients say is lost, on the connections of now to their end."""
+        self.deaf = True
+        for pair in self.pairs:
+            pair.deaf = True
+
+    def heal(self):
+        """New connections are whole; what came in before, and waits to be accepted, is still lost."""
+        with socket.create_connection(("127.0.0.1", self.port)) as last:
+            name = last.getsockname()
+            until("the line has accepted all", lambda: any(pair.name == name for pair in self.pairs))
+        self.deaf = False
+
+    def cut(self):
+        for pair in self.pairs:
+            pair.cut()
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+
+class Pair:
+    """One connection by way of a line."""
+
+    def __init__(self, client, server, deaf):
+        self.ends, self.name, self.deaf, self.over = (client, server), client.getpeername(), deaf, False
+        for way in ((client, server, True), (server, client, False)):
+            threading.Thread(target=self.carry, args=way, daemon=True).start()
 
     def carry(self, come, go, upwards):
         try:
@@ -208,20 +240,12 @@ class Line:
                     go.sendall(data)
         except OSError:
             pass
-        for end in (come, go):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        self.cut()
 
     def cut(self):
+        self.over = True
         for end in self.ends:
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        self.ends = []
-
-    def close(self):
-        self.listener.close()
-        self.cut()
