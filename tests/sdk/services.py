@@ -70,17 +70,18 @@ class Process:
 class RabbitMq:
     """A node with its own epmd, cookie, database and log."""
 
-    def __init__(self, folder: Path, more=""):
+    def __init__(self, folder: Path, password="guest", more=""):
         """`more`: further lines of its configuration."""
         folder.mkdir()
+        self.folder = folder
         self.port, dist, epmd_port = free_ports(3)
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
+        self.url = f"amqp://guest:{password}@127.0.0.1:{self.port}/%2f"
         (folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.local = 127.0.0.1:{self.port}\ndisk_free_limit.absolute = 1MB\n"
+            f"listeners.tcp.local = 127.0.0.1:{self.port}\ndefault_pass = {password}\ndisk_free_limit.absolute = 1MB\n"
             f"vm_memory_high_watermark.absolute = 2GB\n{more}"
         )
         (folder / "enabled_plugins").write_text("[].\n")
-        self.environment = environment = {
+        self.environment = {
             "HOME": str(folder),
             "RABBITMQ_HOME": "/usr/lib/rabbitmq",
             "RABBITMQ_NODENAME": f"sdk{self.port}@localhost",
@@ -99,10 +100,13 @@ class RabbitMq:
         epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
         self.epmd = Process("epmd", epmd, folder / "epmd.log", epmd_port)
         try:
-            self.node = Process("RabbitMQ", [RABBITMQ], folder / "node.log", self.port, environment)
+            self.start()
         except BaseException:
             self.epmd.stop()
             raise
+
+    def start(self):
+        self.node = Process("RabbitMQ", [RABBITMQ], self.folder / "node.log", self.port, self.environment)
 
     def close(self):
         self.node.stop()
