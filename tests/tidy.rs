@@ -68,6 +68,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "pipeline",
             "quarantine",
             "relay",
+            "sample",
             "source",
         ],
     ),

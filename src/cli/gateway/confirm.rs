@@ -7,13 +7,13 @@ use anyhow::Context;
 use super::outlet::{Outlet, dead_letters, redis_claims};
 use super::{Again, Gateway, Live, Prepared, Shared, Way, admin_parts};
 use crate::accept::Acceptor;
-use crate::cli::sample::random;
 use crate::clock::System;
 use crate::confirm::{ConfirmParts, ConfirmSettings, Confirmer};
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::sample::random;
 use crate::steps::Steps;
 
 impl Gateway {

@@ -1,0 +1,10 @@
+//! Samples: an event as its provider would send it, signed by the rules that verify, and broken on purpose where that is asked for.
+
+mod error;
+mod event;
+pub mod tamper;
+#[cfg(test)]
+mod tests;
+
+pub use error::{SampleError, Unfit};
+pub use event::{Break, Sample, Wanted, example_settings, made_up, random, stand_in_settings};
