@@ -72,7 +72,12 @@ export async function anEventsWay(page, gateway) {
       await page.screenshot("replay");
       await page.press("dialog button[type=submit]");
       await page.says("replayed 1", "#toasts");
-      await page.says("An operator replays it");
+      const steps = async () => {
+        const named = await page.driver.findElements({ css: "main tbody tr td:first-child > code" });
+        return Promise.all(named.map((each) => each.getText()));
+      };
+      const whole = ["received", "attempted", "confirmed", "replayed", "attempted", "confirmed"];
+      await until("the steps before the replay, and its own", async () => `${await steps()}`.startsWith(`${whole}`));
       let again = [];
       await until("a second message in the queue", async () => (again = queued(gateway, "stripe")).length > 0);
       const { message_id: id } = await gateway.get("v1/events/1");
