@@ -119,7 +119,7 @@ fn steps_of(past: &EventPast) -> Vec<StepRow> {
         ]
     };
     // Within a millisecond: an operator's word, an attempt, what came of it; a course after the one before.
-    let is_word = |step: &&StepRow| &*step.what == "released";
+    let is_word = |step: &&StepRow| matches!(&*step.what, "released" | "sample");
     let words = unusual.iter().filter(is_word).cloned();
     let rest = unusual.iter().filter(|step| !is_word(step)).cloned();
     let mut steps: Vec<StepRow> =

@@ -57,6 +57,7 @@ impl Progress {
                 return;
             }
             What::Replayed => return self.replayed(at),
+            What::Sampled => return self.tell(at, "sample", String::new()),
             What::Confirmed => (Status::Confirmed, None, String::new()),
             What::Failed(failure) => (after(failure.0), Some(failure.0), failure.1),
             What::Superseded => (Status::Superseded, Some("superseded"), String::new()),
@@ -164,7 +165,7 @@ mod tests {
         let mut pending = Pending::default();
         let course = |n: i64| [What::Attempted, What::Confirmed, What::Replayed].map(|what| step(1, n, what));
         pending.add((0..30).flat_map(course).collect());
-        pending.add(vec![step(1, 30, What::Attempted)]);
+        pending.add(vec![step(1, 30, What::Attempted), step(1, 30, What::Sampled)]);
         let taken = pending.take_through(Sequence(1));
         let one = &taken[&Sequence(1)];
         let at = |second| Some(Timestamp::from_seconds(second));
@@ -175,8 +176,8 @@ mod tests {
             one.earlier.iter().chain([&one.course]).map(|course| course.replays).collect();
         assert_eq!(replays, [0, 22, 1, 1, 1, 1, 1, 1, 1, 1], "30 in all");
         assert_eq!((one.course.replayed_at, one.course.attempted_at), (at(29), at(30)));
-        assert_eq!(one.course.status, Some(Status::Pending));
-        assert!(one.unusual.is_empty());
+        assert_eq!(one.course.status, Some(Status::Pending), "a sample stands as it stood");
+        assert_eq!(one.unusual.len(), 1);
     }
 
     #[test]

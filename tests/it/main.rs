@@ -69,6 +69,7 @@ mod stdout;
 mod tail;
 mod tls;
 mod traces;
+mod trial;
 mod vectors;
 mod vectors_of_answers;
 mod waiting;

@@ -51,7 +51,7 @@ impl Gateway {
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
         let (inbox, dead) = (Err(loaded.settings.sink.kind.workers()), dead_letters(&loaded, &shared.clock)?);
-        let (parts, calls) = admin_parts(&live, health, inbox, dead, again.is_some());
+        let (parts, calls) = admin_parts(&live, (health, shared.steps.clone()), inbox, dead, again.is_some());
         let watch = shared.watch(&loaded, &live, &parts)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);
