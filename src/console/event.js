@@ -15,6 +15,7 @@ const EVERY = 2000;
 
 const STEPS = {
   received: "Received, proven and on disk",
+  sample: "A sample: an operator had this gateway sign and send it",
   attempted: "Handed to the sink or a worker (the last time, where there were several)",
   confirmed: "Handed over: the other side has it",
   replayed: "An operator replays it",
