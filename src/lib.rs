@@ -39,6 +39,7 @@
 //! - [`notice`]: what an operator should know of without having looked, found in how the gateway stands.
 //! - [`history`]: what came in and what became of it, to search in: a SQLite file, filled behind all of this.
 //! - [`quarantine`]: requests whose proof failed, judged again at an operator's word.
+//! - [`sample`]: an event as its provider would send it, signed by the rules that verify.
 //! - [`operate`]: what an operator sees and does: events found in pages, and orders to [`accept`].
 //!
 //! # Edges
@@ -100,6 +101,7 @@ pub mod operate;
 pub mod pipeline;
 pub mod quarantine;
 pub mod relay;
+pub mod sample;
 pub mod source;
 
 pub mod admin;

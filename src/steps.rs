@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::addresses::one_party;
+use crate::audit::{self, Audit};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Delivery;
 use crate::event::Sequence;
+use crate::reject::Refused;
 
 /// Steps that wait to be fetched, at most.
 const STEPS_MAX: usize = 1 << 15;
@@ -40,6 +42,8 @@ pub enum What {
     Released,
     /// An operator wants it handed over once more.
     Replayed,
+    /// An operator had the gateway sign it itself; says nothing of how it stands.
+    Sampled,
 }
 
 /// A step of an event.
@@ -204,6 +208,34 @@ impl Steps {
             told.refusals.push(refusal);
         } else {
             told.refusals_lost += 1 + refusal.left_out;
+        }
+    }
+
+    /// Writes a refusal down in the audit log and, unless a flood has used up what is written, here.
+    pub fn write_down(&self, audit: &Audit, refusal: audit::Refusal<'_>, refused: &Refused) {
+        let Some(left_out) = audit.refused(refusal, refused) else { return };
+        let row = refused.reject.row();
+        self.refused(|at| Refusal {
+            at,
+            request: refusal.request.to_owned(),
+            source: refusal.source.to_owned(),
+            address: refusal.address,
+            path: refusal.path.map(str::to_owned),
+            reason: row.reason,
+            detail: refused.detail.to_string(),
+            status: row.status,
+            left_out,
+        });
+    }
+
+    /// An event was a sample, which came in at that time.
+    pub fn sampled(&self, sequence: Sequence, at: Timestamp) {
+        let Some(inner) = &self.0 else { return };
+        let mut told = inner.told();
+        if told.steps.len() < STEPS_MAX {
+            told.steps.push(Step { sequence, at, what: What::Sampled });
+        } else {
+            told.steps_lost += 1;
         }
     }
 

@@ -13,15 +13,15 @@ use super::known::Eyes;
 use super::server::{AdminParts, problem};
 use crate::clock::Timestamp;
 use crate::event::Sequence;
-use crate::history::{After, EventRow, History, HistoryError, RefusalQuery, RefusalRow, StepRow, Words};
+use crate::history::{
+    After, CourseRow, EventPast, EventRow, History, HistoryError, RefusalQuery, RefusalRow, StepRow, Words,
+};
 use crate::operate::{Choice, moment};
 
 /// Rows in one answer, where the caller says nothing, and most.
 const LIMIT: (usize, usize) = (100, 1000);
 /// Since when failures are summed up, where the caller says nothing.
 const SINCE: &str = "1d";
-/// The step of which an event's row has the last.
-const ATTEMPTED: &str = "attempted";
 
 /// A query of name and value.
 type Pairs = Vec<(String, String)>;
@@ -72,10 +72,11 @@ pub(super) async fn event(
         return malformed("expected the number of an event, such as /v1/history/events/17");
     };
     match history.event(Sequence(sequence)).await {
-        Ok(Some((event, steps))) => {
-            let mut shown = shown(&event, &parts.eyes(&request));
-            shown["steps"] =
-                steps_of(&event, &steps).iter().map(|step| step.to_json(event.received_at)).collect();
+        Ok(Some(past)) => {
+            let mut shown = shown(&past.event, &parts.eyes(&request));
+            let received_at = past.event.received_at;
+            shown["steps"] = steps_of(&past).iter().map(|step| step.to_json(received_at)).collect();
+            shown["replays_left_out"] = left_out(&past).into();
             fresh(StatusCode::OK).json(shown)
         }
         Ok(None) => {
@@ -98,21 +99,40 @@ fn shown(event: &EventRow, eyes: &Eyes) -> Value {
 }
 
 /// All that is known to have happened to an event, in order of time.
-fn steps_of(event: &EventRow, unusual: &[StepRow]) -> Vec<StepRow> {
+fn steps_of(past: &EventPast) -> Vec<StepRow> {
+    let EventPast { event, courses, steps: unusual } = past;
     let step = |at: Timestamp, what: &str| StepRow { at, what: what.to_owned(), detail: String::new() };
-    let mut steps: Vec<StepRow> = event.attempted_at.map(|at| step(at, ATTEMPTED)).into_iter().collect();
-    steps.extend(unusual.iter().cloned());
-    // Ends other than the usual one are told of as steps, too.
-    let end = event.ended_at.zip(event.status).map(|(at, status)| step(at, status.as_str()));
-    steps.extend(end.filter(|end| !unusual.contains(end)));
-    // Within a millisecond: an operator's word, an attempt, what came of it.
-    let rank = |step: &StepRow| match &*step.what {
-        "replayed" | "released" => 0,
-        ATTEMPTED => 1,
-        _ => 2,
+    let last = CourseRow {
+        nth: event.replays,
+        replayed_at: event.replayed_at,
+        attempted_at: event.attempted_at,
+        ended_at: event.ended_at,
+        status: event.status,
     };
-    steps.sort_by_key(|step| (step.at, rank(step)));
+    let of_a_course = |course: &CourseRow| {
+        let end = course.ended_at.zip(course.status).map(|(at, status)| step(at, status.as_str()));
+        [
+            course.replayed_at.map(|at| step(at, "replayed")),
+            course.attempted_at.map(|at| step(at, "attempted")),
+            // Ends other than the usual one are told of as steps, too.
+            end.filter(|end| !unusual.contains(end)),
+        ]
+    };
+    // Within a millisecond: an operator's word, an attempt, what came of it; a course after the one before.
+    let is_word = |step: &&StepRow| matches!(&*step.what, "released" | "sample");
+    let words = unusual.iter().filter(is_word).cloned();
+    let rest = unusual.iter().filter(|step| !is_word(step)).cloned();
+    let mut steps: Vec<StepRow> =
+        words.chain(courses.iter().chain([&last]).flat_map(of_a_course).flatten()).chain(rest).collect();
+    steps.sort_by_key(|step| step.at);
     [step(event.received_at, "received")].into_iter().chain(steps).collect()
+}
+
+/// How many replays, of all that were told of, are not among the steps.
+fn left_out(past: &EventPast) -> u32 {
+    let kept = past.courses.iter().filter(|course| course.nth > 0).count();
+    let last = usize::from(past.event.replays > 0);
+    past.event.replays.saturating_sub(u32::try_from(kept + last).unwrap_or(u32::MAX))
 }
 
 pub(super) async fn refusals(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {

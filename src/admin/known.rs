@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::guard::Guard;
 use crate::capture::Capture;
 use crate::mask::Mask;
+use crate::sample::Hand;
 use crate::source::Source;
 
 /// What a reload swaps for the calls.
@@ -23,6 +24,8 @@ pub struct Known {
     pub sources: BTreeMap<String, Arc<Source>>,
     /// What is shown of each besides.
     pub facts: BTreeMap<String, SourceFacts>,
+    /// What signs samples of each.
+    pub hands: BTreeMap<String, Arc<Hand>>,
     /// Sources that can be armed, by name.
     pub captures: BTreeMap<String, Arc<Capture>>,
     /// A lease, where the worker names none.

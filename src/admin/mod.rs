@@ -1,4 +1,4 @@
-//! The listener for operators and workers: health, metrics, what is configured, notices, events, their history, dead letters, arming, reloading, the inbox, the console. Never on the ingress port.
+//! The listener for operators and workers: health, metrics, what is configured, notices, events, their history, dead letters, arming, reloading, samples and payloads on trial, the inbox, the console. Never on the ingress port.
 
 mod about;
 mod arm;
@@ -17,6 +17,8 @@ mod openapi;
 mod pace;
 mod quarantine;
 mod reload;
+mod sample;
+mod schema;
 mod server;
 mod sources;
 mod tail;

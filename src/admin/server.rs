@@ -17,7 +17,10 @@ use super::health::{Health, Readiness};
 use super::known::{Eyes, Live};
 use super::pace::Pace;
 use super::reload::{self, ReloadOrder};
-use super::{about, arm, console, dead, events, history, inbox, notices, openapi, quarantine, sources, tail};
+use super::{
+    about, arm, console, dead, events, history, inbox, notices, openapi, quarantine, sample, schema, sources,
+    tail,
+};
 use crate::audit::{self, Audit};
 use crate::disk::RealDisk;
 use crate::history::History;
@@ -25,6 +28,7 @@ use crate::notice::Board;
 use crate::operate::Operator;
 use crate::quarantine::Quarantine;
 use crate::relay::Inbox;
+use crate::sample::Trials;
 use crate::sink::rabbitmq::DeadLetters;
 use crate::tasks;
 
@@ -53,6 +57,8 @@ pub struct AdminParts {
     pub history: Option<History>,
     /// Requests whose proof failed, where there is one.
     pub quarantine: Option<Quarantine>,
+    /// What takes samples through the stages.
+    pub trials: Trials,
     /// What workers rejected for good, where RabbitMQ is the sink; else where such events are.
     pub dead: Result<DeadLetters, &'static str>,
     /// Where calls for a reload go, where there is a configuration to load again.
@@ -133,7 +139,7 @@ impl AdminParts {
 /// Who does something.
 pub(super) struct Who {
     operator: &'static str,
-    address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
 }
 
 /// What an operator's action was about and came to.
@@ -204,6 +210,8 @@ impl Admin {
                 .service(at("/v1/notices", "GET").get(notices::list))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
+                .service(at("/v1/sources/{name}/sample", "POST").post(sample::sample))
+                .service(at("/v1/sources/{name}/schema/check", "POST").post(schema::check))
                 .service(at("/v1/inbox/{source}/claim", "POST").post(inbox::claim))
                 .service(at("/v1/inbox/{source}/ack", "POST").post(inbox::ack))
                 .service(at("/v1/inbox/{source}/nack", "POST").post(inbox::nack))

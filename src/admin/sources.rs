@@ -53,12 +53,34 @@ pub(super) struct SourceShown {
     body_bytes_max: usize,
     /// Bytes of refused requests that are kept; `null` where none are.
     quarantine_bytes: Option<u64>,
+    samples: SamplesShown,
+    schemas: SchemasShown,
     /// Requests and events by where they stand, since the start.
     counts: BTreeMap<&'static str, u64>,
     /// When the oldest event that is not handed over came in (RFC 3339).
     oldest_pending_at: Option<String>,
     /// When a delivery was verified last, since the start (RFC 3339).
     last_event_at: Option<String>,
+}
+
+/// The samples that can be sent to it.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SamplesShown {
+    /// Their event types, the usual one first.
+    events: Vec<String>,
+    /// Whether they can be signed here: with public keys only the sender can.
+    signable: bool,
+}
+
+/// What its payloads are judged by.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SchemasShown {
+    /// Event types with a schema of their own.
+    types: Vec<String>,
+    /// Whether there is one for all others.
+    others: bool,
 }
 
 /// A secret, without itself.
@@ -106,12 +128,15 @@ pub(super) async fn one(request: HttpRequest, parts: Data<AdminParts>, name: Pat
     let known = parts.live.load();
     match known.sources.get(name.as_str()) {
         Some(source) => fresh(StatusCode::OK).json(shown(&known, source, &oldest(&parts))),
-        None => {
-            let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
-            let detail = format!("no source has this name; there are: {}", names.join(", "));
-            problem(StatusCode::NOT_FOUND, "unknown_source", &detail)
-        }
+        None => unknown(&known),
     }
+}
+
+/// The answer about a source that is none.
+pub(super) fn unknown(known: &Known) -> HttpResponse {
+    let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
+    let detail = format!("no source has this name; there are: {}", names.join(", "));
+    problem(StatusCode::NOT_FOUND, "unknown_source", &detail)
 }
 
 fn oldest(parts: &AdminParts) -> BTreeMap<Arc<str>, Timestamp> {
@@ -150,6 +175,14 @@ fn shown(known: &Known, source: &Source, oldest: &BTreeMap<Arc<str>, Timestamp>)
         limit: facts.and_then(|facts| facts.limit.clone()),
         body_bytes_max: source.body_bytes_max,
         quarantine_bytes: source.quarantine,
+        samples: SamplesShown {
+            events: known.hands.get(&*source.name).map_or_else(Vec::new, |hand| hand.events().to_vec()),
+            signable: !scheme.has_public_keys(),
+        },
+        schemas: SchemasShown {
+            types: source.schemas.as_ref().map_or_else(Vec::new, |schemas| schemas.types()),
+            others: source.schemas.as_ref().is_some_and(|schemas| schemas.has_fallback()),
+        },
         counts: seen.standing.counts().collect(),
         oldest_pending_at: oldest.get(&source.name).map(Timestamp::to_string),
         last_event_at: source.metrics.last_proven().map(|at| at.to_string()),

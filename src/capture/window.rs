@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::file::{self, FileError, Kept};
 use crate::audit::TARGET;
 use crate::clock::{Clock, Timestamp};
@@ -77,6 +79,12 @@ impl Capture {
     /// Whether there is no secret yet.
     pub fn is_empty(&self) -> bool {
         self.state().kept.is_none()
+    }
+
+    /// The secret that was brought last and its label, if one was.
+    pub fn secret(&self) -> Option<(Arc<str>, Zeroizing<String>)> {
+        let state = self.state();
+        state.kept.as_ref().map(|kept| (Arc::clone(&self.labels[0]), kept.secret.0.clone()))
     }
 
     /// Lets the next request that shows a secret bring it, within `window`, at most [`WINDOW_MAX`]; an earlier window

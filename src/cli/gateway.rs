@@ -57,6 +57,7 @@ use crate::operate::{Operator, OperatorParts};
 use crate::pipeline::Pipeline;
 use crate::quarantine::Quarantine;
 use crate::relay::{Inbox, InboxParts, Relay, RelayParts, RelaySettings, WATERMARK_STEP};
+use crate::sample::Trials;
 use crate::sink::Sink;
 use crate::sink::rabbitmq::DeadLetters;
 use crate::steps::Steps;
@@ -147,7 +148,7 @@ impl Gateway {
         let (history, filling) = shared.history(&loaded, reader, &live.known)?.unzip();
         let health = shared.health(keeper.clone(), None, outlet.sink());
         let health = Health { redis, history: history.clone(), ..health };
-        let (parts, calls) = admin_parts(&live, health, inbox, dead, again.is_some());
+        let (parts, calls) = admin_parts(&live, (health, shared.steps.clone()), inbox, dead, again.is_some());
         let pipeline = Pipeline::new(keeper.clone(), Arc::clone(&shared.clock));
         let window = loaded.settings.dedup.window.duration();
         let quarantine = history.clone().map(|history| Quarantine::new(history, pipeline, window));
@@ -348,15 +349,18 @@ impl Shared {
 /// What the admin listener has in either mode, and where calls for reloads come out.
 fn admin_parts(
     live: &Live,
-    health: Health,
+    (health, steps): (Health, Steps),
     inbox: Result<Inbox<RealDisk>, &'static str>,
     dead: Result<DeadLetters, &'static str>,
     reloads: bool,
 ) -> (AdminParts, mpsc::Receiver<ReloadOrder>) {
     let (orders, calls) = mpsc::channel(CALLS_MAX);
+    let audit = Audit::new(Arc::clone(&health.clock));
+    let pipeline = Pipeline::new(health.keeper.clone(), Arc::clone(&health.clock));
+    let trials = Trials { pipeline, steps, audit: audit.clone() };
     let parts = AdminParts {
         live: Arc::clone(&live.known),
-        audit: Audit::new(Arc::clone(&health.clock)),
+        audit,
         pace: Pace::new(&health.clock),
         health: Arc::new(health),
         notices: Arc::default(),
@@ -364,6 +368,7 @@ fn admin_parts(
         operator: None,
         history: None,
         quarantine: None,
+        trials,
         dead,
         reloads: reloads.then_some(orders),
     };

@@ -11,11 +11,11 @@ use serde_json::json;
 use super::args::ConfigArgs;
 use super::files::{FilesArgs, unknown};
 use super::output::{self, Output};
-use super::sample::stand_in_settings;
 use super::stop::Stop;
 use crate::config::SinkKind;
 use crate::exit;
 use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
+use crate::sample::stand_in_settings;
 use crate::sink::rabbitmq::is_source_name;
 use crate::units::Span;
 

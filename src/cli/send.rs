@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -18,16 +18,37 @@ use super::args::{ConfigArgs, pair};
 use super::files::FilesArgs;
 use super::http::{Client, Reply, Trust, Url};
 use super::output::{self, Output};
-use super::sample::{Break, Sample, Wanted};
 use super::stop::Stop;
 use crate::clock::{Clock, System};
 use crate::config::Loaded;
 use crate::exit;
 use crate::provider::{Algorithm, Definition, Scheme};
+use crate::sample::{Break, Sample, Wanted};
 use crate::verify::Signer;
 
 /// Most times that one call sends.
 const TIMES_MAX: u32 = 1_000_000;
+
+/// What is wrong with a delivery on purpose.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Broken {
+    /// One byte of the body is changed after signing
+    Body,
+    /// One character of the signature is changed, its form kept
+    Signature,
+    /// Signed long ago
+    Time,
+}
+
+impl From<Broken> for Break {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Body => Self::Body,
+            Broken::Signature => Self::Signature,
+            Broken::Time => Self::Time,
+        }
+    }
+}
 
 /// What is sent, and where.
 #[derive(Debug, Args)]
@@ -59,7 +80,7 @@ pub(super) struct SendArgs {
     id: Option<String>,
     /// Break it, to see it refused
     #[arg(long = "break", value_name = "WHAT")]
-    broken: Option<Break>,
+    broken: Option<Broken>,
     /// Sign with this secret; other users can see it in the list of processes
     #[arg(long, value_name = "TEXT", conflicts_with = "secret_env")]
     secret: Option<String>,
@@ -127,7 +148,17 @@ fn prepare(args: SendArgs) -> Result<Letter, Stop> {
     let definition = target.definition.clone();
     let wanted = Wanted { event: args.event, id: args.id, data };
     let key = target.key(args.kid);
-    Ok(Letter { definition, scheme, secret, key, to, trust, wanted, broken: args.broken, times: args.times })
+    Ok(Letter {
+        definition,
+        scheme,
+        secret,
+        key,
+        to,
+        trust,
+        wanted,
+        broken: args.broken.map(Break::from),
+        times: args.times,
+    })
 }
 
 /// The configuration. One that nobody named may be missing or broken where the secret is `given`: what it

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::exit;
+use crate::sample::{SampleError, Unfit};
 
 /// An early end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,5 +46,17 @@ impl Stop {
             eprintln!("hookgate: {}", self.why);
         }
         self.code
+    }
+}
+
+impl From<SampleError> for Stop {
+    fn from(error: SampleError) -> Self {
+        let SampleError { unfit, why, wants_body } = error;
+        let why = if wants_body { format!("{why}; send a body of your own: --data FILE") } else { why };
+        match unfit {
+            Unfit::Asked => Self::usage(why),
+            Unfit::Data => Self::data(why),
+            Unfit::System => Self::failure(why),
+        }
     }
 }

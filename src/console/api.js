@@ -36,14 +36,15 @@ export async function changeToken(reason) {
   return Boolean(given);
 }
 
-async function send(path, { method = "GET", body, signal, accept } = {}) {
+async function send(path, { method = "GET", body, text, signal, accept } = {}) {
   const headers = { accept: accept ?? "application/json" };
+  const whole = body === undefined ? text : JSON.stringify(body);
   const sent = token.get();
   if (sent) headers.authorization = `Bearer ${sent}`;
-  if (body !== undefined) headers["content-type"] = "application/json";
+  if (whole !== undefined) headers["content-type"] = "application/json";
   const order = { method, headers, signal, cache: "no-store", redirect: "error", credentials: "same-origin" };
   try {
-    const answer = await fetch(path, body === undefined ? order : { ...order, body: JSON.stringify(body) });
+    const answer = await fetch(path, whole === undefined ? order : { ...order, body: whole });
     return { answer, sent };
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -84,6 +85,11 @@ export async function get(path, order) {
 
 export async function post(path, body, order) {
   return (await answered(path, { ...order, method: "POST", body, operator: true })).json();
+}
+
+/** Has a text looked at, as it is: what changes nothing, and is a reader's too. */
+export async function postText(path, text, order) {
+  return (await answered(path, { ...order, method: "POST", text })).json();
 }
 
 /** Up to `most` bytes of a body, and whether there are more. */

@@ -3,7 +3,7 @@
 import { get, getBytes, post, Problem } from "./api.js";
 import { curl, hexadecimal, isJson, setOut, textOf } from "./body.js";
 import { append, h, replace } from "./dom.js";
-import { bytes as size, milliseconds, visible, visibleLines } from "./format.js";
+import { bytes as size, milliseconds, plural, visible, visibleLines } from "./format.js";
 import { about } from "./gateway.js";
 import { act, badge, code, copy, facts, failure, link, note, outcomes, region, section, table, time } from "./ui.js";
 
@@ -15,7 +15,8 @@ const EVERY = 2000;
 
 const STEPS = {
   received: "Received, proven and on disk",
-  attempted: "Handed to the sink or a worker (the last time)",
+  sample: "A sample: an operator had this gateway sign and send it",
+  attempted: "Handed to the sink or a worker (the last time, where there were several)",
   confirmed: "Handed over: the other side has it",
   replayed: "An operator replays it",
   released: "An operator releases it",
@@ -74,7 +75,7 @@ async function load(sequence, signal) {
 
 function timeline({ told }) {
   if (told.gone) return note(told.gone);
-  const { steps } = told;
+  const { steps, replays, replays_left_out: leftOut } = told;
   const whole = Math.max(1, ...steps.map(({ after_ms: after }) => after));
   const rows = steps.map((step, at) => ({ ...step, since: at === 0 ? null : step.after_ms - steps[at - 1].after_ms }));
   const bar = ({ after_ms: after, since }) => {
@@ -84,7 +85,13 @@ function timeline({ told }) {
     part.style.width = `max(2px, ${((after - from) / whole) * 100}%)`;
     return h("span", { class: "track", "aria-hidden": "true" }, part);
   };
-  return table(
+  const more =
+    leftOut > 0
+      ? note(`Replayed ${plural(replays, "time")}: shown are its first course and those of the last ${replays - leftOut} replays.`)
+      : ["confirmed", "superseded"].includes(told.state) &&
+        !told.attempted_at &&
+        note("How it came to that is not known: the history was made anew since, and the journal has no times.");
+  const shown = table(
     "Steps",
     [
       { name: "Step", cell: ({ step }) => [h("code", null, step), h("span", { class: "under" }, STEPS[step] ?? "")] },
@@ -97,6 +104,7 @@ function timeline({ told }) {
     rows,
     { hideCaption: true },
   );
+  return [more, shown];
 }
 
 function summary({ told, kept }) {
@@ -128,7 +136,7 @@ function summary({ told, kept }) {
       ],
       ["Not valid by its schema", one.invalid && visible(one.invalid, 600)],
       ["Redelivery", one.redelivery && "the sender says that it has sent it before"],
-      ["Replayed", one.replayed && "an operator had it handed over once more"],
+      ["Replayed", told.replays > 0 ? plural(told.replays, "time") : one.replayed && "an operator had it handed over once more"],
       [
         "Proof",
         one.unauthenticated

@@ -1,8 +1,9 @@
-// The endpoints, what each is to be given at its provider, and all providers that the gateway knows.
+// The endpoints, what each is to be given at its provider, how they are tried, and all providers that the gateway knows.
 
 import { get } from "./api.js";
 import { append, h, replace } from "./dom.js";
 import { bytes as size, count, plural, span, visible } from "./format.js";
+import { onTrial } from "./trial.js";
 import { badge, code, copy, facts, input, link, note, region, section, table, time } from "./ui.js";
 
 const EVERY = 5000;
@@ -19,7 +20,7 @@ function tolerance({ past_seconds: past, future_seconds: future }) {
   return `${words(past)} at most, ${words(future)} ahead`;
 }
 
-function card(source) {
+function card(source, trial) {
   const { name, counts } = source;
   const waiting = counts.pending + counts.unroutable + counts.parked;
   const place = source.url ?? source.path;
@@ -77,7 +78,18 @@ function card(source) {
         source.quarantine_bytes ? [link(`#/quarantine?${query}`, "refused requests"), `, ${size(source.quarantine_bytes)} at most`] : "off",
       ],
       ["Batches", source.split ? "each element is a message" : null],
-      ["Try it", [code(command), " ", copy(command, "Copy", "the command"), " ", link(`#/live?${query}`, "and see it come in")]],
+      [
+        "Try it",
+        [
+          h("button", { type: "button", class: "small", "aria-label": `Try ${visible(name)}`, on: { click: () => trial.choose(name) } }, "Try…"),
+          " or ",
+          code(command),
+          " ",
+          copy(command, "Copy", "the command"),
+          " ",
+          link(`#/live?${query}`, "and see it come in"),
+        ],
+      ],
     ]),
     table(
       `Secrets of ${visible(name)}`,
@@ -133,14 +145,20 @@ function providers({ providers: all }) {
 
 export default async function sources(context) {
   const order = { signal: context.signal };
+  const trial = onTrial(context);
   const own = region(context, {
     load: () => get("v1/sources", order),
     every: EVERY,
-    draw: ({ sources: found }) =>
-      found.length > 0
-        ? h("div", { class: "cards" }, found.map(card))
-        : note("No source is configured. ", h("code", null, "hookgate init PROVIDER"), " writes one."),
+    draw: ({ sources: found }) => {
+      trial.know(found);
+      if (found.length === 0) return note("No source is configured. ", h("code", null, "hookgate init PROVIDER"), " writes one.");
+      return h(
+        "div",
+        { class: "cards" },
+        found.map((one) => card(one, trial)),
+      );
+    },
   });
   const known = region(context, { load: () => get("v1/providers", order), draw: providers });
-  append(context.root, [section("Sources", own.element), section("Providers", known.element)]);
+  append(context.root, [section("Sources", own.element), trial.element, section("Providers", known.element)]);
 }

@@ -34,6 +34,10 @@ const TONES = {
   poison: "bad",
   unready: "bad",
   failed: "bad",
+  refused: "bad",
+  valid: "good",
+  invalid: "bad",
+  duplicate: "plain",
 };
 
 export function badge(state) {

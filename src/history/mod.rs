@@ -4,6 +4,7 @@
 //! [`Steps`](crate::steps::Steps) tell what happens, [`Filler`] writes it down together with the journal's events, `store`
 //! is the file, and [`History`] searches in it. Nothing here decides anything about an event.
 
+mod course;
 mod filler;
 mod names;
 mod pending;
@@ -19,5 +20,5 @@ mod tests;
 pub use filler::{Filler, FillerParts, Terms, Texts};
 pub use quarantine::{Kept, KeptPage};
 pub use refusals::{Failure, RefusalPage, RefusalQuery};
-pub use rows::{EventRow, RefusalRow, StepRow};
+pub use rows::{CourseRow, EventPast, EventRow, RefusalRow, StepRow};
 pub use search::{After, EventPage, History, HistoryError, Words};

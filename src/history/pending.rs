@@ -13,19 +13,35 @@ const EVENTS_MAX: usize = 1 << 15;
 /// Of one event's steps the first so many are kept, and the last so many.
 pub(super) const FIRST_STEPS: usize = 16;
 pub(super) const LAST_STEPS: usize = 48;
+/// Of its courses the first is kept, and those of the last so many replays.
+pub(super) const REPLAYS_KEPT: usize = 8;
+
+/// What an event went through from its delivery, or from a replay, up to the next replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Course {
+    /// How many replays began it: none where it goes on with what was told before, more than one where those between are
+    /// forgotten.
+    pub(super) replays: u32,
+    /// When the last of them did.
+    pub(super) replayed_at: Option<Timestamp>,
+    /// How the event stands after the last step; none where none of them says so.
+    pub(super) status: Option<Status>,
+    /// The last attempt.
+    pub(super) attempted_at: Option<Timestamp>,
+    /// Its end, if that is the last of them.
+    pub(super) ended_at: Option<Timestamp>,
+}
 
 /// What steps come to, for one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// How it stands after the last of them; none where none of them says so.
-    pub(super) status: Option<Status>,
     /// Attempts among them.
     pub(super) attempts: u32,
-    /// The last of those.
-    pub(super) attempted_at: Option<Timestamp>,
-    /// Its end, if that is the last of them.
-    pub(super) ended_at: Option<Timestamp>,
-    /// Those that are told of one by one: all but an attempt and an end, which the event's own row has.
+    /// Courses that a replay among them ended.
+    pub(super) earlier: Vec<Course>,
+    /// The course under way.
+    pub(super) course: Course,
+    /// Those that are told of one by one: all but replays, attempts and ends, which courses have.
     pub(super) unusual: Vec<(Timestamp, &'static str, String)>,
 }
 
@@ -35,27 +51,42 @@ impl Progress {
         let (status, name, detail) = match what {
             What::Attempted => {
                 self.attempts += 1;
-                self.attempted_at = Some(at);
-                self.status = Some(Status::Pending);
-                self.ended_at = None;
+                self.course.attempted_at = Some(at);
+                self.course.status = Some(Status::Pending);
+                self.course.ended_at = None;
                 return;
             }
+            What::Replayed => return self.replayed(at),
+            What::Sampled => return self.tell(at, "sample", String::new()),
             What::Confirmed => (Status::Confirmed, None, String::new()),
             What::Failed(failure) => (after(failure.0), Some(failure.0), failure.1),
             What::Superseded => (Status::Superseded, Some("superseded"), String::new()),
             What::Dropped => (Status::Dropped, Some("dropped"), String::new()),
             What::Poisoned => (Status::Poison, Some("poison"), String::new()),
             What::Released => (Status::Pending, Some("released"), String::new()),
-            What::Replayed => (Status::Pending, Some("replayed"), String::new()),
         };
         let ends = !matches!(status, Status::Pending | Status::Aside);
-        self.ended_at = ends.then_some(at);
-        self.status = Some(status);
+        self.course.ended_at = ends.then_some(at);
+        self.course.status = Some(status);
         if let Some(name) = name {
-            self.unusual.push((at, name, detail));
-            if self.unusual.len() > FIRST_STEPS + LAST_STEPS {
-                self.unusual.remove(FIRST_STEPS);
-            }
+            self.tell(at, name, detail);
+        }
+    }
+
+    fn tell(&mut self, at: Timestamp, name: &'static str, detail: String) {
+        self.unusual.push((at, name, detail));
+        if self.unusual.len() > FIRST_STEPS + LAST_STEPS {
+            self.unusual.remove(FIRST_STEPS);
+        }
+    }
+
+    fn replayed(&mut self, at: Timestamp) {
+        let status = Some(Status::Pending);
+        let next = Course { replays: 1, replayed_at: Some(at), status, ..Course::default() };
+        self.earlier.push(std::mem::replace(&mut self.course, next));
+        if self.earlier.len() > 1 + REPLAYS_KEPT {
+            let gone = self.earlier.remove(1).replays;
+            self.earlier.iter_mut().skip(1).take(1).for_each(|after| after.replays += gone);
         }
     }
 }
@@ -120,12 +151,33 @@ mod tests {
         let taken = pending.take_through(Sequence(1));
         let one = &taken[&Sequence(1)];
         let at = |second| Some(Timestamp::from_seconds(second));
-        assert_eq!((one.status, one.attempts), (Some(Status::Confirmed), 2));
-        assert_eq!((one.attempted_at, one.ended_at), (at(9), at(10)));
+        assert_eq!((one.course.status, one.attempts), (Some(Status::Confirmed), 2));
+        assert_eq!((one.course.attempted_at, one.course.ended_at), (at(9), at(10)));
         assert_eq!(one.unusual, [(Timestamp::from_seconds(2), "returned", "312 NO_ROUTE".to_owned())]);
         let rest = pending.take_through(Sequence(9));
-        assert_eq!(rest[&Sequence(2)].status, Some(Status::Pending));
-        assert_eq!((rest[&Sequence(3)].status, rest[&Sequence(3)].ended_at), (Some(Status::Poison), at(10)));
+        assert_eq!(rest[&Sequence(2)].course.status, Some(Status::Pending));
+        let three = &rest[&Sequence(3)].course;
+        assert_eq!((three.status, three.ended_at), (Some(Status::Poison), at(10)));
+    }
+
+    #[test]
+    fn a_replay_begins_a_course_and_of_many_the_first_and_the_last_are_remembered() {
+        let mut pending = Pending::default();
+        let course = |n: i64| [What::Attempted, What::Confirmed, What::Replayed].map(|what| step(1, n, what));
+        pending.add((0..30).flat_map(course).collect());
+        pending.add(vec![step(1, 30, What::Attempted), step(1, 30, What::Sampled)]);
+        let taken = pending.take_through(Sequence(1));
+        let one = &taken[&Sequence(1)];
+        let at = |second| Some(Timestamp::from_seconds(second));
+        assert_eq!((one.attempts, one.earlier.len()), (31, 1 + REPLAYS_KEPT));
+        let ended: Vec<_> = one.earlier.iter().map(|course| course.ended_at).collect();
+        assert_eq!(ended, [0, 22, 23, 24, 25, 26, 27, 28, 29].map(at));
+        let replays: Vec<u32> =
+            one.earlier.iter().chain([&one.course]).map(|course| course.replays).collect();
+        assert_eq!(replays, [0, 22, 1, 1, 1, 1, 1, 1, 1, 1], "30 in all");
+        assert_eq!((one.course.replayed_at, one.course.attempted_at), (at(29), at(30)));
+        assert_eq!(one.course.status, Some(Status::Pending), "a sample stands as it stood");
+        assert_eq!(one.unusual.len(), 1);
     }
 
     #[test]

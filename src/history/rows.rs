@@ -41,6 +41,36 @@ pub struct EventRow {
     pub attempted_at: Option<Timestamp>,
     /// When its life ended, or it became poison; none where it has not, or nobody was told of it.
     pub ended_at: Option<Timestamp>,
+    /// How often an operator had it handed over once more, as far as that was told; times above are of the last course.
+    pub replays: u32,
+    /// When last.
+    pub replayed_at: Option<Timestamp>,
+}
+
+/// What an event went through before it was replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CourseRow {
+    /// The replay that began it; 0 for the first.
+    pub nth: u32,
+    /// When that was.
+    pub replayed_at: Option<Timestamp>,
+    /// When it was handed over last.
+    pub attempted_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub status: Option<Status>,
+}
+
+/// An event with what has happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPast {
+    /// The event, in its last course.
+    pub event: EventRow,
+    /// Those before: the first, and the last few.
+    pub courses: Vec<CourseRow>,
+    /// What happened beside replays, attempts and ends.
+    pub steps: Vec<StepRow>,
 }
 
 /// What happened to an event.
@@ -102,6 +132,7 @@ impl EventRow {
             "attempts": self.attempts,
             "attempted_at": time(self.attempted_at),
             "ended_at": time(self.ended_at),
+            "replays": self.replays,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of the file, and how it is opened.
 //!
 //! `ids` finds an event by its provider's id or its message id. Both are random, so an index over all of them would be written
-//! all over; it is cut into stretches of the journal's numbers, of which only the newest is written to, and a search asks each. `texts` has the words of bodies, and not the bodies;
+//! all over; it is cut into stretches of the journal's numbers, of which only the newest is written to, and a search asks each. `courses` has what became of an event before it was replayed. `texts` has the words of bodies, and not the bodies;
 //! `texts_of` on what terms: words that another mask would hide are let go.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 /// Says that the file is a history of hookgate, and may be put aside and made anew.
 pub(super) const APPLICATION: i64 = 0x686b_6774;
 /// Raised whenever the tables change: a file of another version is made anew.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// An event's stretch of `ids` is its number shifted by so much: what is written to then fits in a few hundred pages, and ten
 /// million events are a few hundred stretches.
 pub(super) const STRETCH_BITS: u32 = 14;
@@ -41,13 +41,17 @@ CREATE TABLE events (
     state INTEGER,
     attempts INTEGER NOT NULL,
     attempted_at INTEGER,
-    ended_at INTEGER
+    ended_at INTEGER,
+    replays INTEGER NOT NULL,
+    replayed_at INTEGER
 ) STRICT;
 CREATE INDEX events_at ON events (received_at);
 CREATE INDEX events_source ON events (source, received_at);
 CREATE INDEX events_type ON events (type, received_at);
 CREATE INDEX events_live ON events (sequence) WHERE state < 4;
 CREATE TABLE ids (stretch INTEGER, hash INTEGER, sequence INTEGER, PRIMARY KEY (stretch, hash, sequence)) STRICT, WITHOUT ROWID;
+CREATE TABLE courses (sequence INTEGER, nth INTEGER, replayed_at INTEGER, attempted_at INTEGER, ended_at INTEGER, state INTEGER,
+    PRIMARY KEY (sequence, nth)) STRICT, WITHOUT ROWID;
 CREATE TABLE steps (sequence INTEGER, nth INTEGER, at INTEGER NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (sequence, nth)) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5(body, content='', contentless_delete=1);

@@ -12,9 +12,10 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_fro
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::course;
 use super::filler::{Filled, Filler, FillerParts};
 use super::names::{self, Table};
-use super::rows::{EventRow, StepRow};
+use super::rows::{EventPast, EventRow, StepRow};
 use super::schema;
 use super::store::{code_of, is_damage, number, status_of};
 use crate::clock::{Clock, Timestamp};
@@ -196,14 +197,16 @@ impl History {
         Ok(page)
     }
 
-    /// One event, and what has happened to it beside attempts and an end; none where the history does not have it.
+    /// One event, and what has happened to it; none where the history does not have it.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub async fn event(&self, sequence: Sequence) -> Result<Option<(EventRow, Vec<StepRow>)>, HistoryError> {
+    pub async fn event(&self, sequence: Sequence) -> Result<Option<EventPast>, HistoryError> {
+        let sequence = number(sequence);
         self.ask(move |connection| {
-            let Some(event) = event(connection, number(sequence))? else { return Ok(None) };
-            Ok(Some((event, steps(connection, number(sequence))?)))
+            let Some(event) = event(connection, sequence)? else { return Ok(None) };
+            let (courses, steps) = (course::before(connection, sequence)?, steps(connection, sequence)?);
+            Ok(Some(EventPast { event, courses, steps }))
         })
         .await
     }
@@ -283,7 +286,7 @@ impl Inner {
 const EVENT: &str = "SELECT sequence, received_at, \
     (SELECT name FROM names WHERE id = source), (SELECT name FROM names WHERE id = provider), \
     (SELECT name FROM types WHERE id = type), event_id, message_id, twin_of, digest, body_bytes, \
-    (SELECT name FROM names WHERE id = secret), invalid, state, attempts, attempted_at, ended_at FROM events";
+    (SELECT name FROM names WHERE id = secret), invalid, state, attempts, attempted_at, ended_at, replays, replayed_at FROM events";
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     let time = |at: Option<i64>| at.map(Timestamp::from_millis);
@@ -304,6 +307,8 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         attempts: row.get(13)?,
         attempted_at: time(row.get(14)?),
         ended_at: time(row.get(15)?),
+        replays: row.get(16)?,
+        replayed_at: time(row.get(17)?),
     })
 }
 

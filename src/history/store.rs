@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
+use super::course;
 use super::names::{Names, Table};
 use super::pending::{FIRST_STEPS, LAST_STEPS, Progress};
 use super::quarantine;
@@ -234,6 +235,7 @@ impl Store {
         }
         if let Some(end) = end {
             transaction.execute("DELETE FROM events WHERE sequence <= ?1", [end])?;
+            transaction.execute("DELETE FROM courses WHERE sequence <= ?1", [end])?;
             transaction.execute("DELETE FROM steps WHERE sequence <= ?1", [end])?;
             transaction.execute("DELETE FROM texts WHERE rowid <= ?1", [end])?;
             transaction.execute("DELETE FROM ids WHERE stretch < ?1", [end >> STRETCH_BITS])?;
@@ -302,19 +304,8 @@ fn write(to: &Transaction<'_>, names: &mut Names, batch: &Batch<'_>) -> rusqlite
         insert(to, names, event)?;
     }
     for (sequence, progress) in &batch.progress {
-        let Progress { status, attempts, attempted_at, ended_at, unusual } = progress;
-        let changed = "UPDATE events SET state = coalesce(?2, state), attempts = attempts + ?3, \
-                       attempted_at = coalesce(?4, attempted_at), \
-                       ended_at = CASE WHEN ?2 IS NULL THEN ended_at ELSE ?5 END WHERE sequence = ?1";
-        let values = params![
-            number(*sequence),
-            status.map(code_of),
-            attempts,
-            attempted_at.map(Timestamp::millis),
-            ended_at.map(Timestamp::millis)
-        ];
-        if to.prepare_cached(changed)?.execute(values)? > 0 {
-            steps(to, *sequence, unusual)?;
+        if course::advance(to, *sequence, progress)? {
+            steps(to, *sequence, &progress.unusual)?;
         }
     }
     for refusal in batch.refusals {
@@ -338,9 +329,11 @@ fn insert(to: &Transaction<'_>, names: &mut Names, event: &NewEvent<'_>) -> rusq
     let (source, provider, secret) =
         (name(&envelope.source)?, name(&envelope.provider)?, name(&envelope.secret)?);
     let kind = names.number(to, Table::Types, &envelope.event_type)?;
+    let first = progress.earlier.first().unwrap_or(&progress.course);
     // What the journal says is newer than what was told, unless it has not been told of an end yet.
-    let status = if status.is_live() { progress.status.unwrap_or(*status) } else { *status };
-    let added = "INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    let newer = !status.is_live();
+    let state = first.status.filter(|_| !newer || !progress.earlier.is_empty()).unwrap_or(*status);
+    let added = "INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0, NULL)";
     to.prepare_cached(added)?.execute(params![
         number(*sequence),
         envelope.received_at.millis(),
@@ -354,11 +347,16 @@ fn insert(to: &Transaction<'_>, names: &mut Names, event: &NewEvent<'_>) -> rusq
         &digest.0[..],
         *body_bytes as i64,
         envelope.invalid,
-        code_of(status),
+        code_of(state),
         progress.attempts,
-        progress.attempted_at.map(Timestamp::millis),
-        progress.ended_at.map(Timestamp::millis),
+        first.attempted_at.map(Timestamp::millis),
+        first.ended_at.map(Timestamp::millis),
     ])?;
+    course::go_on(to, *sequence, progress)?;
+    if newer && !progress.earlier.is_empty() {
+        let state = "UPDATE events SET state = ?2 WHERE sequence = ?1";
+        to.prepare_cached(state)?.execute([number(*sequence), code_of(*status)])?;
+    }
     let id = (!envelope.event_id.is_empty()).then(|| schema::hash(envelope.event_id.as_bytes()));
     for hash in id.into_iter().chain([schema::hash(&envelope.keys.message_id.0)]) {
         let added = "INSERT OR IGNORE INTO ids VALUES (?1, ?2, ?3)";

@@ -36,7 +36,7 @@ use crate::metrics::{Ending, Request, SourceMetrics};
 use crate::pipeline::{Answer, Pipeline};
 use crate::reject::{Refused, Reject};
 use crate::source::Source;
-use crate::steps::{self, Quarantined, Steps};
+use crate::steps::{Quarantined, Steps};
 use crate::tasks;
 use crate::telemetry::trace;
 
@@ -322,19 +322,7 @@ impl Gate {
 
     /// Writes a refusal down, unless a flood has used up what is written.
     fn tell(&self, refusal: Refusal<'_>, refused: &Refused) {
-        let Some(left_out) = self.audit.refused(refusal, refused) else { return };
-        let row = refused.reject.row();
-        self.steps.refused(|at| steps::Refusal {
-            at,
-            request: refusal.request.to_owned(),
-            source: refusal.source.to_owned(),
-            address: refusal.address,
-            path: refusal.path.map(str::to_owned),
-            reason: row.reason,
-            detail: refused.detail.to_string(),
-            status: row.status,
-            left_out,
-        });
+        self.steps.write_down(&self.audit, refusal, refused);
     }
 
     /// Answers with a refusal; `id` stands in the answer and in the log.

@@ -195,6 +195,11 @@ impl Catalog {
         self.providers.get(name).map(|known| &**known)
     }
 
+    /// The same, to be kept.
+    pub fn shared(&self, name: &str) -> Option<Arc<Definition>> {
+        self.providers.get(name).map(Arc::clone)
+    }
+
     /// The name that was likely meant, where there is none like this.
     pub fn nearest(&self, name: &str) -> Option<&str> {
         let name = name.to_lowercase();

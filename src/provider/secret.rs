@@ -313,6 +313,7 @@ pub fn fingerprint(secret: &[u8]) -> String {
 }
 
 /// A secret in memory, wiped when dropped.
+#[derive(Clone)]
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
     label: String,

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::check::{self, Checked};
 use super::quick::Quick;
 
 #[derive(RustEmbed)]
@@ -109,6 +110,26 @@ impl Schemas {
     pub fn judge(&self, event_type: &str, body: &[u8]) -> Verdict {
         let schema = self.by_type.get(event_type).or(self.fallback.as_ref());
         schema.map_or(Verdict::Unchecked, |schema| schema.judge(body))
+    }
+
+    /// Event types that have a schema of their own, sorted.
+    pub fn types(&self) -> Vec<String> {
+        let mut types: Vec<String> = self.by_type.keys().cloned().collect();
+        types.sort();
+        types
+    }
+
+    /// Whether there is one for all others.
+    pub fn has_fallback(&self) -> bool {
+        self.fallback.is_some()
+    }
+
+    /// All that is wrong with a payload of that event type; none where there is no schema for it.
+    pub fn check(&self, event_type: &str, body: &[u8]) -> Option<Checked> {
+        let own = self.by_type.get(event_type).map(|schema| (event_type, schema));
+        let (name, schema) = own.or(self.fallback.as_ref().map(|schema| (FALLBACK, schema)))?;
+        let (violations, more) = check::violations(&schema.validator, body);
+        Some(Checked { schema: name.to_owned(), violations, more })
     }
 }
 

@@ -72,7 +72,12 @@ export async function anEventsWay(page, gateway) {
       await page.screenshot("replay");
       await page.press("dialog button[type=submit]");
       await page.says("replayed 1", "#toasts");
-      await page.says("An operator replays it");
+      const steps = async () => {
+        const named = await page.driver.findElements({ css: "main tbody tr td:first-child > code" });
+        return Promise.all(named.map((each) => each.getText()));
+      };
+      const whole = ["received", "attempted", "confirmed", "replayed", "attempted", "confirmed"];
+      await until("the steps before the replay, and its own", async () => `${await steps()}`.startsWith(`${whole}`));
       let again = [];
       await until("a second message in the queue", async () => (again = queued(gateway, "stripe")).length > 0);
       const { message_id: id } = await gateway.get("v1/events/1");
@@ -174,6 +179,44 @@ export async function whatIsConfigured(page, gateway) {
       await page.says([place, secrets[0].fingerprint, "hookgate send stripe"], "[data-source=stripe]");
       await page.type("#provider", "zoom");
       await page.find("main caption", "1 provider");
+    },
+    page,
+  );
+
+  await check(
+    "a sample is sent to a source from its page, and a broken one is refused with the reason",
+    async () => {
+      await page.go("#/sources");
+      await page.press("[data-source=stripe] button", "Try…");
+      equal(await page.driver.executeScript("return document.activeElement.id"), "trial-event", "where the press leads");
+      // From here on by keys alone.
+      const keys = async (...pressed) => page.driver.actions().sendKeys(...pressed).perform();
+      await keys("\uE004", "\uE004", "\uE007");
+      await page.find("dialog", "Send a sample to stripe?");
+      await keys("\uE007");
+      await page.says(["accepted", "payment_intent.succeeded", "signed with live"], "#sample-outcome");
+      await page.screenshot("sample");
+      await page.press("#trial-break option", "a character of the signature");
+      await page.press("#trial-sample button");
+      await page.says(["refused", "signature_mismatch"], "#sample-outcome");
+      await page.go("#/events?source=stripe");
+      await page.press("main tbody a");
+      await page.says("A sample: an operator had this gateway sign and send it");
+      equal(queued(gateway, "stripe").length, 1, "messages for the workers");
+    },
+    page,
+  );
+
+  await check(
+    "a payload is held against a source's schema",
+    async () => {
+      await page.go("#/sources");
+      await page.press("[data-source=stripe] button", "Try…");
+      const payload = await page.type("#trial-payload", '{"id":1,"object":"event","type":"invoice.paid"}');
+      await payload.sendKeys("\uE009\uE007");
+      await page.says(["invalid", "as invoice.paid", "/id", '1 is not of type "string"'], "#schema-outcome");
+      equal(await page.axe(), [], "with violations");
+      await page.screenshot("payload");
     },
     page,
   );

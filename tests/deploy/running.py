@@ -148,7 +148,7 @@ def rabbitmq(context, folder):
         # This machine's disk and memory are not what is tried.
         ("vm_memory_high_watermark.relative = 0.6\n", ""), ("disk_free_limit.absolute = 2GB\n", ""),
     ])
-    return RabbitMq(folder / "rabbitmq", more), secrets
+    return RabbitMq(folder / "rabbitmq", more=more), secrets
 
 
 def redis(folder):

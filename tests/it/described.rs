@@ -94,10 +94,24 @@ fn orders() -> Vec<Call<'static>> {
     let inbox = |form: &'static str, order: &str, body, status| {
         call("post", form, format!("/v1/inbox/shop/{order}"), body, status)
     };
+    let sample = |source: &str, body, status| {
+        call("post", "/v1/sources/{name}/sample", format!("/v1/sources/{source}/sample"), body, status)
+    };
+    let check = |asked: &str, body, status| {
+        let (source, query) = asked.split_at(asked.find('?').unwrap_or(asked.len()));
+        let path = format!("/v1/sources/{source}/schema/check{query}");
+        call("post", "/v1/sources/{name}/schema/check", path, body, status)
+    };
     let stale = json!({ "tokens": [] });
     vec![
         post("/v1/reload", Value::Null, 200),
         call("post", "/v1/sources/{name}/arm", "/v1/sources/shop/arm", Value::Null, 404),
+        sample("shop", json!({}), 200),
+        sample("shop", json!({ "break": "body" }), 200),
+        sample("shop", json!({ "event": "none" }), 409),
+        check("shop?type=x", json!({}), 200),
+        check("git", json!({}), 200),
+        check("shop", json!({ "long": " ".repeat(600 << 10) }), 413),
         post("/v1/events/replay", json!({ "selection": { "source": "shop" }, "dry_run": true }), 200),
         post("/v1/events/replay", source("shop"), 200),
         post("/v1/events/forget", source("shop"), 200),

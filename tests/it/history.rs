@@ -121,8 +121,77 @@ fn an_event_is_found_by_whatever_is_known_of_it_with_what_became_of_it() {
     until_states(&gateway, "id=evt_2", &["pending"]);
     assert_eq!(gateway.drain("shop", 1).len(), 1);
     until_states(&gateway, "id=evt_2", &["confirmed"]);
-    assert_eq!(steps(&ask(&gateway, "events/2")), ["received", "replayed", "attempted", "confirmed"]);
+    let first = ["received", "attempted", "confirmed"];
+    let again = ["replayed", "attempted", "confirmed"];
+    let event = ask(&gateway, "events/2");
+    assert_eq!(steps(&event), [first, again].concat(), "{event}");
+    assert_eq!((&event["replays"], &event["replays_left_out"]), (&1.into(), &0.into()));
     until_states(&gateway, "id=d-2", &["dropped"]);
+}
+
+#[test]
+fn what_was_before_a_replay_is_told_after_many_of_them_and_a_restart() {
+    let mut gateway = setup().start();
+    send(&gateway, &["evt_1"]);
+    assert_eq!(gateway.drain("shop", 1).len(), 1);
+    until_states(&gateway, "", &["confirmed"]);
+    let once = ask(&gateway, "events/1")["steps"].clone();
+    for turn in 1..=10 {
+        let replay =
+            gateway.admin_call("POST", "/v1/events/replay", &[], b"{\"selection\":{\"id\":\"evt_1\"}}");
+        assert_eq!(replay.json()["outcomes"]["replayed"], 1, "{}", replay.text());
+        assert_eq!(gateway.drain("shop", 1).len(), 1);
+        until("the replay is told of", FILLED, || {
+            let event = ask(&gateway, "events/1");
+            event["replays"] == turn && event["state"] == "confirmed"
+        });
+        if turn == 5 {
+            gateway.restart();
+        }
+    }
+    let event = ask(&gateway, "events/1");
+    let told = steps(&event);
+    let again = ["replayed", "attempted", "confirmed"];
+    let expected: Vec<&str> =
+        ["received", "attempted", "confirmed"].into_iter().chain(again.repeat(8)).collect();
+    assert_eq!(told, expected, "{event}");
+    assert_eq!(
+        (&event["replays"], &event["replays_left_out"], &event["attempts"]),
+        (&10.into(), &2.into(), &11.into())
+    );
+    assert_eq!(
+        event["steps"].as_array().unwrap()[..3],
+        once.as_array().unwrap()[..],
+        "as it was told before"
+    );
+    let after: Vec<i64> =
+        event["steps"].as_array().unwrap().iter().map(|step| step["after_ms"].as_i64().unwrap()).collect();
+    assert!(after.is_sorted(), "{after:?}");
+
+    // The journal knows how it stands, and no times.
+    gateway.terminate();
+    remove(&gateway);
+    gateway.start();
+    until_states(&gateway, "", &["confirmed"]);
+    let event = ask(&gateway, "events/1");
+    assert_eq!((steps(&event), &event["replays"]), (vec!["received".to_owned()], &0.into()), "{event}");
+}
+
+#[test]
+fn a_file_of_an_older_version_is_put_aside_and_made_anew() {
+    let mut gateway = setup().start();
+    send(&gateway, &["evt_1"]);
+    until_states(&gateway, "", &["pending"]);
+    gateway.terminate();
+    let older = rusqlite::Connection::open(file(&gateway)).unwrap();
+    let version: i64 = older.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    older.pragma_update(None, "user_version", version - 1).unwrap();
+    drop(older);
+    gateway.start();
+    until("it is made anew", FILLED, || gateway.get("/v1/history/events").status == 200);
+    until_states(&gateway, "", &["pending"]);
+    assert!(gateway.stderr().contains("of another version"), "{}", gateway.stderr());
+    assert!(gateway.path("journal.history.sqlite.old").exists());
 }
 
 #[test]

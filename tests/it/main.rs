@@ -70,6 +70,7 @@ mod supervised;
 mod tail;
 mod tls;
 mod traces;
+mod trial;
 mod vectors;
 mod vectors_of_answers;
 mod waiting;

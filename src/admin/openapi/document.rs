@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 use super::super::events::fresh;
 use super::super::guard::Area;
 use super::super::server::AdminParts;
-use super::super::{about, sources};
+use super::super::{about, sample, schema, sources};
 use super::shapes::Refused;
 use super::{calls, dead};
 
@@ -48,6 +48,8 @@ const TOKEN: &str = "token";
         sources::providers,
         sources::config,
         calls::arm,
+        sample::sample,
+        schema::check,
         calls::events,
         calls::tail,
         calls::event,

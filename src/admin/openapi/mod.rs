@@ -9,4 +9,4 @@ mod document;
 mod shapes;
 
 pub(super) use document::document;
-pub(super) use shapes::Refused;
+pub(super) use shapes::{Problem, Refused};

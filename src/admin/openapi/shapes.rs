@@ -200,6 +200,8 @@ pub(super) struct HistoryEvent {
     pub attempts: u32,
     pub attempted_at: Option<String>,
     pub ended_at: Option<String>,
+    /// How often an operator had it handed over once more; the times above are of the last course.
+    pub replays: u32,
 }
 
 /// Some events of the history.
@@ -229,7 +231,10 @@ pub(super) struct EventStep {
 pub(super) struct HistoryEventDetail {
     #[serde(flatten)]
     pub event: HistoryEvent,
+    /// In order of time: of those that were replayed the first course, and the last 8 replays.
     pub steps: Vec<EventStep>,
+    /// Replays whose steps are not among them.
+    pub replays_left_out: u32,
 }
 
 /// A refused request.

@@ -11,9 +11,9 @@ use super::Addresses;
 use super::stage::Shown;
 use crate::cli::consume::Inbox;
 use crate::cli::http::{Client, Reply, Url};
-use crate::cli::sample::{Break, Sample, Wanted, random};
 use crate::cli::stop::Stop;
 use crate::clock::{Clock, System};
+use crate::sample::{Break, Sample, Wanted, random};
 use crate::verify::Signer;
 
 /// How often, and how far apart, a worker looks for an event that was just accepted.
@@ -98,8 +98,7 @@ impl Player {
         let mut outcome = Outcome::default();
         for source in self.shown.iter() {
             let sample =
-                Sample::new(&source.definition, &source.scheme, Wanted::default(), System::new().now());
-            let sample = sample.map_err(error)?;
+                Sample::new(&source.definition, &source.scheme, Wanted::default(), System::new().now())?;
             let scene = Scene { player: self, source, sample };
             scene.deliveries(&mut outcome)?;
             outcome.taken.push(scene.work()?);
@@ -160,8 +159,7 @@ impl Scene<'_> {
 
     fn deliver(&self, secret: &[u8], broken: Option<Break>) -> anyhow::Result<Reply> {
         let target = format!("/in/{}", self.source.definition.name);
-        let delivery =
-            self.sample.sign(&target, Signer::new(secret), System::new().now(), broken).map_err(error)?;
+        let delivery = self.sample.sign(&target, Signer::new(secret), System::new().now(), broken)?;
         Ok(self.player.client.deliver(&self.player.ingress, &delivery)?)
     }
 

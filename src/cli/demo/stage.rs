@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 
 use super::Addresses;
 use crate::cli::assemble::{self, Plan};
-use crate::cli::sample::random;
 use crate::config::{self, Input, Loaded};
 use crate::disk::{Disk, RealDisk};
 use crate::provider::secret::Environment;
 use crate::provider::{Catalog, Definition, Scheme};
+use crate::sample::random;
 
 /// Where temporary folders go, where `TMPDIR` says nothing.
 const TEMPORARY: &str = "/tmp";

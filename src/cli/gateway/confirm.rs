@@ -7,13 +7,13 @@ use anyhow::Context;
 use super::outlet::{Outlet, dead_letters, redis_claims};
 use super::{Again, Gateway, Live, Prepared, Shared, Way, admin_parts};
 use crate::accept::Acceptor;
-use crate::cli::sample::random;
 use crate::clock::System;
 use crate::confirm::{ConfirmParts, ConfirmSettings, Confirmer};
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::sample::random;
 use crate::steps::Steps;
 
 impl Gateway {
@@ -51,7 +51,7 @@ impl Gateway {
         let keeper = Keeper::Confirm(confirmer.clone());
         let health = shared.health(keeper.clone(), Some(counts), Some(sink));
         let (inbox, dead) = (Err(loaded.settings.sink.kind.workers()), dead_letters(&loaded, &shared.clock)?);
-        let (parts, calls) = admin_parts(&live, health, inbox, dead, again.is_some());
+        let (parts, calls) = admin_parts(&live, (health, shared.steps.clone()), inbox, dead, again.is_some());
         let watch = shared.watch(&loaded, &live, &parts)?;
         let (ingress, admin) = shared.listen(&loaded, &live, keeper, parts)?;
         let reloader = shared.reloading((live, outlet.clone()), again, calls);

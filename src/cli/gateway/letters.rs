@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::cli::http::{Client, Url};
-use crate::cli::sample::random;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Loaded;
 use crate::metrics::{Letter as Outcome, LetterMetrics, Metrics};
 use crate::notice::Change;
+use crate::sample::random;
 use crate::tasks;
 
 /// Letters that wait; of more, the newest are left out.

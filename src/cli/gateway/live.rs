@@ -22,6 +22,7 @@ use crate::diagnose::Explainer;
 use crate::ingress::tls::Tls;
 use crate::ingress::{self, Table, TrustedProxies};
 use crate::limit::Limit;
+use crate::provider::Catalog;
 use crate::source::Source;
 
 /// A source in force.
@@ -146,7 +147,7 @@ impl Live {
         }
         self.general = prepared.general;
         self.watches = loaded.settings.reload.watch;
-        self.swap(&loaded, prepared.shown, explainer);
+        self.swap(&loaded, (&prepared.catalog, prepared.shown), explainer);
         before.iter().for_each(|(name, gone)| self.forget_secrets(name, gone, &BTreeMap::new()));
         self.fetching.keep(|name| self.kept.contains_key(name));
         Ok(())
@@ -174,16 +175,16 @@ impl Live {
         Kept { print, secrets, source: Arc::new(source), pace }
     }
 
-    fn swap(&self, loaded: &Loaded, shown: Arc<Shown>, explainer: Option<Explainer>) {
+    fn swap(&self, loaded: &Loaded, (catalog, shown): (&Catalog, Arc<Shown>), explainer: Option<Explainer>) {
         let pace = |kept: &Kept| Some((Arc::clone(&kept.source.name), Arc::clone(kept.pace.as_ref()?)));
         self.shared.limits.set(self.kept.values().filter_map(pace));
-        self.known.store(Arc::new(self.admitted(loaded, shown)));
+        self.known.store(Arc::new(self.admitted(loaded, (catalog, shown))));
         let proxies = loaded.settings.ingress.trusted_proxies.iter().map(|network| network.net()).collect();
         let sources = self.kept.values().map(|kept| Arc::clone(&kept.source));
         self.table.store(Arc::new(Table::new(sources, TrustedProxies::new(proxies), explainer)));
     }
 
-    fn admitted(&self, loaded: &Loaded, shown: Arc<Shown>) -> Known {
+    fn admitted(&self, loaded: &Loaded, (catalog, shown): (&Catalog, Arc<Shown>)) -> Known {
         let capture =
             |(name, kept): (&String, &Kept)| Some((name.clone(), Arc::clone(kept.source.capture.as_ref()?)));
         let AdminTokens { operator, reader, worker } = &loaded.secrets.admin;
@@ -193,6 +194,7 @@ impl Live {
             guard: Guard::new(&Tokens { operator, reader, worker }),
             sources: self.kept.iter().map(|(name, kept)| (name.clone(), Arc::clone(&kept.source))).collect(),
             facts: shown::sources(loaded),
+            hands: shown::hands(loaded, catalog),
             captures: self.kept.iter().filter_map(capture).collect(),
             shown,
             lease: loaded.settings.sink.lease.duration(),

@@ -16,6 +16,7 @@ use crate::cli::assemble::{self, Plan};
 use crate::cli::{fetching, verify};
 use crate::config::{self, AdminTokens, Loaded};
 use crate::diagnose::Surroundings;
+use crate::provider::Catalog;
 use crate::provider::secret::Secret;
 use crate::verify::{ClientRule, ClientSettings};
 
@@ -46,6 +47,8 @@ pub(super) struct Prepared {
     pub fetch: ClientSettings,
     /// What the explainer knows, where the configuration wants one.
     pub surroundings: Option<Surroundings>,
+    /// All providers.
+    pub catalog: Catalog,
     /// What operators are shown of it.
     pub shown: Arc<Shown>,
     /// What is allowed but odd.
@@ -68,14 +71,15 @@ impl Prepared {
             .settings
             .ingress
             .explain
-            .then(|| Surroundings { endpoints: verify::others(&loaded, &catalog), catalog });
+            .then(|| Surroundings { endpoints: verify::others(&loaded, &catalog), catalog: catalog.clone() });
         let incoming = |plan: Plan| Incoming {
             print: print(&loaded, &plan, &fetch),
             secrets: secrets(&loaded, &plan.name),
             plan,
         };
         let sources = plans.into_iter().map(incoming).collect();
-        Ok(Self { fixed: Fixed::of(&loaded), loaded, sources, general, fetch, surroundings, shown, warnings })
+        let fixed = Fixed::of(&loaded);
+        Ok(Self { fixed, loaded, sources, general, fetch, surroundings, catalog, shown, warnings })
     }
 
     /// What vouches for the client certificates that sources want.

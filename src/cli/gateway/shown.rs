@@ -1,6 +1,7 @@
 //! What operators are shown of a configuration: its values and their origins, its providers, its secrets without themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -10,6 +11,7 @@ use crate::cli::providers::table;
 use crate::config::{self, Ack, InForce, Loaded};
 use crate::provider::secret::Secret;
 use crate::provider::{Catalog, Definition};
+use crate::sample::Hand;
 
 /// All that belongs to no single source.
 ///
@@ -56,6 +58,15 @@ pub(super) fn sources(loaded: &Loaded) -> BTreeMap<String, SourceFacts> {
         (name.clone(), SourceFacts { limit, secrets })
     };
     loaded.settings.sources.iter().map(facts).collect()
+}
+
+/// What signs samples of each source.
+pub(super) fn hands(loaded: &Loaded, catalog: &Catalog) -> BTreeMap<String, Arc<Hand>> {
+    let hand = |(name, source): (&String, &config::Source)| {
+        let secrets = loaded.secrets.sources.get(name).cloned().unwrap_or_default();
+        Some((name.clone(), Arc::new(Hand::new(catalog, &source.provider, secrets)?)))
+    };
+    loaded.settings.sources.iter().filter_map(hand).collect()
 }
 
 fn secret(secret: &Secret) -> ConfiguredSecret {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::detail::places;
 use super::{detail, grammar, handshake, settings_json, settings_text};
-use crate::cli::sample::stand_in_settings;
 use crate::provider::{Definition, EmptyBody, EventDefinition, Problem, Repeated, Scheme, SchemeDefinition};
+use crate::sample::stand_in_settings;
 use crate::units::Span;
 
 /// A scheme under the defaults and examples of its settings.

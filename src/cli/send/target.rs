@@ -7,12 +7,12 @@ use zeroize::Zeroizing;
 use crate::cli::access::{self, reachable};
 use crate::cli::files::unread;
 use crate::cli::http::Url;
-use crate::cli::sample::example_settings;
 use crate::cli::stop::Stop;
 use crate::config::{Ingress, Loaded, Source};
 use crate::exit;
 use crate::provider::secret::Secret;
 use crate::provider::{Catalog, Definition, Scheme};
+use crate::sample::example_settings;
 
 /// What a name on the command line stands for.
 pub(in crate::cli) struct Target<'t> {

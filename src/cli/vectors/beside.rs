@@ -10,9 +10,9 @@ use super::case::{Case, slug};
 use super::draft::{Draft, NOW, delivered, is_own};
 use super::edit;
 use super::keys::Pair;
-use crate::cli::tamper;
 use crate::delivery::Delivery;
 use crate::provider::{Algorithm, ClaimValue, Expires, Jws, KeyForm, KeyUrl, Scheme};
+use crate::sample::tamper;
 
 /// An id that no key has, and a URL that no provider's keys are at.
 const STRANGE_ID: &str = "made-strange";

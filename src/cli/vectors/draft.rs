@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use super::keys::Pair;
 use super::least;
-use crate::cli::sample::{Sample, Wanted, stand_in_settings};
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -17,6 +16,7 @@ use crate::provider::{
     Algorithm, Catalog, Definition, EventPlace, KeyUrl, Piece, Problem, Scheme, SchemeDefinition, Template,
     TimeSource, TimestampRule,
 };
+use crate::sample::{Sample, Wanted, stand_in_settings};
 
 /// When made requests are judged: 2026-03-01T12:00:00Z.
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_772_366_400);
@@ -63,7 +63,7 @@ impl<'d> Draft<'d> {
         let is_sample = sample.is_some();
         let unsigned = sample.unwrap_or_else(|| tiny(definition, &scheme));
         let id = key_id(&scheme, &unsigned);
-        let pair = |purpose| Ok(Pair::of(&scheme, purpose)?.named(id.as_deref()));
+        let pair = |purpose| Pair::of(&scheme, purpose).map(|pair| pair.named(id.as_deref()));
         let (secret, other) = (pair("right")?, pair("other")?);
         let draft = Self { definition, raw, scheme, settings, secret, other, unsigned, is_sample };
         // A sample may be of another kind than what this scheme signs, such as JSON where it wants a form.

@@ -9,11 +9,11 @@ use super::draft::{Draft, NOW, companions, time_place};
 use super::edit;
 use super::keys::Pair;
 use crate::cli::stop::Stop;
-use crate::cli::tamper;
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::Pick;
 use crate::provider::{Algorithm, Encoding, Grammar, Piece};
+use crate::sample::tamper;
 
 /// Shortest run of digits that is a signature.
 const DIGITS_MIN: usize = 16;

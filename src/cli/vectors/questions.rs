@@ -8,12 +8,12 @@ use super::case::{Case, Verdict, slug};
 use super::draft::{Draft, MADE, NOW, companions, delivered, demanded, fitting, is_own};
 use super::keys::Pair;
 use super::{edit, least};
-use crate::cli::sample::made_up;
 use crate::cli::stop::Stop;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
 use crate::extract::{Pick, put, put_number};
 use crate::provider::{Expected, HandshakeDefinition, Scalar, Scheme};
+use crate::sample::made_up;
 
 /// Methods of handshakes at a path of their own, where the file names none.
 const PATH_METHODS: [&str; 2] = ["GET", "HEAD"];

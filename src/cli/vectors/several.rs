@@ -8,10 +8,10 @@ use super::draft::{Draft, NOW};
 use super::edit;
 use super::keys::Pair;
 use crate::cli::stop::Stop;
-use crate::cli::tamper;
 use crate::delivery::Delivery;
 use crate::extract::{Pick, put, take_out};
 use crate::provider::{Grammar, Scheme};
+use crate::sample::tamper;
 
 /// How much older than the right one a signature of another secret is.
 const OLDER: Duration = Duration::from_secs(1);

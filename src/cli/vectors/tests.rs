@@ -2,6 +2,7 @@
 
 mod failures;
 mod forms;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::stop::Stop;
+use super::error::SampleError;
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::extract::{self, Pick};
@@ -13,21 +13,23 @@ use crate::provider::Scheme;
 /// How long ago a stale delivery was signed, beyond its scheme's own tolerance.
 const LONG_AGO: Duration = Duration::from_secs(24 * 60 * 60);
 /// The changed character, counted from the end: within every signature, before any padding.
-pub(super) const FROM_END: usize = 8;
+pub const FROM_END: usize = 8;
 
 /// `body` with one byte changed: a digit where there is one, so that JSON stays JSON.
 ///
 /// # Errors
 /// Where there is no byte, or the scheme would not notice.
-pub(super) fn body(scheme: &Scheme, body: &Bytes) -> Result<Bytes, Stop> {
+pub fn body(scheme: &Scheme, body: &Bytes) -> Result<Bytes, SampleError> {
     if !scheme.covers_body() {
         let name = &scheme.name;
-        return Err(Stop::usage(format!("scheme {name} does not sign the body: a changed one is accepted")));
+        return Err(SampleError::asked(format!(
+            "scheme {name} does not sign the body: a changed one is accepted"
+        )));
     }
     let mut bytes = body.to_vec();
     let digit = bytes.iter().rposition(u8::is_ascii_digit);
     let Some(byte) = bytes.get_mut(digit.unwrap_or(body.len() / 2)) else {
-        return Err(Stop::usage("the body is empty: there is no byte to change"));
+        return Err(SampleError::asked("the body is empty: there is no byte to change"));
     };
     *byte = if digit.is_some() { other(*byte) } else { *byte ^ 1 };
     Ok(bytes.into())
@@ -37,7 +39,7 @@ pub(super) fn body(scheme: &Scheme, body: &Bytes) -> Result<Bytes, Stop> {
 ///
 /// # Errors
 /// Where it has none.
-pub(super) fn signature(scheme: &Scheme, delivery: &Delivery) -> Result<Delivery, Stop> {
+pub fn signature(scheme: &Scheme, delivery: &Delivery) -> Result<Delivery, SampleError> {
     let changed = |place: &Pick| {
         let value = place.read(delivery)?;
         let at = value.len().saturating_sub(FROM_END);
@@ -46,11 +48,11 @@ pub(super) fn signature(scheme: &Scheme, delivery: &Delivery) -> Result<Delivery
         extract::put(delivery, place, &String::from_utf8(bytes).ok()?)
     };
     let changed = signature_places(scheme).iter().find_map(changed);
-    changed.ok_or_else(|| Stop::usage(format!("scheme {} has no signature to change", scheme.name)))
+    changed.ok_or_else(|| SampleError::asked(format!("scheme {} has no signature to change", scheme.name)))
 }
 
 /// Where a delivery of one element has its signatures.
-pub(super) fn signature_places(scheme: &Scheme) -> Vec<Pick> {
+pub fn signature_places(scheme: &Scheme) -> Vec<Pick> {
     let first = |place: &Pick| match &scheme.each {
         Some(array) => place.of_element(array, 0),
         None => Some(place.clone()),
@@ -62,14 +64,16 @@ pub(super) fn signature_places(scheme: &Scheme) -> Vec<Pick> {
 ///
 /// # Errors
 /// Where the scheme has no time, or takes any.
-pub(super) fn long_ago(scheme: &Scheme, now: Timestamp) -> Result<Timestamp, Stop> {
+pub fn long_ago(scheme: &Scheme, now: Timestamp) -> Result<Timestamp, SampleError> {
     let Some(rule) = &scheme.timestamp else {
         let name = &scheme.name;
-        return Err(Stop::usage(format!("scheme {name} signs no time: no signature of it is ever stale")));
+        return Err(SampleError::asked(format!(
+            "scheme {name} signs no time: no signature of it is ever stale"
+        )));
     };
     let Some(past) = rule.past else {
         let name = &scheme.name;
-        return Err(Stop::usage(format!(
+        return Err(SampleError::asked(format!(
             "scheme {name} takes any age: set the source's tolerance, such as {{ past = \"5m\" }}"
         )));
     };
@@ -77,7 +81,7 @@ pub(super) fn long_ago(scheme: &Scheme, now: Timestamp) -> Result<Timestamp, Sto
 }
 
 /// Another character of the same kind, hexadecimal digits staying such.
-pub(super) fn other(byte: u8) -> u8 {
+pub fn other(byte: u8) -> u8 {
     match byte {
         b'0'..=b'8' => byte + 1,
         b'9' => b'0',

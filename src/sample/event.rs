@@ -9,10 +9,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
-use super::stop::Stop;
+use super::error::SampleError;
 use super::tamper;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
@@ -30,19 +29,19 @@ const HASH_DIGITS_MIN: usize = 16;
 const HASH_DIGITS_ALONE_MIN: usize = 8;
 
 /// What is wrong with a delivery on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Break {
-    /// One byte of the body is changed after signing
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// One byte of the body is changed after signing.
     Body,
-    /// One character of the signature is changed, its form kept
+    /// One character of the signature is changed, its form kept.
     Signature,
-    /// Signed long ago
+    /// Signed long ago.
     Time,
 }
 
 /// What the sender chooses about a sample; what is left open is the provider's default.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// The event's type.
     pub event: Option<String>,
     /// The event's id.
@@ -53,7 +52,7 @@ pub(super) struct Wanted {
 
 /// An event to send: once or often, each time signed anew.
 #[derive(Clone, Debug)]
-pub(super) struct Sample<'s> {
+pub struct Sample<'s> {
     scheme: &'s Scheme,
     method: String,
     headers: Headers,
@@ -69,12 +68,12 @@ impl<'s> Sample<'s> {
     ///
     /// # Errors
     /// Where there is no payload of that type, or no place for the id.
-    pub(super) fn new(
+    pub fn new(
         definition: &Definition,
         scheme: &'s Scheme,
         wanted: Wanted,
         now: Timestamp,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, SampleError> {
         let none = SampleDefinition::default();
         let rules = definition.sample.as_ref().unwrap_or(&none);
         let event = wanted.event.unwrap_or_else(|| rules.event.clone());
@@ -86,10 +85,12 @@ impl<'s> Sample<'s> {
         let places = id_places(rules, scheme)?;
         let id = match &wanted.id {
             Some(id) => id.clone(),
-            None => fresh_id(rules, &places, file.as_ref()).map_err(Stop::failure)?,
+            None => fresh_id(rules, &places, file.as_ref()).map_err(SampleError::system)?,
         };
         if let Some(text) = [&id, &event].into_iter().find(|text| text.chars().any(char::is_control)) {
-            return Err(Stop::usage(format!("{text:?} has a control character, which no header can carry")));
+            return Err(SampleError::asked(format!(
+                "{text:?} has a control character, which no header can carry"
+            )));
         }
         let chosen = wanted.id.is_some();
         let body = match (wanted.data, file) {
@@ -106,12 +107,12 @@ impl<'s> Sample<'s> {
     }
 
     /// The bytes that are signed and sent.
-    pub(super) fn body(&self) -> &Bytes {
+    pub fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// A delivery of the event to `target`, before it is signed.
-    pub(super) fn unsigned(&self, target: &str, now: Timestamp) -> Delivery {
+    pub fn unsigned(&self, target: &str, now: Timestamp) -> Delivery {
         let (method, target, headers) = (self.method.clone(), target.to_owned(), self.headers.clone());
         let delivery = Delivery { method, target, headers, body: self.body.clone(), received_at: now };
         demanded(self.scheme, delivery)
@@ -121,26 +122,25 @@ impl<'s> Sample<'s> {
     ///
     /// # Errors
     /// Where the secret does not fit the scheme, or the scheme cannot be broken like this.
-    pub(super) fn sign(
+    pub fn sign(
         &self,
         target: &str,
         signer: Signer<'_>,
         now: Timestamp,
         broken: Option<Break>,
-    ) -> Result<Delivery, Stop> {
+    ) -> Result<Delivery, SampleError> {
         let signed_at = match broken {
             Some(Break::Time) => tamper::long_ago(self.scheme, now)?,
             Some(Break::Body | Break::Signature) | None => now,
         };
         let mut delivery = self.unsigned(target, now);
-        signer.sign(self.scheme, &mut delivery, signed_at).map_err(|error| Stop::data(error.to_string()))?;
+        signer.sign(self.scheme, &mut delivery, signed_at).map_err(SampleError::data)?;
         let lacks =
             |place: &&Pick| place.is_in_body() && place.read(&delivery).is_none_or(|value| value.is_empty());
         if let Some(place) = self.scheme.require.iter().find(lacks) {
             let name = &self.scheme.name;
-            return Err(Stop::data(format!(
-                "{place}, which scheme {name} demands, is missing in this body; send one of your own: --data FILE"
-            )));
+            let why = format!("{place}, which scheme {name} demands, is missing in this body");
+            return Err(SampleError::data(why).or_own_body());
         }
         match broken {
             Some(Break::Body) => delivery.body = tamper::body(self.scheme, &delivery.body)?,
@@ -152,7 +152,7 @@ impl<'s> Sample<'s> {
 }
 
 /// `given` settings of a scheme, and for those that it lacks the examples of the provider's file.
-pub(super) fn example_settings(
+pub fn example_settings(
     definition: &Definition,
     scheme: &SchemeDefinition,
     given: &BTreeMap<String, String>,
@@ -167,7 +167,7 @@ pub(super) fn example_settings(
 
 /// [`example_settings`], and something for each that must be set and has no example: what a scheme is built with
 /// where there is no source.
-pub(super) fn stand_in_settings(
+pub fn stand_in_settings(
     definition: &Definition,
     scheme: &SchemeDefinition,
     given: &BTreeMap<String, String>,
@@ -182,30 +182,28 @@ pub(super) fn stand_in_settings(
 }
 
 /// A value that a setting can have.
-pub(super) fn made_up(name: &str, setting: &SettingDefinition) -> String {
+pub fn made_up(name: &str, setting: &SettingDefinition) -> String {
     let first = setting.default.clone().or_else(|| setting.allowed.first().cloned());
     first.unwrap_or_else(|| format!("made-{}", name.replace('_', "-")))
 }
 
 /// The provider's payload of that type.
-fn payload(definition: &Definition, event: &str) -> Result<SampleFile, Stop> {
-    if let Some(file) = Catalog::sample_of(definition, event).map_err(Stop::failure)? {
+fn payload(definition: &Definition, event: &str) -> Result<SampleFile, SampleError> {
+    if let Some(file) = Catalog::sample_of(definition, event).map_err(SampleError::system)? {
         return Ok(file);
     }
-    let known = Catalog::samples_of(definition).map_err(Stop::failure)?;
+    let known = Catalog::samples_of(definition).map_err(SampleError::system)?;
     let title = &definition.title;
-    let beside = Catalog::samples_folder(definition).map_or_else(String::new, |dir| {
-        format!("put one at {}/TYPE.json, .form or .xml, or ", dir.display())
-    });
-    Err(Stop::usage(match known.is_empty() {
-        true => format!("there are no samples of {title}; {beside}send a body of your own: --data FILE"),
+    let beside = Catalog::samples_folder(definition)
+        .map_or_else(String::new, |dir| format!("; put one at {}/TYPE.json, .form or .xml", dir.display()));
+    let why = match known.is_empty() {
+        true => format!("there are no samples of {title}{beside}"),
         false => {
             let known = known.join(", ");
-            format!(
-                "no sample of {title} event {event:?}; there is: {known}; or {beside}send your own: --data FILE"
-            )
+            format!("no sample of {title} event {event:?}; there is: {known}{beside}")
         }
-    }))
+    };
+    Err(SampleError::asked(why).or_own_body())
 }
 
 /// A delivery of nothing but a body.
@@ -240,13 +238,13 @@ fn changed(body: &[u8], place: &Pick, new: &dyn Fn(&str) -> Option<String>) -> O
 }
 
 /// A place in a sample's body: a JSON pointer, or as provider files write places.
-fn place(text: &str) -> Result<Pick, Stop> {
+fn place(text: &str) -> Result<Pick, SampleError> {
     let text = if text.starts_with('/') { format!("json:{text}") } else { text.to_owned() };
-    Pick::parse(&text).map_err(Stop::data)
+    Pick::parse(&text).map_err(SampleError::data)
 }
 
 /// Where the scheme has the id in the body; else, where it has none in a header, where the sample's rules have it.
-fn id_places(rules: &SampleDefinition, scheme: &Scheme) -> Result<Vec<Pick>, Stop> {
+fn id_places(rules: &SampleDefinition, scheme: &Scheme) -> Result<Vec<Pick>, SampleError> {
     let ids = scheme.event.ids().iter().map(|id| id.pick.clone());
     let inside: Vec<Pick> = ids.filter(Pick::is_in_body).collect();
     match &rules.id {
@@ -256,7 +254,7 @@ fn id_places(rules: &SampleDefinition, scheme: &Scheme) -> Result<Vec<Pick>, Sto
 }
 
 /// `body` with `id` in the first of the places that it has.
-fn with_id(body: &[u8], places: &[Pick], id: &str, chosen: bool) -> Result<Vec<u8>, Stop> {
+fn with_id(body: &[u8], places: &[Pick], id: &str, chosen: bool) -> Result<Vec<u8>, SampleError> {
     let found = places.iter().find_map(|place| changed(body, place, &|_| Some(id.to_owned())));
     match found {
         Some(body) => Ok(body),
@@ -264,14 +262,14 @@ fn with_id(body: &[u8], places: &[Pick], id: &str, chosen: bool) -> Result<Vec<u
         None => {
             let told: Vec<String> = places.iter().map(Pick::to_string).collect();
             let told = told.join(", ");
-            Err(Stop::data(format!("the body has no value at {told}, where this event's id is")))
+            Err(SampleError::data(format!("the body has no value at {told}, where this event's id is")))
         }
     }
 }
 
 /// `body` with fresh values of the same form in the rules' places; they follow from `id`, so that the same id
 /// always brings the same bytes.
-fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>, Stop> {
+fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>, SampleError> {
     let mut body = body.to_vec();
     for text in &rules.fresh {
         let seed = Sha256::digest(format!("{id}\n{text}"));
@@ -285,7 +283,7 @@ fn refreshed(body: &[u8], rules: &SampleDefinition, id: &str) -> Result<Vec<u8>,
 /// A value like `old`, sign for sign, made of `seed`: a number stays one, a hash or UUID stays such, and of another long
 /// id digits stay digits and letters letters. What stands before it, such as the `SM` of an id, stays. `None` where
 /// `old` is none of these.
-fn alike(old: &str, seed: &[u8]) -> Option<String> {
+pub(super) fn alike(old: &str, seed: &[u8]) -> Option<String> {
     if !old.is_empty() && old.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits are 1 to 9: a number does not begin with 0.
         return Some(spelled(old, seed, |_, byte| b'1' + byte % 9));
@@ -371,11 +369,8 @@ fn fresh_id(rules: &SampleDefinition, places: &[Pick], file: Option<&SampleFile>
 ///
 /// # Errors
 /// Where the system has no source of randomness.
-pub(super) fn random() -> io::Result<[u8; 16]> {
+pub fn random() -> io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;
