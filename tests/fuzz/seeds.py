@@ -200,11 +200,26 @@ def verify(seeds):
             seeds.add(bytes([max(numbers[which] - before, 0) % 256]) + data)
 
 
+def long(seeds):
+    """Shapes of what the readers' own targets have: repeated, and once before blanks."""
+    for target in "form", "json", "multipart", "spelling", "xml", "grammar":
+        for file in sorted((TREE / "tests/fuzz/corpus" / target).iterdir()):
+            data = file.read_bytes()
+            # The first line says where to look, in all but one.
+            body = data if target == "spelling" else data.partition(b"\n")[2]
+            line = body.replace(b"\n", b"\r")
+            # Short ones, of which there are many in a body; each run takes its time.
+            if 0 < len(line) <= 96:
+                seeds.add(b"\n" + line + b"\n")
+                seeds.add(line + b"\n \n")
+
+
 def main():
     folder = Path(sys.argv[1])
     config(Seeds(folder, "config"))
     definition(Seeds(folder, "definition"))
     key_and_document(Seeds(folder, "key"), Seeds(folder, "document"))
+    long(Seeds(folder, "long"))
     token(Seeds(folder, "token"))
     verify(Seeds(folder, "verify"))
 
