@@ -5,6 +5,8 @@
 //! is the file, and [`History`] searches in it. Nothing here decides anything about an event.
 
 mod filler;
+#[cfg(any(test, feature = "fuzzing"))]
+mod found;
 mod names;
 mod pending;
 mod quarantine;
@@ -17,6 +19,8 @@ mod store;
 mod tests;
 
 pub use filler::{Filler, FillerParts, Terms, Texts};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use found::finds_what_has_the_words;
 pub use quarantine::{Kept, KeptPage};
 pub use refusals::{Failure, RefusalPage, RefusalQuery};
 pub use rows::{EventRow, RefusalRow, StepRow};
