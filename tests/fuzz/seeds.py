@@ -57,6 +57,25 @@ def settings(table, above=""):
             yield f"{path}={known}"
 
 
+# What stands in the place of a token of JSON, or before it: blanks, other values, numbers and escapes at their bounds,
+# and what breaks off.
+ODD = (" ", "\t\r ", "null", "true", "fals", "1", "-", "-0", "0.5", "1.", "1e", "1E+3", "2e-400", "1e400", "01", "9" * 25)
+ODD += ('""', '"a"', '"\\u0041\\n\\/"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\ud800\\u0041"', '"\\x"', '"\\u00"', '"\x01"')
+ODD += ('"\xe9"', '"', "[]", "[1]", "{}", '{"a":1}', "[" * 130, '{"":' * 130, ",", ":", "]", "}", "x", "\x00", "")
+
+
+def odd(text):
+    """A JSON text with something odd at each of its places."""
+    tokens = re.findall(r'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^\s]', text)
+    for at in range(len(tokens) + 1):
+        yield "".join(tokens[:at])
+        for sign in ODD:
+            yield "".join([*tokens[:at], sign, *tokens[at:]])
+            yield "".join([*tokens[:at], sign, *tokens[at + 1 :]])
+    for at in range(0, len(text), 1 + len(text) // 100):
+        yield text[:at]
+
+
 def config(seeds):
     texts = [(TREE / "deploy/hookgate.toml").read_text()]
     for test in sorted((TREE / "tests/config").glob("*.test")):
@@ -143,6 +162,15 @@ def key_and_document(keys, documents):
                 both = {"keys": [jwk, {**jwk, "kid": "b", "use": "sig", "key_ops": ["verify"]}]}
                 documents.add(bytes([0, algorithm]) + json.dumps({"keys": [jwk]}).encode())
                 documents.add(bytes([0, algorithm]) + json.dumps(both).encode())
+    jwks = [json.loads(form) for form in known if form.startswith(b"{") and len(form) < 300]
+    for jwk in {jwk["kty"]: jwk for jwk in jwks}.values():
+        for text in odd(json.dumps({**jwk, "use": "sig", "key_ops": ["verify"], "kid": "a"})):
+            keys.add(text)
+            documents.add(b"\0\0" + f'{{"keys":[{text}]}}'.encode())
+    for text in odd('{"keys":[{"kty":"oct"},{}],"a":1}'):
+        documents.add(b"\0\0" + text.encode())
+    for text in odd('{"b":[1,{"a":2}],"a":{"c":"d","k":"MCow"}}'):
+        documents.add(b"\2\0" + text.encode())
 
 
 def token(seeds):
@@ -170,8 +198,27 @@ def token(seeds):
         seeds.add(f"{line(headers[0])}\n{line(claim)}\n")
     for header in headers:
         seeds.add(f"{line(header)}\n{line(claims)}\n")
+    for text in odd('{"alg":"HS256","typ":"JWT","crit":null,"b64":null,"a":[1,{"b":2}]}'):
+        seeds.add(f"{text}\n{line(claims)}\n")
+    nested = {**claims, "iss": ["b", "x"], "sum": "00", "a": [1, {"b": None}]}
+    for text in [*odd(line(claims)), *odd(line(nested))]:
+        seeds.add(f"{line(headers[0])}\n{text}\n")
     for one in tokens:
         seeds.add(f"{line(headers[0])}\n{line(claims)}\n{one}")
+
+
+def short(seeds):
+    for pointer in "/a", "/*", "/a/1", "/*/*/b", "/m~1n":
+        for text in odd('{"a":[1,{"b":null}],"c":"d","m/n":{"b":1.5}}'):
+            seeds.add(f"{pointer}\n{text}")
+    for order in '{"source":"shop","dry_run":true}', '{"ids":["a","b"],"dry_run":false}', '{"all":true}', '["shop",null]':
+        for text in odd(order):
+            seeds.add(text)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for at in range(len(trace)):
+        for sign in "0f-Fg+":
+            seeds.add(trace[:at] + sign + trace[at + 1 :])
+            seeds.add("cc" + trace[2:at] + sign + trace[at:] + "-more")
 
 
 def verify(seeds):
@@ -220,6 +267,7 @@ def main():
     definition(Seeds(folder, "definition"))
     key_and_document(Seeds(folder, "key"), Seeds(folder, "document"))
     long(Seeds(folder, "long"))
+    short(Seeds(folder, "short"))
     token(Seeds(folder, "token"))
     verify(Seeds(folder, "verify"))
 
