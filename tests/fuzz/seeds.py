@@ -259,6 +259,15 @@ def long(seeds):
             if 0 < len(line) <= 96:
                 seeds.add(b"\n" + line + b"\n")
                 seeds.add(line + b"\n \n")
+    signs = ("<", "</a>", "<b>", ">", "/", "=", '"', "'", "&", ";", "&#x110000;", "<!--", "-->", "]]>", "<?", "?>", " ", "\0")
+    xml = '<a b = "1" ><a a="&lt;x" /> &#65; <![CDATA[y]]> <!-- c --> <?p q?> </a >'
+    signed = ("", "t", "v1", "v1=", "=", ",", " ", "t=", "1800000000", "9" * 25, "YWFh", "ab" * 32, "\0")
+    pairs = "t=1800000000,v1=abab,v0=x t=1,v1=cd"
+    for text, some in (xml, signs), (pairs, signed):
+        tokens = re.findall(r"\w+|<!--|-->|<!\[CDATA\[|]]>|<\?|\?>|</|.", text)
+        for at in range(len(tokens) + 1):
+            for sign in some if at % 2 else some[::2]:
+                seeds.add("".join([*tokens[:at], sign, *tokens[at:]]) + "\n \n")
 
 
 def main():
