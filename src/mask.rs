@@ -91,6 +91,7 @@ fn hide(value: &mut Value, steps: &[String]) {
         }
         Value::Array(elements) if step == ANY => elements.iter_mut().for_each(|element| hide(element, rest)),
         Value::Array(elements) => {
+            // "+1" and "01" are no indices by the RFC; who writes them means one: rather hidden than shown.
             let at = step.parse().ok().and_then(|at: usize| elements.get_mut(at));
             at.into_iter().for_each(|element| hide(element, rest));
         }

@@ -191,6 +191,30 @@ fn later(code: &str, seconds: u16, detail: &str) -> HttpResponse {
     answer
 }
 
+/// The property over any bytes: an order means what it says, in one way, or is told what is allowed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn meant_or_told(data: &[u8]) {
+    let (which, dry_run) = match order(data) {
+        Ok(meant) => meant,
+        Err(told) => return assert!(!told.is_empty()),
+    };
+    let said: Value = serde_json::from_slice(data).expect("an order is JSON");
+    // An array has the same values without their names.
+    if said.is_object() {
+        assert_eq!(dry_run, said["dry_run"] == true);
+        assert_eq!(which == Which::All, said["all"] == true, "all only where that is said");
+        assert_eq!(
+            matches!(&which, Which::Source(name) if said["source"] == **name),
+            said["source"].is_string()
+        );
+        assert_eq!(matches!(&which, Which::Ids(_)), said["ids"].is_array());
+    }
+    if let Which::Ids(ids) = &which {
+        assert!((1..=IDS_MAX).contains(&ids.len()) && !ids.contains(""));
+        assert!(ids.iter().map(String::len).sum::<usize>() < data.len(), "of what stands there");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

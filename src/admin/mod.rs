@@ -24,7 +24,7 @@ mod sources;
 mod tail;
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub use calls::read_or_told;
+pub use calls::{meant_or_told, read_or_told};
 pub use guard::{Guard, Tokens};
 pub use health::{Check, Health, Readiness};
 pub use known::{ConfigValue, ConfiguredSecret, Known, LimitFacts, Live, ProviderFacts, Shown, SourceFacts};

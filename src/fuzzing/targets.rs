@@ -1,12 +1,12 @@
 //! The targets by name: the list that fuzzing, its corpora and their replay share.
 
-use super::{bodies, edges, files, long, places, signatures, tokens};
+use super::{bodies, edges, files, long, places, short, signatures, tokens};
 
 /// Holds the properties of one parser over any bytes; panics where one is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `tests/fuzz/corpus/`.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("admin", edges::admin),
     ("base64", places::base64),
     ("config", edges::config),
@@ -22,6 +22,7 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("place", places::place),
     ("record", edges::record),
     ("request", edges::request),
+    ("short", short::short),
     ("spelling", bodies::spelling),
     ("template", places::template),
     ("time", places::time),

@@ -65,3 +65,17 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
     let bytes: u64 = folders.iter().flat_map(|folder| files(folder)).map(|file| size(&file)).sum();
     assert!(bytes <= 200 << 10, "{bytes} bytes");
 }
+
+#[test]
+fn every_dictionary_is_of_a_target_and_in_form() {
+    let dictionaries = files(&corpora().join("../dictionaries"));
+    assert!(!dictionaries.is_empty());
+    for file in dictionaries {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(TARGETS.iter().any(|(known, _)| *known == name), "{name}");
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let word = line.strip_prefix('"').and_then(|line| line.strip_suffix('"'));
+            assert!(line.starts_with('#') || word.is_some_and(|word| !word.is_empty()), "{name}: {line}");
+        }
+    }
+}

@@ -6,6 +6,8 @@
 
 mod course;
 mod filler;
+#[cfg(any(test, feature = "fuzzing"))]
+mod found;
 mod names;
 mod pending;
 mod quarantine;
@@ -18,6 +20,8 @@ mod store;
 mod tests;
 
 pub use filler::{Filler, FillerParts, Terms, Texts};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use found::finds_what_has_the_words;
 pub use quarantine::{Kept, KeptPage};
 pub use refusals::{Failure, RefusalPage, RefusalQuery};
 pub use rows::{CourseRow, EventPast, EventRow, RefusalRow, StepRow};

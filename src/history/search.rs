@@ -96,7 +96,7 @@ pub struct EventPage {
 
 /// Words that a body has, as they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words(String);
+pub struct Words(pub(super) String);
 
 impl FromStr for Words {
     type Err = ();
@@ -108,7 +108,9 @@ impl FromStr for Words {
             Some(begin) => Some(format!("\"{}\"*", begin.replace('"', "\"\""))),
             None => Some(format!("\"{}\"", word.replace('"', "\"\""))),
         };
-        let words = text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
+        // SQLite reads what is sought up to its first zero byte.
+        let words = text.split(|char: char| char.is_whitespace() || char == '\0');
+        let words = words.filter(|word| word.contains(char::is_alphanumeric));
         let words: Vec<String> = words.map(quoted).collect::<Option<_>>().ok_or(())?;
         if words.is_empty() || words.len() > WORDS_MAX || text.len() > WORDS_BYTES_MAX {
             return Err(());

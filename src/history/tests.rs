@@ -506,6 +506,7 @@ fn events_are_found_by_words_of_their_bodies_until_they_are_let_go() {
     assert_eq!(with("number7 EVENT"), [7]);
     assert_eq!(with("number29*"), (290..=299).rev().chain([29]).collect::<Vec<_>>());
     assert_eq!(with("every event").len(), 300);
+    assert_eq!(with("number7\0event"), [7], "a zero byte stands between words, too");
     for none in ["number7 number8", "numbe", "word:other", "every\" OR \"number7", "NEAR(every, 2) -x"] {
         assert_eq!(with(none), Vec::<u64>::new(), "{none:?}");
     }

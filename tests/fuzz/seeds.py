@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Makes first inputs out of what the tree holds: seeds.py FOLDER writes FOLDER/TARGET/NAME for the targets whose format
+is known. Nothing of it is kept: `run` makes it anew, and hands it to the fuzzer beside the committed corpora."""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[2]
+# What a target's input may have at most, as `run` bounds it.
+BYTES_MAX = 2048
+# The time that the targets have: `NOW` in src/fuzzing/signatures.rs.
+NOW = 1_800_000_000
+# The secret of references that the target `config` knows.
+KNOWN_SECRET = "KEY"
+
+
+class Seeds:
+    """Inputs of one target, each once."""
+
+    def __init__(self, folder, target):
+        self.folder = folder / target
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, data):
+        data = data.encode() if isinstance(data, str) else data
+        if 0 < len(data) <= BYTES_MAX:
+            (self.folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
+
+
+def as_toml(value):
+    """A value as it stands behind `=` in one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{key} = {as_toml(inner)}" for key, inner in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def settings(table, above=""):
+    """The lines `key=value` of a configuration; a table below a named thing is written out, too."""
+    for key, value in table.items():
+        path = f"{above}{key}"
+        if isinstance(value, dict) and path.count(".") < 2:
+            yield from settings(value, f"{path}.")
+        else:
+            known = re.sub(r'env = "[A-Z_]+"', f'env = "{KNOWN_SECRET}"', as_toml(value))
+            yield f"{path}={known}"
+
+
+# What stands in the place of a token of JSON, or before it: blanks, other values, numbers and escapes at their bounds,
+# and what breaks off.
+ODD = (" ", "\t\r ", "null", "true", "fals", "1", "-", "-0", "0.5", "1.", "1e", "1E+3", "2e-400", "1e400", "01", "9" * 25)
+ODD += ('""', '"a"', '"\\u0041\\n\\/"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\ud800\\u0041"', '"\\x"', '"\\u00"', '"\x01"')
+ODD += ('"\xe9"', '"', "[]", "[1]", "{}", '{"a":1}', "[" * 130, '{"":' * 130, ",", ":", "]", "}", "x", "\x00", "")
+
+
+def odd(text):
+    """A JSON text with something odd at each of its places."""
+    tokens = re.findall(r'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^\s]', text)
+    for at in range(len(tokens) + 1):
+        yield "".join(tokens[:at])
+        for sign in ODD:
+            yield "".join([*tokens[:at], sign, *tokens[at:]])
+            yield "".join([*tokens[:at], sign, *tokens[at + 1 :]])
+    for at in range(0, len(text), 1 + len(text) // 100):
+        yield text[:at]
+
+
+def config(seeds):
+    texts = [(TREE / "deploy/hookgate.toml").read_text()]
+    for test in sorted((TREE / "tests/config").glob("*.test")):
+        parts = re.split(r"^--- (.*)\n", test.read_text(), flags=re.M)[1:]
+        for kind, text in zip(parts[::2], parts[1::2]):
+            if kind.startswith("file ") and kind.endswith(".toml"):
+                texts.append(text)
+            if kind == "flags":
+                seeds.add(text)
+    for text in texts:
+        try:
+            lines = list(settings(tomllib.loads(text)))
+        except tomllib.TOMLDecodeError:
+            continue
+        # All that a run takes, and each section by itself with what a configuration needs.
+        for start in range(0, len(lines), 30):
+            seeds.add("\n".join(lines[start : start + 30]))
+        source = [line for line in lines if line.startswith("sources.")][:8]
+        for name in dict.fromkeys(line.split(".")[0] for line in lines):
+            own = [line for line in lines if line.startswith(f"{name}.") and line not in source]
+            seeds.add("\n".join((own + source)[:30]))
+
+
+def definition(seeds):
+    told = re.compile(r"^(docs|notes|pitfalls|schedule|disables|unverified|help)\s*=\s*(\[[^\]]*\]|.*)\n", re.M)
+    for file in sorted((TREE / "providers").glob("*.toml")):
+        text = file.read_text()
+        bare = re.sub(r"^\[sender\]\n(?:(?!\[).*\n)*", "", told.sub("", text), flags=re.M)
+        seeds.add(text)
+        seeds.add(bare)
+        head, *schemes = re.split(r"^(?=\[\[schemes\]\])", bare, flags=re.M)
+        for scheme in schemes:
+            seeds.add(head + scheme)
+
+
+def der_of(pem):
+    inner = re.sub(r"-----[^-]*-----|\s", "", pem)
+    return base64.b64decode(inner + "=" * (-len(inner) % 4))
+
+
+def forms_of(secret):
+    """A key's text in every form that can be made of it."""
+    value = secret["value"]
+    text = json.dumps(value) if isinstance(value, dict) else value
+    yield text.encode()
+    if "-----BEGIN" in text:
+        text = text.replace("\\n", "\n")
+        der = der_of(text)
+        yield from (text.encode(), der, base64.b64encode(der))
+    elif secret.get("encoding") == "hex":
+        raw = bytes.fromhex(text)
+        yield from (raw, base64.b64encode(raw))
+        if len(raw) == 32:
+            point = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+            yield json.dumps({"kty": "OKP", "crv": "Ed25519", "x": point, "alg": "EdDSA", "kid": "a"}).encode()
+
+
+def vectors():
+    for file in sorted((TREE / "tests/vectors").glob("*.json")):
+        yield from json.loads(file.read_text())
+
+
+def key_and_document(keys, documents):
+    known = {}
+    for vector in vectors():
+        for secret in vector.get("secrets") or []:
+            if secret.get("kind") in ("shared", "token", "basic", "bearer"):
+                keys.add(str(secret["value"])[:200])
+                continue
+            for form in forms_of(secret):
+                known.setdefault(form, secret)
+    for form, secret in known.items():
+        keys.add(form)
+        for algorithm in range(4):
+            text = form.decode(errors="replace")
+            for number, document in (
+                (1, text),
+                (2, json.dumps({"a": {"k": text}})),
+                (3, text),
+            ):
+                documents.add(bytes([number, algorithm]) + document.encode())
+            if text.startswith("{"):
+                jwk = json.loads(text)
+                both = {"keys": [jwk, {**jwk, "kid": "b", "use": "sig", "key_ops": ["verify"]}]}
+                documents.add(bytes([0, algorithm]) + json.dumps({"keys": [jwk]}).encode())
+                documents.add(bytes([0, algorithm]) + json.dumps(both).encode())
+    jwks = [json.loads(form) for form in known if form.startswith(b"{") and len(form) < 300]
+    for jwk in {jwk["kty"]: jwk for jwk in jwks}.values():
+        for text in odd(json.dumps({**jwk, "use": "sig", "key_ops": ["verify"], "kid": "a"})):
+            keys.add(text)
+            documents.add(b"\0\0" + f'{{"keys":[{text}]}}'.encode())
+    for text in odd('{"keys":[{"kty":"oct"},{}],"a":1}'):
+        documents.add(b"\0\0" + text.encode())
+    for text in odd('{"b":[1,{"a":2}],"a":{"c":"d","k":"MCow"}}'):
+        documents.add(b"\2\0" + text.encode())
+
+
+def token(seeds):
+    times = {"exp": NOW + 60, "nbf": NOW - 60, "iat": NOW}
+    claims = {"iss": "acme", "aud": "here", "live": True, **times}
+    some = [claims, {**claims, "iss": ["x", "b"], "aud": ["a", "here"]}, {**claims, "exp": NOW - 3}]
+    some += [{**claims, name: value} for name in claims for value in (None, "1", 1.5, [], {}, True, -1, 10**30)]
+    some += [{**claims, "sum": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]
+    some += [{**claims, "sum": hashlib.sha256(b'{"id":1}').hexdigest()}]
+    headers = [{"alg": "HS256", "typ": "JWT"}]
+    names = "HS384 HS512 RS256 RS384 RS512 PS256 ES256 ES384 EdDSA none hs256".split()
+    headers += [{"alg": name} for name in names]
+    headers += [{"alg": "HS256", **more} for more in ({"crit": ["exp"]}, {"b64": False}, {"crit": None}, {"kid": "a"})]
+    headers += [{"alg": "HS256", **more} for more in ({"zip": "DEF"}, {"cty": "JWT"}, {"jku": "https://a"}, {"typ": 1})]
+
+    def line(value):
+        return json.dumps(value, separators=(",", ":"))
+
+    tokens = []
+    for vector in vectors():
+        text = json.dumps(vector["request"])
+        tokens += re.findall(r"eyJ[\w-]+\.[\w-]*\.[\w-]*", text)
+    tokens = list(dict.fromkeys(tokens))[:200] + [""]
+    for claim in some:
+        seeds.add(f"{line(headers[0])}\n{line(claim)}\n")
+    for header in headers:
+        seeds.add(f"{line(header)}\n{line(claims)}\n")
+    for text in odd('{"alg":"HS256","typ":"JWT","crit":null,"b64":null,"a":[1,{"b":2}]}'):
+        seeds.add(f"{text}\n{line(claims)}\n")
+    nested = {**claims, "iss": ["b", "x"], "sum": "00", "a": [1, {"b": None}]}
+    for text in [*odd(line(claims)), *odd(line(nested))]:
+        seeds.add(f"{line(headers[0])}\n{text}\n")
+    for one in tokens:
+        seeds.add(f"{line(headers[0])}\n{line(claims)}\n{one}")
+
+
+def short(seeds):
+    for pointer in "/a", "/*", "/a/1", "/*/*/b", "/m~1n":
+        for text in odd('{"a":[1,{"b":null}],"c":"d","m/n":{"b":1.5}}'):
+            seeds.add(f"{pointer}\n{text}")
+    for order in '{"source":"shop","dry_run":true}', '{"ids":["a","b"],"dry_run":false}', '{"all":true}', '["shop",null]':
+        for text in odd(order):
+            seeds.add(text)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for at in range(len(trace)):
+        for sign in "0f-Fg+":
+            seeds.add(trace[:at] + sign + trace[at + 1 :])
+            seeds.add("cc" + trace[2:at] + sign + trace[at:] + "-more")
+
+
+def verify(seeds):
+    numbers = {}
+    for file in sorted((TREE / "providers").glob("*.toml"), key=lambda file: file.stem):
+        provider = tomllib.loads(file.read_text())
+        for scheme in provider["schemes"]:
+            numbers[(provider["name"], scheme["name"])] = len(numbers)
+    taken = {}
+    for vector in vectors():
+        which = (vector["provider"], vector.get("scheme"))
+        # Of each scheme some; what differs beyond that, differs in the signature.
+        taken[which] = taken.get(which, 0) + 1
+        if which not in numbers or taken[which] > 12:
+            continue
+        request = vector["request"]
+        _, _, query = request["url"].partition("?")
+        body = request.get("body")
+        body = body.encode() if body is not None else base64.b64decode(request.get("body_base64") or "")
+        headers = "".join(f"{name}:{value}\n" for name, value in request.get("headers") or [])
+        data = f"{query}\n{headers}\n".encode() + body
+        if isinstance(vector.get("now"), int):
+            data = data.replace(str(vector["now"]).encode(), str(NOW).encode())
+        # Schemes for which the target has no key are passed over there: how many stand before, it alone knows.
+        for before in range(4):
+            seeds.add(bytes([max(numbers[which] - before, 0) % 256]) + data)
+
+
+def long(seeds):
+    """Shapes of what the readers' own targets have: repeated, and once before blanks."""
+    for target in "form", "json", "multipart", "spelling", "xml", "grammar":
+        for file in sorted((TREE / "tests/fuzz/corpus" / target).iterdir()):
+            data = file.read_bytes()
+            # The first line says where to look, in all but one.
+            body = data if target == "spelling" else data.partition(b"\n")[2]
+            line = body.replace(b"\n", b"\r")
+            # Short ones, of which there are many in a body; each run takes its time.
+            if 0 < len(line) <= 96:
+                seeds.add(b"\n" + line + b"\n")
+                seeds.add(line + b"\n \n")
+    signs = ("<", "</a>", "<b>", ">", "/", "=", '"', "'", "&", ";", "&#x110000;", "<!--", "-->", "]]>", "<?", "?>", " ", "\0")
+    xml = '<a b = "1" ><a a="&lt;x" /> &#65; <![CDATA[y]]> <!-- c --> <?p q?> </a >'
+    signed = ("", "t", "v1", "v1=", "=", ",", " ", "t=", "1800000000", "9" * 25, "YWFh", "ab" * 32, "\0")
+    pairs = "t=1800000000,v1=abab,v0=x t=1,v1=cd"
+    for text, some in (xml, signs), (pairs, signed):
+        tokens = re.findall(r"\w+|<!--|-->|<!\[CDATA\[|]]>|<\?|\?>|</|.", text)
+        for at in range(len(tokens) + 1):
+            for sign in some if at % 2 else some[::2]:
+                seeds.add("".join([*tokens[:at], sign, *tokens[at:]]) + "\n \n")
+
+
+def main():
+    folder = Path(sys.argv[1])
+    config(Seeds(folder, "config"))
+    definition(Seeds(folder, "definition"))
+    key_and_document(Seeds(folder, "key"), Seeds(folder, "document"))
+    long(Seeds(folder, "long"))
+    short(Seeds(folder, "short"))
+    token(Seeds(folder, "token"))
+    verify(Seeds(folder, "verify"))
+
+
+if __name__ == "__main__":
+    main()
