@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use actix_web::web::{Data, JsonConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, web};
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use super::{
 use crate::audit::{self, Audit};
 use crate::disk::RealDisk;
 use crate::history::History;
+use crate::metrics::classic;
 use crate::notice::Board;
 use crate::operate::Operator;
 use crate::quarantine::Quarantine;
@@ -34,6 +35,8 @@ use crate::tasks;
 
 /// Longest body of a call: a thousand tokens fit many times.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// What a scraper accepts that reads OpenMetrics.
+const OPENMETRICS: &str = "application/openmetrics-text";
 /// Seconds that open calls get to finish at a stop.
 const SHUTDOWN_SECONDS: u64 = 1;
 
@@ -262,9 +265,14 @@ async fn metrics(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse 
     if let Some(refused) = parts.refusal(&request, Area::Look) {
         return refused;
     }
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
-        .body(parts.health.scrape())
+    let text = parts.health.scrape();
+    let wanted = |value: &HeaderValue| value.to_str().is_ok_and(|accept| accept.contains(OPENMETRICS));
+    let (form, text) = if request.headers().get_all(ACCEPT).any(wanted) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", classic(&text))
+    };
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, form)).insert_header((VARY, "accept")).body(text)
 }
 
 /// A path that answers these methods and no others.

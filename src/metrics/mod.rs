@@ -3,13 +3,15 @@
 //! of `deploy/metrics.md`, which a test holds together with what is registered.
 //!
 //! - [`account`](Account): where every delivery and event stands, in one table that a scrape reads at one moment.
-//! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it.
+//! - [`families`](Metrics): everything else, and the text. `scrape` renders the account into it,
+//!   [`classic`] writes it in the older format.
 //! - [`way_in`](SourceMetrics): the handles of a source, and a request between its first and its last count.
 //! - [`series`](Series): how the last hour went.
 //! - [`way_out`](RelayMetrics): the handles of the relay. `confirm`: what only confirm mode counts. `fetches`: keys and
 //!   visits. `reloads`: of the configuration. `tls`: handshakes and the certificate. `notices`: what stands to be told.
 
 mod account;
+mod classic;
 mod confirm;
 mod families;
 mod fetches;
@@ -22,6 +24,7 @@ mod way_in;
 mod way_out;
 
 pub use account::{Account, Row, Stand, Standing};
+pub use classic::classic;
 pub use confirm::{Claimed, ConfirmMetrics};
 pub use families::Metrics;
 pub use fetches::{KeyFetch, KeyFetchMetrics, Visit, VisitMetrics};

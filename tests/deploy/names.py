@@ -15,8 +15,6 @@ PLACES = ("/run/secrets/hookgate/", "/run/secrets/", "/etc/hookgate/", "/var/lib
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
 URLS = {"amqp-url": "amqp://hookgate:password@127.0.0.1:5672/%2f", "redis-url": "redis://127.0.0.1:6379/0"}
 SOURCE = '\n[sources.shop]\nprovider = "stripe"\nsecrets = [{ env = "STRIPE_WEBHOOK_SECRET" }]\n'
-# Commands that the text tells of before they are there; whoever brings one takes it off.
-TO_COME = {("drain",)}
 
 
 def known_metrics():
@@ -159,15 +157,13 @@ def _(context):
             seen.setdefault(tuple(command) or ("",), set()).add((name_of(path), tuple(re.findall(r"(?<!\S)(--[a-z-]+)", line))))
     known = re.findall(r"^  ([a-z]+) ", run([context.hookgate, "--help"])[1], re.M)
     demand("serve" in known, f"no commands in the help: {known}")
-    for gone in TO_COME:
-        demand(gone[0] not in known, f"`hookgate {gone[0]}` is there: take it off TO_COME in names.py")
     count = 0
     for command, places in sorted(seen.items()):
         if command[0] not in known:
-            # Prose, such as «hookgate needs», or a command that is to come.
+            # Prose, such as «hookgate needs».
             start = f"`hookgate {command[0]}"
             marked = [place for place, _ in places if command[0] and start in (DEPLOY.parent / place).read_text()]
-            demand(not marked or command[:1] in TO_COME, f"{marked}: no command `hookgate {' '.join(command)}`")
+            demand(not marked, f"{marked}: no command `hookgate {' '.join(command)}`")
             continue
         code, said = run([context.hookgate, *command, "--help"])
         if code != 0 or (len(command) > 1 and f"Usage: hookgate {' '.join(command)}" not in said):

@@ -11,6 +11,7 @@ import shutil
 import socket
 import ssl
 import stat
+import subprocess
 import threading
 import time
 import urllib.error
@@ -325,6 +326,10 @@ def _(context):
         rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
         ill = [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
         demand(rules and not ill, f"rules that cannot be evaluated: {ill}")
+        # For who does not ask for OpenMetrics, as promtool reads it.
+        linted = subprocess.run([tool("promtool", "prometheus"), "check", "metrics"], input=gateway.get("/metrics")[1],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        demand(linted.returncode == 0 and not linted.stdout.strip(), f"promtool check metrics: {linted.stdout}")
         return f"{int(value('count({job=%22hookgate%22})') or 0)} series, {len(rules)} rules"
     finally:
         gateway.stop()

@@ -273,6 +273,17 @@ fn what_a_scrape_holds_is_well_formed() {
         assert!(scrape.lines().any(|line| line.starts_with(name)), "{name} is missing");
     }
     Scrape::read(&scrape).closes();
+    let older = gateway.admin_call("GET", "/metrics", &[("accept", "*/*")], b"");
+    assert!(older.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let samples = |text: &str| {
+        let named = |line: &str| !line.starts_with('#') && !line.starts_with("process_");
+        text.lines()
+            .filter(|line| named(line))
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&older.text()), samples(&scrape));
+    assert!(older.text().contains("# TYPE hookgate_requests_total counter\n"), "{}", older.text());
     let problem: Value = gateway.get("/nothing").json();
     assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(404), Some("not_found")));
 }

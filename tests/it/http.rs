@@ -124,6 +124,10 @@ impl Client {
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
+        if path == "/metrics" && !named("accept") {
+            // The form that `Scrape` reads.
+            head.push_str("accept: application/openmetrics-text\r\n");
+        }
         if !named("content-length") && !named("transfer-encoding") && method != "GET" {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }

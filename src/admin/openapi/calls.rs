@@ -17,9 +17,12 @@ pub(super) fn livez() {}
     responses((status = 200, body = String, content_type = "text/plain; charset=utf-8"), (status = 503, body = String, content_type = "text/plain; charset=utf-8")))]
 pub(super) fn readyz() {}
 
-/// Metrics, as OpenMetrics text.
+/// Metrics: as OpenMetrics text for who accepts that, as Prometheus does, else in the older text format.
 #[utoipa::path(get, path = "/metrics", tag = "gateway",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), Refused))]
+    responses((status = 200, content(
+        (String = "text/plain; version=0.0.4; charset=utf-8"),
+        (String = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    )), Refused))]
 pub(super) fn metrics() {}
 
 /// What an operator should know of.
