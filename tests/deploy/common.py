@@ -95,7 +95,9 @@ def json_of(path):
 def files():
     """Every file of deploy/ that is not made by an operator."""
     found = [path for path in sorted(DEPLOY.rglob("*")) if path.is_file()]
-    return [path for path in found if "secrets" not in path.relative_to(DEPLOY).parts[:1]]
+    made = {"target", "node_modules", "__pycache__"}
+    own = [path for path in found if "secrets" not in path.relative_to(DEPLOY).parts[:1]]
+    return [path for path in own if not made.intersection(path.relative_to(DEPLOY).parts)]
 
 
 def name_of(path):

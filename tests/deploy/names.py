@@ -67,7 +67,7 @@ def _(_context):
 def snippets():
     """Every piece of configuration that somebody may copy: where it stands, and its text."""
     for path in files():
-        if path.suffix == ".toml":
+        if path.suffix == ".toml" and path.name != "Cargo.toml":
             yield name_of(path), path.read_text()
     compose = document(DEPLOY / "compose.yaml")
     for name, each in compose["configs"].items():
