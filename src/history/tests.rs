@@ -1,5 +1,7 @@
 //! The file and the searches in it, held against plain lists.
 
+mod courses;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -68,6 +70,12 @@ fn fill(store: &mut Store, numbers: std::ops::RangeInclusive<u64>) {
     };
     let events = envelopes.iter().map(|(n, envelope)| event((*n, envelope))).collect();
     store.write(&Batch { events, through, ..Batch::default() }).unwrap();
+}
+
+/// Event 1 as it comes in: it stands so, and that has been told of it.
+fn first(envelope: &Envelope, status: Status, progress: Progress) -> NewEvent<'_> {
+    let (sequence, digest) = (Sequence(1), digest(1));
+    NewEvent { sequence, envelope, digest, body_bytes: 1, text: None, status, progress }
 }
 
 fn found(path: &Path, selection: &Selection, after: Option<After>, max: usize) -> Vec<u64> {
@@ -346,106 +354,6 @@ fn a_file_that_is_no_history_is_left_as_it_is_and_one_gateway_alone_has_a_histor
     assert_eq!(count, 3, "what was there can still be looked at");
 }
 
-/// What has been told of event 1: a step a second, from that second on.
-fn told(from: i64, steps: &[What]) -> Progress {
-    let mut pending = Pending::default();
-    let step = |(at, what): (i64, &What)| Step {
-        sequence: Sequence(1),
-        at: Timestamp::from_seconds(at),
-        what: what.clone(),
-    };
-    pending.add((from..).zip(steps).map(step).collect());
-    pending.take_through(Sequence(1)).remove(&Sequence(1)).unwrap()
-}
-
-/// The courses before the one under way, and that: number, replayed, attempted, ended.
-fn courses(path: &Path) -> Vec<[Option<i64>; 4]> {
-    let connection = schema::open_to_read(path).unwrap();
-    let seconds = |at: Option<Timestamp>| at.map(Timestamp::seconds);
-    let before = course::before(&connection, 1).unwrap().into_iter().map(|course| {
-        let [replayed, attempted, ended] =
-            [course.replayed_at, course.attempted_at, course.ended_at].map(seconds);
-        [Some(course.nth.into()), replayed, attempted, ended]
-    });
-    let row = &events(&connection, (&Selection::default(), None), None, 1).unwrap()[0];
-    let [replayed, attempted, ended] = [row.replayed_at, row.attempted_at, row.ended_at].map(seconds);
-    before.chain([[Some(row.replays.into()), replayed, attempted, ended]]).collect()
-}
-
-#[test]
-fn what_was_before_a_replay_stays_however_the_steps_come_in() {
-    let all = [
-        What::Attempted,
-        What::Confirmed,
-        What::Replayed,
-        What::Attempted,
-        What::Confirmed,
-        What::Replayed,
-        What::Attempted,
-        What::Confirmed,
-    ];
-    let expected = [
-        [Some(0), None, Some(0), Some(1)],
-        [Some(1), Some(2), Some(3), Some(4)],
-        [Some(2), Some(5), Some(6), Some(7)],
-    ];
-    let envelope = envelope(1);
-    // The first so many with the event itself, and the rest in pieces of so many.
-    for (with, piece) in (0..=all.len()).flat_map(|with| (1..=all.len()).map(move |piece| (with, piece))) {
-        let folder = folder();
-        let path = folder.path().join("history.sqlite");
-        let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
-        let ended = with == all.len();
-        let event = NewEvent {
-            sequence: Sequence(1),
-            envelope: &envelope,
-            digest: digest(1),
-            body_bytes: 1,
-            text: None,
-            status: if ended { Status::Confirmed } else { Status::Pending },
-            progress: if with == 0 { Progress::default() } else { told(0, &all[..with]) },
-        };
-        store.write(&Batch { events: vec![event], through: Sequence(1), ..Batch::default() }).unwrap();
-        for (n, some) in all[with..].chunks(piece).enumerate() {
-            let progress = BTreeMap::from([(Sequence(1), told((with + n * piece) as i64, some))]);
-            store.write(&Batch { progress, through: Sequence(1), ..Batch::default() }).unwrap();
-        }
-        assert_eq!(courses(&path), expected, "{with} with the event, then {piece} at once");
-        let connection = schema::open_to_read(&path).unwrap();
-        let row = events(&connection, (&Selection::default(), None), None, 1).unwrap().remove(0);
-        assert_eq!((row.attempts, row.status), (3, Some(Status::Confirmed)), "{with}, {piece}");
-    }
-}
-
-#[test]
-fn of_many_replays_the_first_course_and_the_last_eight_stay() {
-    let folder = folder();
-    let path = folder.path().join("history.sqlite");
-    let (mut store, _) = Store::open(&path, JOURNAL).unwrap();
-    fill(&mut store, 1..=1);
-    let mut at = 0;
-    for replays in [1, 3, 40, 1] {
-        let again: Vec<What> =
-            (0..replays).flat_map(|_| [What::Attempted, What::Confirmed, What::Replayed]).collect();
-        let progress = BTreeMap::from([(Sequence(1), told(at, &again))]);
-        store.write(&Batch { progress, through: Sequence(1), ..Batch::default() }).unwrap();
-        at += again.len() as i64;
-    }
-    let courses = courses(&path);
-    let numbers: Vec<i64> = courses.iter().filter_map(|course| course[0]).collect();
-    assert_eq!(numbers, [0, 38, 39, 40, 41, 42, 43, 44, 45]);
-    assert_eq!(courses[0], [Some(0), None, Some(0), Some(1)]);
-    // Each course takes three seconds, and ends with the replay that begins the next.
-    for course in &courses[1..8] {
-        let from = 3 * course[0].unwrap();
-        assert_eq!(course[1..], [Some(from - 1), Some(from), Some(from + 1)], "{courses:?}");
-    }
-    assert_eq!(courses[8], [Some(45), Some(3 * 45 - 1), None, None]);
-    let connection = schema::open_to_read(&path).unwrap();
-    let row = events(&connection, (&Selection::default(), None), None, 1).unwrap().remove(0);
-    assert_eq!((row.replays, row.attempts, row.status), (45, 46, Some(Status::Pending)));
-}
-
 #[test]
 fn how_events_stand_is_corrected_and_one_that_waits_aside_goes_on_waiting() {
     let folder = folder();
@@ -474,15 +382,7 @@ fn a_batch_that_fails_leaves_nothing() {
     let other = schema::open(&path).unwrap();
     other.execute_batch("DROP TABLE refusals").unwrap();
     let envelope = envelope(1);
-    let event = NewEvent {
-        sequence: Sequence(1),
-        envelope: &envelope,
-        digest: digest(1),
-        body_bytes: 1,
-        text: None,
-        status: Status::Pending,
-        progress: Progress::default(),
-    };
+    let event = first(&envelope, Status::Pending, Progress::default());
     let cause = Cause { request: String::new(), code: "", found: String::new(), advice: String::new() };
     let batch = Batch { events: vec![event], through: Sequence(1), causes: &[cause], ..Batch::default() };
     assert!(store.write(&batch).is_err());

@@ -255,7 +255,7 @@ impl Link<'_> {
             routing_key: message.routing_key(),
             message: &message.id().0,
             bytes: message.body().len(),
-            parent: message.trace(),
+            parent: if trace::is_on() { message.trace() } else { None },
         });
         if let Some(context) = span.context() {
             message.go_in(context);
