@@ -101,8 +101,8 @@ def checked(context, folder, text):
     if "sources" not in tomllib.loads(text):
         text += SOURCE
     (folder / "hookgate.toml").write_text(text)
-    environment = {"PATH": os.environ["PATH"], "STRIPE_WEBHOOK_SECRET": SECRET,
-                   "AMQP_URL": URLS["amqp-url"], "REDIS_URL": URLS["redis-url"]}
+    environment = {name: SECRET for name in ["STRIPE_WEBHOOK_SECRET", *re.findall(r'env = "(\w+)"', text)]}
+    environment |= {"PATH": os.environ["PATH"], "AMQP_URL": URLS["amqp-url"], "REDIS_URL": URLS["redis-url"]}
     code, said = run([context.hookgate, "check", "--config", folder / "hookgate.toml", "--output", "json"],
                      env=environment, cwd=folder)
     return code, said
@@ -145,6 +145,7 @@ def _(context):
     seen = {}
     for path in files():
         for line in re.findall(r"(?<![\w/.:-])hookgate ((?:[a-z]+ ?)(?:[^`|&;\n\"]*))", path.read_text()):
+            line = line.split(" -- ")[0]  # what follows is another program's
             words = line.split()
             command = []
             for word in words[:2]:
