@@ -26,6 +26,8 @@ const SECRET: &str = "whsec_bench_0123456789abcdef";
 const SPAN: Duration = Duration::from_secs(6 * 86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const BATCH: u64 = 512;
+/// Event types, in turn: who searches a history by type finds a share.
+const TYPES: u64 = 50;
 /// A start that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -88,8 +90,8 @@ impl Sender {
         Ok(Self { verifier: Verifier::new(Arc::clone(&scheme), vec![key]), scheme })
     }
 
-    fn delivery(&self, id: &str, body_bytes: usize, at: Timestamp) -> anyhow::Result<Delivery> {
-        let head = format!(r#"{{"id":"evt_{id}","object":"event","type":"charge.captured","note":""#);
+    fn delivery(&self, id: &str, kind: u64, body_bytes: usize, at: Timestamp) -> anyhow::Result<Delivery> {
+        let head = format!(r#"{{"id":"evt_{id}","object":"event","type":"charge.kind_{kind}","note":""#);
         let body = format!("{head}{}\"}}", "x".repeat(body_bytes.saturating_sub(head.len() + 2)));
         let mut headers = Headers::default();
         headers.push("content-type", b"application/json");
@@ -100,7 +102,7 @@ impl Sender {
     }
 
     fn event(&self, source: &Arc<str>, n: u64, body_bytes: usize, at: Timestamp) -> anyhow::Result<Event> {
-        let delivery = self.delivery(&format!("{n:024}"), body_bytes, at)?;
+        let delivery = self.delivery(&format!("{n:024}"), n % TYPES, body_bytes, at)?;
         let verified = self.verifier.verify(delivery, at).map_err(|refused| anyhow!("{refused:?}"))?;
         let key = EventKey::derive(source, &verified);
         Ok(Event::new(source, verified, key, None))
@@ -182,7 +184,8 @@ fn start(options: &Options, dir: &Path, sender: &Sender, n: u32) -> anyhow::Resu
     let mut gateway =
         Gateway(command.spawn().with_context(|| format!("start {}", options.gateway.display()))?);
     loop {
-        let delivery = sender.delivery(&format!("start{n:019}"), options.body_bytes, System::new().now())?;
+        let delivery =
+            sender.delivery(&format!("start{n:019}"), 0, options.body_bytes, System::new().now())?;
         if let Ok(status) = post(ingress, &delivery) {
             ensure!((200..300).contains(&status), "the first answer is {status}");
             return Ok((began.elapsed(), busy(gateway.0.id())?));
