@@ -15,11 +15,14 @@ import files  # noqa: E402, F401
 import kubernetes  # noqa: E402, F401
 import migration  # noqa: E402, F401
 import names  # noqa: E402, F401
+import proxies  # noqa: E402, F401
 import running  # noqa: E402, F401
+import stores  # noqa: E402, F401
 from common import CHECKS, Failed, LeftOut  # noqa: E402
 
 # Most of them wait for a server to start.
 AT_ONCE = 3
+WITH_SERVERS = ("migration", "proxies", "running", "stores")
 
 
 class Context:
@@ -44,7 +47,7 @@ def main():
         raise SystemExit(f"{hookgate} is not there: build it, or name another with --hookgate")
     chosen = [(title, body) for title, body in CHECKS if not given.only or given.only in title]
     # The longest first, so that none is waited for alone.
-    chosen.sort(key=lambda each: (each[1].__module__ not in ("running", "migration"), not each[0].startswith("full")))
+    chosen.sort(key=lambda each: (each[1].__module__ not in WITH_SERVERS, not each[0].startswith("full")))
     base = Path(tempfile.mkdtemp(prefix="hookgate-deploy-"))
     printing, count = threading.Lock(), {"passed": 0, "failed": 0, "left out": 0}
 

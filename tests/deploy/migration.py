@@ -11,7 +11,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from common import DEPLOY, check, demand, fenced, run, well
-from running import Gateway, until
+from gateway import Gateway, until
 from services import RabbitMq
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
