@@ -102,6 +102,7 @@ class World:
             stages.append(Stage(title, begun, time.monotonic(), said))
             print(f"{time.monotonic() - self.options.begun:6.1f} s  {title}: {said}", flush=True)
         ledger = self.sender.stop()
+        self.pair.until_whole()
         begun = time.monotonic()
         self.replicas.until_settled()
         print(f"{time.monotonic() - self.options.begun:6.1f} s  every journal is handed over, {time.monotonic() - begun:.1f} s after the last answer", flush=True)

@@ -3,6 +3,7 @@ without the rights that a firewall or a network namespace wants."""
 
 import contextlib
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -97,7 +98,7 @@ class Control:
     def __init__(self, folder, mapper, cookie):
         folder.mkdir()
         words = ["-hidden", "-noshell", "-sname", "control@localhost", "-setcookie", cookie]
-        words += ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "net_ticktime", str(TICK_TIME), "-start_epmd", "false"]
+        words += ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "net_ticktime", str(TICK_TIME), "logger_level", "none", "-start_epmd", "false"]
         self.lock = threading.Lock()
         self.process = subprocess.Popen(
             ["erl", *words, "-eval", self.LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(folder / "log").open("ab"),
@@ -218,6 +219,12 @@ class Cluster:
     def join(self):
         for line in self.lines.values():
             line.resume()
+
+    def freeze(self, name):
+        self.nodes[name].node.signal(signal.SIGSTOP)
+
+    def thaw(self, name):
+        self.nodes[name].node.signal(signal.SIGCONT)
 
     def close(self):
         if self.control:

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from cluster import TICK_TIME
 from lines import until
 
 # Long enough for events to be claimed, published and said to be done, too short for the Sentinels to miss anybody.
@@ -80,22 +81,51 @@ def node_cut_off(world):
 
 def master_killed(world):
     """Redis's master is killed after some moments in which its replica got nothing; then events of these moments are sent again."""
+    world.pair.until_whole()
     begin = time.monotonic()
-    old, lost = world.pair.fail_over(HELD)
+    old, lost = world.pair.kill_master(HELD)
     took = time.monotonic() - begin - HELD
     if not lost:
         raise AssertionError("Redis lost nothing, and so the copies of what it loses were not tried")
     world.forgotten |= lost
     world.until_well()
     copies = world.sender.again(begin - 0.2, begin + HELD + 0.5)
+    # As a unit that is restarted: it takes itself for the master, until a Sentinel tells it otherwise, some ten seconds later.
+    old.start()
     time.sleep(2.5)
-    world.pair.come_back(old)
     world.until_well()
     return f"another named after {took:.1f} s; {len(lost)} events' claims lost, {copies} events sent again"
 
 
+def master_cut_off(world):
+    """Redis's master is cut off from its replica and the Sentinels, and not from the gateways: what it goes on answering is lost."""
+    world.pair.until_whole()
+    begin = time.monotonic()
+    lost = world.pair.cut_off_master()
+    took = time.monotonic() - begin
+    world.forgotten |= lost
+    world.until_well()
+    copies = world.sender.again(begin - 0.2, begin + took)
+    time.sleep(2.5)
+    world.until_well()
+    return f"all asked the other after {took:.1f} s; {len(lost)} events' claims lost, {copies} events sent again"
+
+
+def node_frozen(world):
+    """A node that stops in the midst of it all, and goes on later as if nothing had been: longer than the others wait for her."""
+    victim = world.rng.choice(world.cluster.names)
+    world.cluster.freeze(victim)
+    try:
+        time.sleep(TICK_TIME + 4)
+    finally:
+        world.cluster.thaw(victim)
+    world.until_well()
+    return ""
+
+
 def rolling_upgrade(world):
-    """One replica of each fleet after the other: no more requests, SIGTERM, a new process, requests again. Nobody may be refused."""
+    """One replica of each fleet after the other: no more requests, SIGTERM, a new process, and requests again once it says that it is
+    ready. Nobody may be refused."""
     time.sleep(2)  # those who were refused before have come again
     begin, stops = time.monotonic(), []
 
@@ -108,6 +138,7 @@ def rolling_upgrade(world):
             if code:
                 raise AssertionError(f"{server} of {fleet} ended with {code} at SIGTERM")
             replica.start()
+            until(f"{server} of {fleet} is ready", lambda: replica.get("/readyz")[0] == 200)
             world.front.ready(fleet, server)
 
     with ThreadPoolExecutor() as threads:
@@ -119,10 +150,13 @@ def rolling_upgrade(world):
 
 FAULTS = {
     "no fault": nothing,
+    # First, since it takes Sentinels ten seconds to tell who comes back what he is now.
+    "Redis's master killed": master_killed,
     "a replica killed": replica_killed,
     "the queues' lead moved": lead_moved,
     "a RabbitMQ node killed": node_killed,
     "a RabbitMQ node cut off": node_cut_off,
-    "Redis's master killed": master_killed,
+    "a RabbitMQ node frozen": node_frozen,
+    "Redis's master cut off": master_cut_off,
     "a rolling upgrade": rolling_upgrade,
 }

@@ -68,13 +68,13 @@ class Redis:
     def claims(self):
         return int(asked(self.port, "DBSIZE")[0].lstrip(":"))
 
-    def held_back(self):
-        """The events of which the line holds back what this one has told its replica, and the bytes."""
-        kept = max((bytes(pair.down.kept) for pair in self.line.pairs), key=lambda kept: len(CLAIM.findall(kept)), default=b"")
-        return set(CLAIM.findall(kept)), kept
+    def untold(self, pairs):
+        """The events that this one wrote of and its replica was never told: what these connections by its line hold back, and what
+        stands behind that in its append-only file."""
+        kept = max((bytes(pair.down.kept) for pair in pairs), key=lambda kept: len(CLAIM.findall(kept)))
+        return {one.decode() for one in set(CLAIM.findall(kept)) | self.written_after(kept[-40:])}
 
     def written_after(self, last):
-        """The events in this one's append-only file behind these bytes: what it took up in its last moment."""
         files = sorted((self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
         text = files[-1].read_bytes() if files else b""
         at = text.rfind(last) if last else -1
@@ -131,26 +131,46 @@ class Pair:
         [found] = set(self.named())
         return found
 
-    def fail_over(self, held):
-        """The master is killed when nothing has come through to its replica for so many seconds, in which it went on answering. Gives
-        who was killed, and the events of which the replica was never told."""
+    def both(self):
+        """The master and the other."""
         old = self.master()
         [new] = [node for node in self.nodes if node is not old]
+        return old, new
+
+    def until_whole(self):
+        """The Sentinels agree on a master, and the other one follows."""
+        until("Redis has a master and a replica", lambda: len(set(self.named())) == 1 and self.both()[0].is_master() and self.both()[1].follows(), 40)
+
+    def until_named(self, new):
+        until("the Sentinels name another", lambda: all(node is new for node in self.named()) and new.is_master(), 30)
+
+    def kill_master(self, held):
+        """The master is killed when nothing has come through to its replica for so many seconds, in which it went on answering. Gives
+        who was killed, and the events of which the replica was never told."""
+        old, new = self.both()
         old.line.hold()
         time.sleep(held)
+        pairs = old.line.pairs
         old.process.kill()
-        time.sleep(0.2)  # the line takes what was on its way
-        lost, kept = old.held_back()
-        lost |= old.written_after(kept[-40:])
+        until("the line has taken what was on its way", lambda: all(pair.over for pair in pairs))
+        lost = old.untold(pairs)
+        old.line.resume()
+        self.until_named(new)
+        return old, lost
+
+    def cut_off_master(self):
+        """Nothing comes through any more between the master and its replica and the Sentinels, while gateways reach it, until they are
+        led away. Gives the events of which the replica was never told."""
+        old, new = self.both()
+        old.line.hold()
+        pairs = old.line.pairs
+        self.until_named(new)
+        # One is this check's own.
+        until("nobody asks the one that was cut off", lambda: len(asked(old.port, "CLIENT", "LIST", "TYPE", "normal")) <= 1)
+        lost = old.untold(pairs)
         old.line.cut()
         old.line.resume()
-        until("the Sentinels name another", lambda: all(node is new for node in self.named()) and new.is_master(), 30)
-        return old, {one.decode() for one in lost}
-
-    def come_back(self, old):
-        """As a unit that is restarted: it takes itself for the master, until a Sentinel tells it otherwise."""
-        old.start()
-        until("who comes back follows the other", old.follows, 40)
+        return lost
 
     def close(self):
         for each in [*self.sentinels, *self.nodes]:
@@ -166,8 +186,8 @@ class Front:
         self.socket, self.ports = folder / "admin.sock", dict(zip(fleets, free_ports(len(fleets))))
         text = (DEPLOY / "haproxy.cfg").read_text().split("# TLS through to the gateway")[0]
         head, _, rest = text.partition("frontend hooks\n")
-        front, _, back = rest.partition("backend gateways\n")
-        front, back = f"frontend hooks\n{front}", f"backend gateways\n{back}"
+        front, _, back = rest.partition("\nbackend gateways\n")
+        front, back = f"frontend hooks\n{front}\n\n", f"backend gateways\n{back}"
         # Anybody may talk to it who may open the socket, which is in a folder of its user's.
         head = replaced(head, [("maxconn 20000", f"maxconn 2000\n    stats socket {self.socket} mode 600 level admin")])
         for fleet, replicas in fleets.items():
@@ -221,10 +241,11 @@ class Services:
 
     def __init__(self, folder, cluster, pair):
         folder.mkdir()
-        self.amqp, self.redis = free_ports(2)
+        self.amqp, self.redis, named = free_ports(3)
         one, two = pair.nodes
         text = replaced((DEPLOY / "haproxy-services.cfg").read_text(), [
             ("bind 127.0.0.1:5672", f"bind 127.0.0.1:{self.amqp}"), ("bind 127.0.0.1:6379", f"bind 127.0.0.1:{self.redis}"),
+            ("127.0.0.1:6380", f"127.0.0.1:{named}"), ("port 6380", f"port {named}"),
             ("192.0.2.21:6379", f"127.0.0.1:{one.port}"), ("192.0.2.22:6379", f"127.0.0.1:{two.port}"),
             # Here the two differ by their ports alone.
             ("expect string 192.0.2.21", f"expect string {one.line.port}"), ("expect string 192.0.2.22", f"expect string {two.line.port}"),
