@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE.parent / "sdk"), str(HERE.parent / "bench")]
 import pika  # noqa: E402
 from account import Message, self_test, settle  # noqa: E402
 from cluster import Cluster  # noqa: E402
-from faults import FAULTS  # noqa: E402
+from faults import FAULTS, LONG_ONLY  # noqa: E402
 from lines import until  # noqa: E402
 from replicas import FLEETS, SECRET, Replicas  # noqa: E402
 from report import Stage, figures, write  # noqa: E402
@@ -49,6 +49,10 @@ class Sender:
 
     def again(self, begin, end):
         return self.say(f"again {begin} {end}")["again"]
+
+    def refused(self):
+        """Events that were refused, and have not been answered 2xx since."""
+        return self.say("refused")["refused"]
 
     def stop(self):
         self.say("stop")
@@ -95,7 +99,7 @@ class World:
         self.sender = self.kept(Sender(self.folder, plan))
         stages, self.forgotten, self.unrefused = [], set(), []
         for title, fault in FAULTS.items():
-            if self.options.only and self.options.only not in title:
+            if self.options.only not in title or (title in LONG_ONLY and not self.options.long):
                 continue
             begun = time.monotonic()
             said = fault(self)

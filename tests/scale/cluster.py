@@ -136,7 +136,6 @@ class Cluster:
         members = "".join(f"cluster_formation.classic_config.nodes.{n} = {name}@localhost\n" for n, name in enumerate(self.names, 1))
         more = (
             f"cluster_formation.peer_discovery_backend = classic_config\n{members}"
-            "cluster_formation.randomized_startup_delay_range.min = 0\ncluster_formation.randomized_startup_delay_range.max = 1\n"
             # Who is cut off from the majority stops, so that clients go elsewhere.
             f"cluster_partition_handling = pause_minority\nnet_ticktime = {TICK_TIME}\nlog.console = false\n"
         )
@@ -163,8 +162,13 @@ class Cluster:
         )
 
     def running(self, name):
-        """How many nodes run, as this one sees it."""
-        return self.call(name, "rabbit_nodes", "all_running", seconds=3).count("@localhost")
+        """How many nodes run, as this one sees it; 0 where she does not run herself."""
+        said = self.call(name, "rabbit_nodes", "all_running", seconds=3)
+        return said.count("@localhost") if said.startswith("[") else 0
+
+    def is_stopped(self, name):
+        """RabbitMQ has ended in this node, and may still be asked about it."""
+        return self.call(name, "rabbit", "is_running") == "false"
 
     def leader(self, queue, asked=None):
         """The name of the node that leads a queue's members, as one of them sees it; none where she knows of none."""

@@ -3,6 +3,7 @@ that, and keeps a ledger of every answer. Told by lines on stdin, tells in lines
 
     sender.py {"fronts": {"journal": 8080}, "rate": 100, "seed": 1, "name": "a", "secret": "…", "ledger": "FILE"}
     again FROM TO    sends events once more that were answered 2xx in this time (monotonic seconds)
+    refused          how many events wait to be sent again, since they were refused
     stop             makes no new events; ends once each is answered 2xx, or PATIENCE is over, with the ledger written
 """
 
@@ -38,7 +39,7 @@ class Sender:
         self.pads = ["".join(self.rng.choices("abcdefghij", k=self.rng.randrange(100, 1400))) for _ in range(64)]
         self.queues = {fleet: asyncio.Queue() for fleet in plan["fronts"]}
         # Of each try: fleet, number, whether it is a copy, status (0: none), seconds it took, when it ended.
-        self.tries, self.kept, self.open, self.made, self.stopping = [], {}, 0, 0, False
+        self.tries, self.kept, self.open, self.made, self.stopping, self.refused = [], {}, 0, 0, False, set()
 
     async def produce(self):
         """New events at an even rate for each fleet, unless too many wait."""
@@ -91,7 +92,9 @@ class Sender:
         self.tries.append((event.fleet, event.number, copy, status, round(now - begun, 4), round(now, 4)))
         if status // 100 != 2:
             event.tries += 1
+            self.refused.add(event.number)
             return self.later(min(2.0, 0.2 * 2 ** min(event.tries, 4)) * self.rng.uniform(0.5, 1), event, copy)
+        self.refused.discard(event.number)
         first = event.number not in self.kept
         if first:
             self.kept[event.number] = {
@@ -117,6 +120,8 @@ class Sender:
         while words := (await reader.readline()).decode().split():
             if words[0] == "again":
                 self.again(float(words[1]), float(words[2]))
+            elif words[0] == "refused":
+                print(json.dumps({"refused": len(self.refused)}), flush=True)
             elif words[0] == "stop":
                 break
         self.stopping = True

@@ -68,6 +68,13 @@ class Redis:
     def claims(self):
         return int(asked(self.port, "DBSIZE")[0].lstrip(":"))
 
+    def clients(self):
+        """The ports of those who ask this one, but for this check and for who comes by the line."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as to:
+            to.sendall(b"CLIENT LIST TYPE normal\r\n")
+            ports = {int(port) for port in re.findall(rb" addr=127.0.0.1:(\d+) ", to.recv(65536))}
+            return ports - {to.getsockname()[1]} - {pair.up.go.getsockname()[1] for pair in self.line.pairs if not pair.over}
+
     def untold(self, pairs):
         """The events that this one wrote of and its replica was never told: what these connections by its line hold back, and what
         stands behind that in its append-only file."""
@@ -165,8 +172,7 @@ class Pair:
         old.line.hold()
         pairs = old.line.pairs
         self.until_named(new)
-        # One is this check's own.
-        until("nobody asks the one that was cut off", lambda: len(asked(old.port, "CLIENT", "LIST", "TYPE", "normal")) <= 1)
+        until("nobody asks the one that was cut off", lambda: not old.clients())
         lost = old.untold(pairs)
         old.line.cut()
         old.line.resume()
