@@ -27,6 +27,7 @@ from faults import FAULTS, LONG_ONLY  # noqa: E402
 from lines import until  # noqa: E402
 from replicas import FLEETS, SECRET, Replicas  # noqa: E402
 from report import Stage, figures, write  # noqa: E402
+from sizes import sizes  # noqa: E402
 from stores import Front, Pair, Services  # noqa: E402
 from throughput import throughput  # noqa: E402
 
@@ -176,6 +177,7 @@ def options_of(arguments):
     options.add_argument("--long", action="store_true", help="five rounds at twice the load; writes tests/scale/RESULTS.md")
     options.add_argument("--throughput", metavar="BENCH", type=lambda path: Path(path).resolve(),
                          help="measures 1, 2 and 3 replicas with this load generator (target/…/examples/bench), and nothing else")  # fmt: skip
+    options.add_argument("--sizes", metavar="BENCH", type=lambda path: Path(path).resolve(), help="measures what an event costs, and nothing else")
     options.add_argument("--rounds", type=int, help="of all faults; default: 1, with --long 5")
     options.add_argument("--rate", type=int, help="events a second for each fleet; default: 120, with --long 250")
     options.add_argument("--only", default="", help="faults whose title has these words")
@@ -215,6 +217,9 @@ def main():
     try:
         if options.throughput:
             write(HERE / "RESULTS.md", "throughput", throughput(options, folder))
+            well = True
+        elif options.sizes:
+            write(HERE / "RESULTS.md", "sizes", sizes(options, folder))
             well = True
         else:
             well = trial(options, folder)

@@ -183,31 +183,13 @@ class Pair:
             (each.stop if isinstance(each, Process) else each.close)()
 
 
-class Front:
-    """HAProxy with deploy/haproxy.cfg and its admin socket, a backend for each fleet of replicas."""
+class HaProxy:
+    """One that has an admin socket."""
 
-    def __init__(self, folder, fleets):
-        """`fleets`: by name: ingress and admin ports of its replicas."""
-        folder.mkdir()
-        self.socket, self.ports = folder / "admin.sock", dict(zip(fleets, free_ports(len(fleets))))
-        text = (DEPLOY / "haproxy.cfg").read_text().split("# TLS through to the gateway")[0]
-        head, _, rest = text.partition("frontend hooks\n")
-        front, _, back = rest.partition("\nbackend gateways\n")
-        front, back = f"frontend hooks\n{front}\n\n", f"backend gateways\n{back}"
-        # Anybody may talk to it who may open the socket, which is in a folder of its user's.
-        head = replaced(head, [("maxconn 20000", f"maxconn 2000\n    stats socket {self.socket} mode 600 level admin")])
-        for fleet, replicas in fleets.items():
-            head += replaced(front, [
-                ("frontend hooks", f"frontend {fleet}"), ("default_backend gateways", f"default_backend {fleet}"),
-                ("bind :443 ssl crt /etc/haproxy/hooks.pem alpn h2,http/1.1", f"bind 127.0.0.1:{self.ports[fleet]}"),
-            ])
-            servers = "".join(
-                f"    server gateway-{number} 127.0.0.1:{ingress} port {admin}\n" for number, (ingress, admin) in enumerate(replicas, 1)
-            )
-            head += replaced(back, [("backend gateways", f"backend {fleet}"), (" check port 9090", " check"),
-                                    ("    server gateway-1 127.0.0.1:8080\n", servers)])  # fmt: skip
-        (folder / "haproxy.cfg").write_text(head)
-        self.process = Process("HAProxy", ["/usr/sbin/haproxy", "-db", "-f", str(folder / "haproxy.cfg")], folder / "log", max(self.ports.values()))
+    def start(self, folder, text, port):
+        self.socket = folder / "admin.sock"
+        (folder / "haproxy.cfg").write_text(text)
+        self.process = Process("HAProxy", ["/usr/sbin/haproxy", "-db", "-f", str(folder / "haproxy.cfg")], folder / "log", port)
 
     def say(self, command):
         with socket.socket(socket.AF_UNIX) as to:
@@ -218,6 +200,39 @@ class Front:
             while more := to.recv(65536):
                 got += more
         return got.decode()
+
+    def traffic(self, frontend):
+        """Bytes that came from its clients, and went to them."""
+        [line] = [line.split(",") for line in self.say("show stat").splitlines() if line.startswith(f"{frontend},FRONTEND,")]
+        return int(line[8]), int(line[9])
+
+    def close(self):
+        self.process.stop()
+
+
+class Front(HaProxy):
+    """HAProxy with deploy/haproxy.cfg and its admin socket, a backend for each fleet of replicas."""
+
+    def __init__(self, folder, fleets):
+        """`fleets`: by name: ingress and admin ports of its replicas."""
+        folder.mkdir()
+        self.ports = dict(zip(fleets, free_ports(len(fleets))))
+        text = (DEPLOY / "haproxy.cfg").read_text().split("# TLS through to the gateway")[0]
+        head, _, rest = text.partition("frontend hooks\n")
+        front, _, back = rest.partition("\nbackend gateways\n")
+        front, back = f"frontend hooks\n{front}\n\n", f"backend gateways\n{back}"
+        head = replaced(head, [("maxconn 20000", "maxconn 2000"), ("/run/haproxy/admin.sock", f"{folder}/admin.sock")])
+        for fleet, replicas in fleets.items():
+            head += replaced(front, [
+                ("frontend hooks", f"frontend {fleet}"), ("default_backend gateways", f"default_backend {fleet}"),
+                ("bind :443 ssl crt /etc/haproxy/hooks.pem alpn h2,http/1.1", f"bind 127.0.0.1:{self.ports[fleet]}"),
+            ])
+            servers = "".join(
+                f"    server gateway-{number} 127.0.0.1:{ingress} port {admin}\n" for number, (ingress, admin) in enumerate(replicas, 1)
+            )
+            head += replaced(back, [("backend gateways", f"backend {fleet}"), (" check port 9090", " check"),
+                                    ("    server gateway-1 127.0.0.1:8080\n", servers)])  # fmt: skip
+        self.start(folder, head, max(self.ports.values()))
 
     def servers(self, fleet):
         """By name: status and sessions."""
@@ -238,11 +253,8 @@ class Front:
         self.say(f"set server {fleet}/{server} state ready")
         until(f"{server} of {fleet} takes requests", lambda: self.is_up(fleet, server), 30)
 
-    def close(self):
-        self.process.stop()
 
-
-class Services:
+class Services(HaProxy):
     """HAProxy with deploy/haproxy-services.cfg: one port for RabbitMQ, one for Redis."""
 
     def __init__(self, folder, cluster, pair):
@@ -253,13 +265,13 @@ class Services:
             ("bind 127.0.0.1:5672", f"bind 127.0.0.1:{self.amqp}"), ("bind 127.0.0.1:6379", f"bind 127.0.0.1:{self.redis}"),
             ("127.0.0.1:6380", f"127.0.0.1:{named}"), ("port 6380", f"port {named}"),
             ("192.0.2.21:6379", f"127.0.0.1:{one.port}"), ("192.0.2.22:6379", f"127.0.0.1:{two.port}"),
+            ("maxconn 4000", f"maxconn 1000\n    stats socket {folder}/admin.sock mode 600 level admin"),
             # Here the two differ by their ports alone.
             ("expect string 192.0.2.21", f"expect string {one.line.port}"), ("expect string 192.0.2.22", f"expect string {two.line.port}"),
             *((f"192.0.2.3{n}:26379", f"127.0.0.1:{port}") for n, port in enumerate(pair.ports, 1)),
             *((f"192.0.2.1{n}:5672", f"127.0.0.1:{node.port}") for n, node in enumerate(map(cluster.nodes.get, cluster.names), 1)),
         ])
-        (folder / "haproxy.cfg").write_text(text)
-        self.process = Process("HAProxy", ["/usr/sbin/haproxy", "-db", "-f", str(folder / "haproxy.cfg")], folder / "log", self.amqp)
+        self.start(folder, text, self.amqp)
 
     @property
     def amqp_url(self):
@@ -268,6 +280,3 @@ class Services:
     @property
     def redis_url(self):
         return f"redis://127.0.0.1:{self.redis}/0"
-
-    def close(self):
-        self.process.stop()
