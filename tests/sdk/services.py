@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+# Ports that were given out, so that none is given to another before its server listens.
+GIVEN = set()
 
 
 def free_ports(count):
     """Free ports below the range from which the kernel takes the ports of clients."""
     held = []
     while len(held) < count:
-        each = socket.socket()
+        each, port = socket.socket(), random.randrange(20000, 32000)
         try:
-            each.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            if port in GIVEN:
+                continue
+            each.bind(("127.0.0.1", port))
+            GIVEN.add(port)
             held.append(each)
         except OSError:
             each.close()
