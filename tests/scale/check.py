@@ -223,7 +223,7 @@ def main():
             well = True
         else:
             well = trial(options, folder)
-    except Exception:
+    except (Exception, SystemExit):
         traceback.print_exc(file=sys.stdout)
     if well and not options.keep:
         shutil.rmtree(folder, ignore_errors=True)
