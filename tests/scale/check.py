@@ -10,11 +10,13 @@ import hashlib
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -72,8 +74,10 @@ class World:
     def __init__(self, options, folder, stack):
         self.options, self.folder, self.rng = options, folder, random.Random(options.seed)
         kept = lambda thing: stack.enter_context(contextlib.closing(thing))  # noqa: E731
-        self.cluster = kept(Cluster(folder / "rabbitmq"))
-        self.pair = kept(Pair(folder / "redis"))
+        with ThreadPoolExecutor() as threads:
+            starting = threads.submit(lambda: kept(Pair(folder / "redis")))
+            self.cluster = kept(Cluster(folder / "rabbitmq"))
+            self.pair = starting.result()
         self.services = kept(Services(folder / "services", self.cluster, self.pair))
         self.replicas = kept(Replicas(options.hookgate, folder / "replicas", self.services, REPLICAS))
         self.front = kept(Front(folder / "front", self.replicas.addresses()))
@@ -114,7 +118,7 @@ class World:
         messages = [message for queue in self.queues for message in drained(self.services.amqp_url, queue)]
         kept = {each["id"]: each["digest"] for each in ledger["kept"]}
         account = settle(kept, set(kept.values()), messages, self.forgotten)
-        account.wrong += self.other_wrongs(ledger)
+        account.wrong = [each + told_of(each, ledger, stages) for each in account.wrong] + self.other_wrongs(ledger)
         return stages, ledger, account
 
     def other_wrongs(self, ledger):
@@ -135,6 +139,15 @@ class World:
             if not replica.metric("hookgate_requests_total", outcome="accepted"):
                 wrong.append(f"idle: {replica.folder.name} has accepted nothing since its start, and should have had its share")
         return wrong
+
+
+def told_of(wrong, ledger, stages):
+    """Whose the event of a broken promise is, and what befell when it was first answered 2xx."""
+    for each in ledger["kept"]:
+        if each["id"] in wrong:
+            when = [stage.title for stage in stages if stage.begin <= each["at"] <= stage.end]
+            return f" ({each['fleet']}, answered during «{''.join(when) or 'the end'}»)"
+    return ""
 
 
 @contextlib.contextmanager
@@ -211,6 +224,8 @@ def trial(options, folder):
 
 def main():
     options = options_of(sys.argv[1:])
+    # Servers have sessions of their own, and would outlive it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     self_test()
     print(f"seed {options.seed}", flush=True)
     folder, well = Path(tempfile.mkdtemp(prefix="hookgate-scale-")), False

@@ -190,6 +190,7 @@ class HaProxy:
         self.socket = folder / "admin.sock"
         (folder / "haproxy.cfg").write_text(text)
         self.process = Process("HAProxy", ["/usr/sbin/haproxy", "-db", "-f", str(folder / "haproxy.cfg")], folder / "log", port)
+        until("HAProxy has its admin socket", self.socket.exists)
 
     def say(self, command):
         with socket.socket(socket.AF_UNIX) as to:
