@@ -142,8 +142,7 @@ def frozen(world, victim, seconds):
 def rolling_upgrade(world):
     """One replica of each fleet after the other: no more requests, SIGTERM, a new process, and requests again once it says that it is
     ready. Nobody may be refused."""
-    # A copy that met a claim whose end was lost with the master is refused until its lease has run out.
-    until("all that was refused before has come again", lambda: world.sender.refused() == 0)
+    until_accepted(world)
     begin, stops = time.monotonic(), []
 
     def upgrade(fleet):
@@ -165,6 +164,20 @@ def rolling_upgrade(world):
     world.until_well()
     time.sleep(1)  # each of the new ones gets its share
     return f"{end - begin:.1f} s for {len(stops)} replicas, the slowest stop took {max(stops):.1f} s"
+
+
+def until_accepted(world):
+    """A copy that met a claim whose end was lost with the master waits for two seconds, and is refused until that claim's lease has run
+    out: so nobody may be refused for longer than that."""
+    calm = time.monotonic()
+
+    def is_calm():
+        nonlocal calm
+        if world.sender.refused():
+            calm = time.monotonic()
+        return time.monotonic() - calm > 2.5
+
+    until("all that was refused before has come again", is_calm)
 
 
 FAULTS = {
