@@ -80,7 +80,7 @@ class Front:
         if kind == "haproxy":
             text = replaced((DEPLOY / "haproxy.cfg").read_text(), [
                 # As many as this machine lets it have.
-                ("maxconn 20000", "maxconn 1000"),
+                ("maxconn 20000", "maxconn 1000"), ("/run/haproxy/admin.sock", f"{folder}/admin.sock"),
                 ("bind :443 ssl crt /etc/haproxy/hooks.pem", f"bind 127.0.0.1:{self.port} ssl crt {folder}/hooks.pem"),
                 ("bind :8443", f"bind 127.0.0.1:{self.through}"),
                 ("127.0.0.1:8080", f"127.0.0.1:{gateway}"),

@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+# Ports that were given out, so that none is given to another before its server listens.
+GIVEN = set()
 
 
 def free_ports(count):
     """Free ports below the range from which the kernel takes the ports of clients."""
     held = []
     while len(held) < count:
-        each = socket.socket()
+        each, port = socket.socket(), random.randrange(20000, 32000)
         try:
-            each.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            if port in GIVEN:
+                continue
+            each.bind(("127.0.0.1", port))
+            GIVEN.add(port)
             held.append(each)
         except OSError:
             each.close()
@@ -47,7 +52,7 @@ class Process:
     def __init__(self, what, command, log, port, environment=None):
         self.what = what
         self.child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT,
+            command, stdin=subprocess.DEVNULL, stdout=log.open("ab"), stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})}, start_new_session=True,
         )
         try:
@@ -55,6 +60,14 @@ class Process:
         except BaseException:
             self.stop()
             raise
+
+    def signal(self, number):
+        os.killpg(self.child.pid, number)
+
+    def kill(self):
+        """At once, with all that it has started."""
+        self.signal(signal.SIGKILL)
+        self.child.wait(10)
 
     def stop(self):
         for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
@@ -70,8 +83,9 @@ class Process:
 class RabbitMq:
     """A node with its own epmd, cookie, database and log."""
 
-    def __init__(self, folder: Path, password="guest", more=""):
-        """`more`: further lines of its configuration."""
+    def __init__(self, folder: Path, password="guest", more="", variables=None, words=""):
+        """`more`: further lines of its configuration; `variables`: of its environment, where there may be another's epmd; `words`:
+        of its command line."""
         folder.mkdir()
         self.folder = folder
         self.port, dist, epmd_port = free_ports(3)
@@ -93,10 +107,15 @@ class RabbitMq:
             "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_DIST_PORT": str(dist),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} +S 2:2 {words}",
             "ERL_EPMD_PORT": str(epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            **(variables or {}),
         }
+        if "ERL_EPMD_PORT" in (variables or {}):
+            self.epmd = None
+            self.start()
+            return
         epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
         self.epmd = Process("epmd", epmd, folder / "epmd.log", epmd_port)
         try:
@@ -110,7 +129,8 @@ class RabbitMq:
 
     def close(self):
         self.node.stop()
-        self.epmd.stop()
+        if self.epmd:
+            self.epmd.stop()
 
 
 @dataclass

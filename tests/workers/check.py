@@ -23,7 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "sdk"))
 
 import pika
-from servers import Database, Gateway, Line, Postgres, until
+from lines import Line, until
+from servers import Database, Gateway, Postgres
 from services import RabbitMq
 
 TREE = Path(__file__).resolve().parent.parent.parent

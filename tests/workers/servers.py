@@ -1,4 +1,4 @@
-"""What the workers stand between: a private PostgreSQL, gateways, and a line that can lose what is said on it."""
+"""What the workers stand between: a private PostgreSQL and gateways."""
 
 import contextlib
 import glob
@@ -10,24 +10,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import psycopg
+from lines import until
 from services import Process, free_ports, wait_for_port
 
 SECRET = "a-secret-of-the-sender-of-32-bytes"
-
-
-def until(what, holds, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
 
 
 class Postgres:
@@ -175,77 +165,3 @@ class Gateway:
 
     def close(self):
         self.process.stop()
-
-
-class Line:
-    """A proxy in front of a server on loopback. What clients say can be lost on it, and it can be cut."""
-
-    def __init__(self, port):
-        self.target, self.deaf, self.pairs = port, False, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:
-                client.close()
-                continue
-            try:
-                pair = Pair(client, server, self.deaf)
-            except OSError:
-                continue  # the client is gone again
-            self.pairs = [each for each in self.pairs if not each.over] + [pair]
-
-    def lose(self):
-        """From now on, what clients say is lost, on the connections of now to their end."""
-        self.deaf = True
-        for pair in self.pairs:
-            pair.deaf = True
-
-    def heal(self):
-        """New connections are whole; what came in before, and waits to be accepted, is still lost."""
-        with socket.create_connection(("127.0.0.1", self.port)) as last:
-            name = last.getsockname()
-            until("the line has accepted all", lambda: any(pair.name == name for pair in self.pairs))
-        self.deaf = False
-
-    def cut(self):
-        for pair in self.pairs:
-            pair.cut()
-
-    def close(self):
-        self.listener.close()
-        self.cut()
-
-
-class Pair:
-    """One connection by way of a line."""
-
-    def __init__(self, client, server, deaf):
-        self.ends, self.name, self.deaf, self.over = (client, server), client.getpeername(), deaf, False
-        for way in ((client, server, True), (server, client, False)):
-            threading.Thread(target=self.carry, args=way, daemon=True).start()
-
-    def carry(self, come, go, upwards):
-        try:
-            while data := come.recv(65536):
-                if not (upwards and self.deaf):
-                    go.sendall(data)
-        except OSError:
-            pass
-        self.cut()
-
-    def cut(self):
-        self.over = True
-        for end in self.ends:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
