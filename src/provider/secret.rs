@@ -368,27 +368,47 @@ impl fmt::Debug for Secret {
 
 /// The table form of a [`SecretRef`], before it is known that exactly one place is named.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table")]
 struct Table {
+    /// The environment variable that holds it; or that of this name and `_FILE`, which names a file that does.
     #[serde(default, deserialize_with = "variable_name")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[^=]+$")))]
     env: Option<String>,
+    /// The file that holds it; a relative path begins in the folder the gateway was started in.
     #[serde(default, deserialize_with = "file_path")]
+    #[cfg_attr(test, schemars(with = "Option<String>", length(min = 1)))]
     file: Option<PathBuf>,
+    /// The file in systemd's `$CREDENTIALS_DIRECTORY` that holds it.
     #[serde(default, deserialize_with = "credential_name")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[^/]+$")))]
     credential: Option<String>,
+    /// The file that a handshake writes it to which brings it: `hookgate secret arm`.
     #[serde(default, deserialize_with = "file_path")]
+    #[cfg_attr(test, schemars(with = "Option<String>", length(min = 1)))]
     captured: Option<PathBuf>,
+    /// The secret itself; with `serve --dev` alone.
     #[serde(default)]
     value: Option<String>,
+    /// The name that metrics and log have for it; else `secret-1` and so on.
     #[serde(default, deserialize_with = "label")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$")))]
     label: Option<String>,
+    /// The key's id, where deliveries name the key that they are signed with.
     #[serde(default, deserialize_with = "key_id")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[!-~]{1,512}$")))]
     kid: Option<String>,
+    /// Which of several signatures it is for, counted from 0.
     #[serde(default, deserialize_with = "slot")]
+    #[cfg_attr(test, schemars(range(max = 99)))]
     slot: Option<u8>,
+    /// It counts for nothing before this time (RFC 3339).
     #[serde(default, deserialize_with = "moment")]
+    #[cfg_attr(test, schemars(with = "Option<String>", transform = time))]
     not_before: Option<Timestamp>,
+    /// It counts for nothing from this time on (RFC 3339).
     #[serde(default, deserialize_with = "moment")]
+    #[cfg_attr(test, schemars(with = "Option<String>", transform = time))]
     not_after: Option<Timestamp>,
 }
 
@@ -465,6 +485,38 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp
     parsed(deserializer, "a time with its offset (RFC 3339), such as 2026-12-31T00:00:00Z", |text| {
         text.parse().ok()
     })
+}
+
+/// What editors are told of a time: TOML has one as text, and as a value of its own.
+#[cfg(test)]
+fn time(schema: &mut schemars::Schema) {
+    const PATTERN: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+([Zz]|[+-][0-9:]+)$";
+    let value = serde_json::json!({"type": "string", "format": "date-time", "pattern": PATTERN});
+    let text = serde_json::json!({"type": "string", "pattern": PATTERN});
+    schema.remove("type");
+    schema.insert("anyOf".to_owned(), [value, text].into_iter().collect());
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for SecretRef {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SecretRef".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut table = Table::json_schema(generator);
+        table.remove("description");
+        let places = ["env", "file", "credential", "captured", "value"];
+        table.insert(
+            "oneOf".to_owned(),
+            places.map(|place| serde_json::json!({"required": [place]})).into_iter().collect(),
+        );
+        schemars::json_schema!({
+            "title": "reference to a secret",
+            "description": "Where a secret is kept: exactly one of `env`, `file`, `credential` and `captured`. Text is the secret itself, with `serve --dev` alone.",
+            "anyOf": [table, {"type": "string"}],
+        })
+    }
 }
 
 struct RefVisitor;
