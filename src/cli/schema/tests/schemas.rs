@@ -45,6 +45,8 @@ pub(super) fn provider() -> Value {
         // What is left out depends on other keys.
         value.remove("default");
     }
+    // Where nothing is said of other keys, tombi takes none.
+    schema["$defs"]["AnswerDefinition"]["properties"]["json"]["additionalProperties"] = true.into();
     schema
 }
 
