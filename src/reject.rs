@@ -3,10 +3,15 @@
 //! Nothing else in the crate knows a rejecting status. The reason is the metric label and the log field;
 //! the code is what the sender reads, and it is coarser: it never tells what depends on the secret.
 
+mod advice;
+
 use std::borrow::Cow;
+
+pub use advice::Again;
 
 /// Why a delivery was not accepted. A fault is ours and never a 4xx; everything else is the sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Reject {
     /// What came is no request, or one that two readers could read differently.
     HeadMalformed,
@@ -30,21 +35,21 @@ pub enum Reject {
     UpgradeAsked,
     /// The source wants a client certificate, and the connection has none.
     ClientCertificateMissing,
-    /// It has one of another authority or subject.
+    /// The client certificate is of another authority or subject than the source wants.
     ClientCertificateRefused,
     /// The connection ended, or its framing broke, before the body was complete.
     BodyIncomplete,
     /// The signature (or token, or credentials) is not where the scheme has it.
     SignatureMissing,
-    /// It is there, but not in the scheme's form.
+    /// The signature is there, but not in the scheme's form.
     SignatureMalformed,
-    /// It is there more than once.
+    /// The signature is there more than once.
     SignatureRepeated,
-    /// It was made with another secret or over other bytes.
+    /// The signature was made with another secret or over other bytes.
     SignatureMismatch,
     /// A header or value that the scheme demands beside the signature is missing.
     CompanionMissing,
-    /// Such a value is there, and not one that the scheme allows.
+    /// A header or value that the scheme demands beside the signature is none that it allows.
     CompanionWrong,
     /// The time that the scheme signs is missing.
     TimestampMissing,

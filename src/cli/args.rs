@@ -11,7 +11,7 @@ use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
     check, completions, consume, dead, demo, events, explain, healthcheck, history, init, journal, listen,
-    man, providers, quarantine, reload, secret, send, serve, sign, top, vectors, verify,
+    man, providers, quarantine, reload, schema, secret, send, serve, sign, top, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -71,6 +71,8 @@ enum Command {
     Vectors(VectorsArgs),
     /// What is known of each provider
     Providers(providers::ProvidersArgs),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema(schema::SchemaArgs),
     /// Ask a running gateway whether it is ready
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print a completion script for a shell
@@ -169,6 +171,12 @@ impl ConfigArgs {
     }
 }
 
+/// What the parser is made of.
+#[cfg(test)]
+pub(super) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 fn told(report: Report) -> u8 {
     eprintln!("{report}");
     exit::CONFIG
@@ -196,6 +204,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Verify(args) => verify::run(args, output),
         Command::Explain(args) => explain::run(args, output),
         Command::Providers(args) => providers::run(args, output),
+        Command::Schema(args) => schema::run(args, output),
         Command::Healthcheck(args) => healthcheck::run(args, output),
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => man::run::<Cli>(&args),

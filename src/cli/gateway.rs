@@ -27,6 +27,8 @@ use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::filling::Filling;
+#[cfg(test)]
+pub(super) use self::fixed::restarts;
 pub(super) use self::letters::Key;
 use self::letters::Letters;
 use self::live::Live;

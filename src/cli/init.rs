@@ -119,7 +119,9 @@ fn variables(args: &InitArgs, wanted: &[Wanted<'_>]) -> Vec<String> {
 
 fn text(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
     let mut text = String::from(
-        "# hookgate: `hookgate check` tells everything that is wrong here, `hookgate serve` runs it.\n\
+        "#:schema ./gateway.schema.json\n\
+         # hookgate: `hookgate check` tells everything that is wrong here, `hookgate serve` runs it.\n\
+         # For editors, which explain keys by it: hookgate schema gateway > gateway.schema.json\n\
          # Secrets are references, never text: { env = \"NAME\" }, { file = \"/path\" } or { credential = \"name\" }.\n\n",
     );
     text.push_str(

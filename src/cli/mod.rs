@@ -33,6 +33,7 @@ mod progress;
 mod providers;
 mod quarantine;
 mod reload;
+mod schema;
 mod secret;
 mod send;
 mod serve;

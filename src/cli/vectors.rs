@@ -8,6 +8,7 @@ mod beside;
 mod case;
 mod draft;
 mod edit;
+mod form;
 mod handshake;
 pub(super) mod keys;
 mod lax;
@@ -29,12 +30,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
 
-use self::request::{Request, split};
-use self::response::Response;
+pub(super) use self::form::Vector;
+use self::form::{ENCODINGS, Expect, SecretKind, VectorSecret};
+use self::request::split;
 use self::unique::File;
 use super::stages::{self, Found};
 use crate::clock::Timestamp;
@@ -42,99 +42,6 @@ use crate::dedup::key::EventKey;
 use crate::delivery::Delivery;
 use crate::provider::{Algorithm, Catalog, Definition, Scheme};
 use crate::verify::{Key, Verifier};
-
-/// A request and the verdict that it must get.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Vector {
-    id: String,
-    provider: String,
-    scheme: String,
-    expect: Expect,
-    #[serde(deserialize_with = "lax::seconds")]
-    now: i64,
-    #[serde(default, deserialize_with = "lax::or_default")]
-    secrets: Vec<VectorSecret>,
-    #[serde(default, deserialize_with = "lax::or_default")]
-    config: BTreeMap<String, serde_json::Value>,
-    request: Request,
-    #[serde(default, deserialize_with = "lax::text")]
-    event_id: Option<String>,
-    #[serde(default, deserialize_with = "lax::text")]
-    event_type: Option<String>,
-    /// What the request is answered with.
-    response: Option<Response>,
-    #[serde(default, deserialize_with = "lax::or_default")]
-    policy_sensitive: bool,
-    #[serde(default, deserialize_with = "lax::or_default")]
-    divergent: bool,
-    #[serde(rename = "reject_reason")]
-    _reject_reason: Option<IgnoredAny>,
-    #[serde(rename = "note")]
-    _note: Option<IgnoredAny>,
-    #[serde(rename = "origin")]
-    _origin: Option<IgnoredAny>,
-    #[serde(rename = "verified_by")]
-    _verified_by: Option<IgnoredAny>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Expect {
-    Accept,
-    Reject,
-    Handshake,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VectorSecret {
-    value: String,
-    kind: SecretKind,
-    #[serde(default, deserialize_with = "lax::or_default")]
-    encoding: String,
-    /// Which of several keys it is, where a scheme selects by that.
-    #[serde(default, deserialize_with = "lax::text")]
-    kid: Option<String>,
-    /// The number of its signature's place, where each place has a secret of its own.
-    slot: Option<u8>,
-    /// The URL that the key was fetched from, and its id there.
-    cert_url: Option<String>,
-}
-
-/// What a vector says that its secret is; what a source makes of it, the provider file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum SecretKind {
-    Shared,
-    Token,
-    Basic,
-    Bearer,
-    #[serde(
-        rename = "public_key",
-        alias = "ed25519-public-key",
-        alias = "rsa-public-key",
-        alias = "ecdsa-p256-public-key"
-    )]
-    PublicKey,
-    Certificate,
-    Jwk,
-}
-
-/// The encodings that vectors name.
-const ENCODINGS: [&str; 11] = [
-    "utf8",
-    "hex",
-    "base64",
-    "whsec_ + base64",
-    "whpk",
-    "pem",
-    "pem-oneline",
-    "x509-pem",
-    "jwk",
-    "PEM SPKI",
-    "base64 SPKI DER",
-];
 
 /// What the verdict ends with where there was no id or no type.
 const NONE_FOUND: &str = "found \"\"";
@@ -235,7 +142,11 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+            // A schema for editors lies beside the files that it is for.
+            let json = |path: &PathBuf| {
+                path.extension().is_some_and(|extension| extension == "json")
+                    && !path.to_string_lossy().ends_with(".schema.json")
+            };
             let listing = fs::read_dir(path).with_context(|| path.display().to_string())?;
             let mut inside: Vec<PathBuf> =
                 listing.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(json).collect();

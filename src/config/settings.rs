@@ -16,8 +16,13 @@ use super::values::{Network, PublicUrl, address};
 use crate::provider::secret::SecretRef;
 use crate::units::{ByteSize, Span};
 
+/// An IP address and a port, as editors are told of them.
+#[cfg(test)]
+const ADDRESS: &str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$";
+
 /// The whole configuration.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Settings {
     /// The public listener, which takes deliveries.
@@ -52,10 +57,12 @@ pub struct Settings {
 
 /// `[ingress]`: the public listener.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Ingress {
     /// IP address and port to listen on. Default `"0.0.0.0:8080"`.
     #[serde(deserialize_with = "address")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = ADDRESS)))]
     pub listen: SocketAddr,
     /// The URL under which senders reach this listener, for schemes that sign the URL. Default: none.
     pub public_url: Option<PublicUrl>,
@@ -127,10 +134,12 @@ impl Default for Ingress {
 
 /// `[admin]`: the private listener.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Admin {
     /// IP address and port to listen on, never the ingress's. Default `"127.0.0.1:9090"`.
     #[serde(deserialize_with = "address")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = ADDRESS)))]
     pub listen: SocketAddr,
     /// Reference to the bearer token that opens all of it. Needed off loopback. Default: none.
     pub token: Option<SecretRef>,
@@ -153,6 +162,7 @@ impl Default for Admin {
 
 /// `[providers]`: provider files of your own.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Providers {
     /// A folder whose `*.toml` files come over the built-in ones. Default: none.
@@ -161,6 +171,7 @@ pub struct Providers {
 
 /// `[schemas]`: schema files of your own.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Schemas {
     /// A folder whose `<provider>/<event>.json` files come over the built-in ones. Default: none.
@@ -169,6 +180,7 @@ pub struct Schemas {
 
 /// `[fetch]`: how keys that providers publish are fetched, and URLs called that handshakes ask for.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Fetch {
     /// The longest time for all of a fetch, at most 30 s. Default `"5s"`.
@@ -187,6 +199,7 @@ impl Default for Fetch {
 
 /// `[journal]`: the log on disk.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Journal {
     /// The folder it lives in. Default `"data/journal"`.
@@ -216,6 +229,7 @@ impl Default for Journal {
 
 /// `[history]`: what has come in and what became of it, kept to search in. Filled from the journal, behind the answers.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct History {
     /// Whether there is one. Default `true`; with `journal.ack = "confirm"` there is none.
@@ -236,6 +250,7 @@ impl Default for History {
 
 /// What a 2xx waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
     /// The disk.
@@ -248,6 +263,7 @@ pub enum Ack {
 
 /// `[dedup]`: how known events are recognised.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Dedup {
     /// How long an event is remembered; at least as long as its provider retries. Default `"7d"`.
@@ -277,6 +293,7 @@ impl Default for Dedup {
 
 /// Who remembers events across replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The gateway's own index alone.
@@ -288,6 +305,7 @@ pub enum Backend {
 
 /// `[reload]`: when the configuration is loaded again. SIGHUP and `POST /v1/reload` do so in any case.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Reload {
     /// Whether it is when a file of it changes: the main file, those of `sources.d/`, `providers.dir` and `schemas.dir`,
@@ -304,6 +322,7 @@ impl Default for Reload {
 
 /// `[notices]`: what an operator is told of without having looked.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Notices {
     /// Where each is sent as a signed webhook when it begins and when it ends, by the specification of Standard Webhooks.
@@ -324,6 +343,7 @@ impl Default for Notices {
 
 /// `[log]`: what the gateway says on stderr.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Log {
     /// The form of a line. Default `"auto"`: text on a terminal, JSON by the Elastic Common Schema elsewhere.
@@ -335,6 +355,7 @@ pub struct Log {
 
 /// `[telemetry]`: what leaves the gateway for other observers.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Telemetry {
     /// Whether traces leave it by OTLP (HTTP, protobuf), to where the environment's `OTEL_EXPORTER_OTLP_ENDPOINT` says; all
@@ -344,6 +365,7 @@ pub struct Telemetry {
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere, by the Elastic Common Schema.
@@ -370,6 +392,7 @@ impl Level {
 
 /// How much is told, from least to most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Faults that need somebody.

@@ -13,6 +13,7 @@ use crate::units::Span;
 
 /// `[sink]`: where events go.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Sink {
     /// The kind of destination. Default `"inbox"`.
@@ -53,6 +54,7 @@ impl Default for Sink {
 
 /// The kinds of destination; `init` shows the lines below as its help.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lowercase")]
 pub enum SinkKind {

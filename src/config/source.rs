@@ -15,9 +15,10 @@ use crate::units::{ByteSize, Rate, Span};
 
 /// `[sources.<name>]`: one endpoint.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Source {
-    /// The path it listens on. Default `/in/<name>`; never empty in a loaded configuration.
+    /// The path it listens on. Default `/in/<name>`.
     pub path: RoutePath,
     /// The name of the provider whose file says how deliveries are signed. Needed.
     pub provider: String,
@@ -123,6 +124,7 @@ impl Source {
 
 /// `tolerance`: how far a signature's time may be from ours.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table such as { past = \"5m\", future = \"1m\" }")]
 pub struct Tolerance {
     /// Older than this is stale. Default: as the provider's file says.
@@ -133,6 +135,7 @@ pub struct Tolerance {
 
 /// `limit`: how many events a source takes at its own pace.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table such as { rate = \"500/s\", burst = 1000 }")]
 pub struct Limit {
     /// So many in a unit of time. Needed.
@@ -144,6 +147,7 @@ pub struct Limit {
 
 /// What happens to a verified delivery above the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum OnLimit {
     /// It is kept, and relayed at the limited rate.
     #[default]
@@ -156,6 +160,7 @@ pub enum OnLimit {
 
 /// What happens to an event that its schema calls invalid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnInvalid {
     /// It is relayed as `invalid.<source>`.
@@ -167,6 +172,7 @@ pub enum OnInvalid {
 
 /// What happens to an event seen before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnDuplicate {
     /// It is answered and not relayed.
@@ -178,6 +184,7 @@ pub enum OnDuplicate {
 
 /// What a sender's trace is to ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SenderTrace {
     /// Another one: ours begins here and names it.
@@ -189,6 +196,7 @@ pub enum SenderTrace {
 
 /// What happens to known bytes under a new unsigned id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnTwin {
     /// It is relayed as an event of its own, with the id of the first.

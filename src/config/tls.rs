@@ -17,6 +17,7 @@ const DOMAINS_MAX: usize = 100;
 /// `[ingress.tls]`: HTTPS at the public listener, with a certificate from two files or by ACME, never both. Without this
 /// table the listener speaks plain HTTP, which is for loopback and for what stands behind a proxy.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Tls {
     /// The file of the certificate chain in PEM, the server's own first. It is watched, as the key's is, and another one
@@ -32,6 +33,7 @@ pub struct Tls {
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TlsVersion {
     /// 1.2, and 1.3 with those who speak it.
     #[default]
@@ -44,21 +46,22 @@ pub enum TlsVersion {
 
 /// `[ingress.tls.acme]`: a certificate that an authority issues by ACME, and renews after two thirds of its time.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Acme {
     /// The DNS names that the certificate is for; all lead to this gateway's port 443. Needed.
     pub domains: Vec<String>,
     /// Mail addresses that the authority may write to. Default `[]`.
     pub contact: Vec<String>,
-    /// The URL of the authority's directory. Default: that of Let's Encrypt.
+    /// The URL of the authority's directory. Default `"https://acme-v02.api.letsencrypt.org/directory"`, Let's Encrypt's.
     pub directory: String,
     /// A file of certificates in PEM that the directory's server is trusted by, beside those that Mozilla trusts: for an
     /// authority of your own. Default: none.
     pub ca_file: Option<PathBuf>,
     /// The folder that the account's key and the certificate are kept in, for their owner alone. Default `"data/acme"`.
     pub dir: PathBuf,
-    /// How it is proved that the domains lead here. Default, and all there is: `"tls-alpn-01"`, a handshake of its own
-    /// kind at this listener, which a proxy in front must pass on as TCP.
+    /// How it is proved that the domains lead here: by a handshake of its own kind at this listener, which a proxy in front
+    /// must pass on as TCP. Default `"tls-alpn-01"`, all there is.
     pub challenge: Challenge,
 }
 
@@ -77,6 +80,7 @@ impl Default for Acme {
 
 /// How it is proved that a domain leads here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Challenge {
     /// By a handshake (RFC 8737).
     #[default]
@@ -86,6 +90,7 @@ pub enum Challenge {
 
 /// `client_certificates` of a source: whose certificate a connection must have shown.
 #[derive(Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(
     deny_unknown_fields,
     expecting = "a table such as { ca_file = \"ca.pem\", subjects = [\"CN=sender\"] }"

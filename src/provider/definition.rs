@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::grammar::Grammar;
 use super::handshake::{AnswerDefinition, HandshakeDefinition};
 use super::key::KeyDefinition;
 use super::token::JwtDefinition;
@@ -16,6 +17,7 @@ use crate::units::{ByteSize, Span};
 
 /// A provider file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
     /// The name that sources use: lower case, digits and underscores; also the file's name.
@@ -61,6 +63,7 @@ fn post() -> Vec<String> {
 
 /// How a provider sends.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SenderFacts {
     /// How long after the event it still retries; absent where it does not retry or does not say.
@@ -93,6 +96,7 @@ pub struct SenderFacts {
 
 /// A setting that the provider's scheme leaves to the source.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SettingDefinition {
     /// What it is, as a phrase that fits after its name.
@@ -109,6 +113,7 @@ pub struct SettingDefinition {
 
 /// Where an event's id and type are.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EventDefinition {
     /// A place such as `json:/id` or `header:X-Request-Id`, or several: the first that holds a value counts.
@@ -138,6 +143,7 @@ impl Default for EventDefinition {
 
 /// Where the events are in a request that holds several, and what names each of them.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BatchDefinition {
     /// The array: `json:/events`, `json:` (the whole body) or `form:NAME > json:/pointer`.
@@ -155,10 +161,12 @@ pub struct BatchDefinition {
 
 /// Places of which the first that holds a value counts: one as text, or a list.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(from = "PlacesForm")]
 pub struct Places(pub Vec<PlaceDefinition>);
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a place such as \"json:/id\", or a list of places")]
 enum PlacesForm {
     One(String),
@@ -166,6 +174,7 @@ enum PlacesForm {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a place such as \"json:/id\", or { when = \"PLACE\", text = \"VALUE\" }")]
 enum PlaceForm {
     Value(String),
@@ -190,6 +199,7 @@ impl From<PlacesForm> for Places {
 
 /// A place whose value counts, or that says by having one that `text` does.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlaceDefinition {
     /// The place.
@@ -200,6 +210,7 @@ pub struct PlaceDefinition {
 
 /// What goes on to the workers beside the body.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ForwardDefinition {
     /// Names of headers kept with the event and forwarded as `http-<name>`.
@@ -212,6 +223,7 @@ pub struct ForwardDefinition {
 
 /// One scheme of a provider.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SchemeDefinition {
     /// Its name within the provider.
@@ -273,6 +285,7 @@ pub struct SchemeDefinition {
 
 /// Whether an empty body may be signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EmptyBody {
     /// A signature over nothing counts as any other.
@@ -284,6 +297,7 @@ pub enum EmptyBody {
 
 /// A digest of the body inside what is signed.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BodyDigestDefinition {
     /// Its place, which must be signed.
@@ -299,10 +313,12 @@ pub struct BodyDigestDefinition {
 
 /// One text or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(from = "TextsForm")]
 pub struct Texts(pub Vec<String>);
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "text, or a list of texts")]
 enum TextsForm {
     One(String),
@@ -326,6 +342,7 @@ impl fmt::Display for Texts {
 
 /// Where the signature is and how it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignatureDefinition {
     /// A place such as `header:X-Signature`, or several; of `header:X-Signature-{n}` those from 1 on that are there.
@@ -351,6 +368,7 @@ pub struct SignatureDefinition {
 
 /// What a repeated header means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Repeated {
     /// The delivery is refused: two SDKs would read two different things.
@@ -360,85 +378,9 @@ pub enum Repeated {
     Join,
 }
 
-/// How signatures stand in the value.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Grammar {
-    /// One signature after a fixed prefix.
-    Plain {
-        /// What stands before it.
-        #[serde(default)]
-        prefix: String,
-        /// Whether the prefix may be written in any case.
-        #[serde(default)]
-        ignore_case: bool,
-        /// Whether it may be absent.
-        #[serde(default)]
-        optional: bool,
-    },
-    /// `t=1,v1=abc,v1=def`: named values, unknown names ignored.
-    Pairs(PairsForm),
-    /// `t=1,v1=abc t=2,v1=def`: several of such, each with named values of its own.
-    Sets {
-        /// Between sets.
-        separator: String,
-        /// What one looks like.
-        pairs: PairsForm,
-    },
-    /// `1,abc,def`: the first items are named values, the rest are signatures.
-    Positional {
-        /// Between items.
-        separator: String,
-        /// Names of the first items.
-        names: Vec<String>,
-    },
-    /// What the groups of a regular expression over the whole value hold: `signature`, and named values.
-    Pattern {
-        /// The expression.
-        pattern: String,
-    },
-    /// One signature after a prefix that says how it was made.
-    Choices {
-        /// Prefixes, and the algorithm that each stands for.
-        choices: BTreeMap<String, String>,
-    },
-    /// `v1,abc v1,def`: items of which those with a known version are signatures.
-    Versions {
-        /// Between items.
-        separator: String,
-        /// Between version and signature.
-        assign: String,
-        /// Versions that count.
-        keys: Vec<String>,
-    },
-}
-
-impl Default for Grammar {
-    fn default() -> Self {
-        Self::Plain { prefix: String::new(), ignore_case: false, optional: false }
-    }
-}
-
-/// Named values of which some are signatures.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairsForm {
-    /// Between pairs.
-    pub separator: String,
-    /// Between name and value.
-    pub assign: String,
-    /// Names whose values are signatures.
-    pub keys: Vec<String>,
-    /// Whether blanks around names and values count for nothing.
-    #[serde(default)]
-    pub trim: bool,
-    /// Whether only the first signature counts.
-    #[serde(default)]
-    pub first: bool,
-}
-
 /// Where the time of signing is.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TimestampDefinition {
     /// `signature:NAME` (a named value beside the signature) or a place such as `header:X-Timestamp`.
@@ -456,6 +398,7 @@ pub struct TimestampDefinition {
 
 /// How `hookgate send` makes a sample.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SampleDefinition {
     /// Type of the event that is sent when none is named.

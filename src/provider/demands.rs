@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexBuilder};
 
 use super::build::Check;
-use super::definition::{Grammar, PairsForm, SignatureDefinition, Texts};
+use super::definition::{SignatureDefinition, Texts};
+use super::grammar::{Grammar, PairsForm};
 use super::rules::{ALGORITHMS, Algorithm, EqualRule, MatchingRule};
 use super::template::{Piece, Template};
 use crate::extract::{Pick, Pointer};

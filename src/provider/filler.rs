@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::build::Check;
 use super::definition::{
-    BatchDefinition, Definition, EventDefinition, Grammar, PlaceDefinition, Places, SchemeDefinition,
+    BatchDefinition, Definition, EventDefinition, PlaceDefinition, Places, SchemeDefinition,
     SettingDefinition, Texts,
 };
 use super::event::is_composite;
+use super::grammar::Grammar;
 use super::key::{FetchDefinition, KeyDefinition};
 use super::template::Template;
 

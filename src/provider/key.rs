@@ -13,6 +13,7 @@ use crate::reject::{Refused, Reject, quoted};
 
 /// Which key signed, and where keys come from.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KeyDefinition {
     /// The place of the id of the key that signed: only keys with that id are tried.
@@ -23,6 +24,7 @@ pub struct KeyDefinition {
 
 /// Where keys are fetched from.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FetchDefinition {
     /// An `https` URL; `{id}` in its last path segment stands for the key's id.

@@ -11,6 +11,7 @@ mod definition;
 mod demands;
 mod event;
 mod filler;
+mod grammar;
 mod handshake;
 mod key;
 mod origin;
@@ -29,10 +30,11 @@ pub use body_form::{BodyForm, DigestText};
 pub use build::Problem;
 pub use catalog::{Catalog, CatalogError, SampleFile};
 pub use definition::{
-    BatchDefinition, Definition, EmptyBody, EventDefinition, Grammar, PairsForm, PlaceDefinition, Places,
-    Repeated, SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, SignatureDefinition, Texts,
+    BatchDefinition, Definition, EmptyBody, EventDefinition, PlaceDefinition, Places, Repeated,
+    SampleDefinition, SchemeDefinition, SenderFacts, SettingDefinition, SignatureDefinition, Texts,
 };
 pub use event::{EventPlace, EventPlaces, NamePart, Named};
+pub use grammar::{Grammar, PairsForm};
 pub use handshake::{
     AnswerDefinition, Captured, EventAnswer, Expected, HandshakeAnswer, HandshakeDefinition, Handshakes,
     Made, Mint, Scalar,
@@ -40,6 +42,8 @@ pub use handshake::{
 pub use key::{FetchRule, KeyDocument, KeyRule, KeyUrl, WantedKey};
 pub use origin::{Origin, UrlPort};
 pub use pinned::{PinnedUrl, UrlPattern, UrlTemplate};
+#[cfg(test)]
+pub use rules::names;
 pub use rules::{
     Algorithm, BodyDigestRule, Digest, Encoding, EqualRule, Jws, KeyForm, MatchingRule, SignatureRule,
     TimeSource, TimeUnit, TimestampRule,

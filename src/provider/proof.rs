@@ -1,9 +1,10 @@
 //! What must hold between what a scheme signs and what relies on it: ids, digests of the body, forms of keys.
 
 use super::build::Check;
-use super::definition::{BodyDigestDefinition, Grammar, Places, SignatureDefinition, Texts};
+use super::definition::{BodyDigestDefinition, Places, SignatureDefinition, Texts};
 use super::demands::Proof;
 use super::event::{EventPlace, NamePart, is_composite};
+use super::grammar::Grammar;
 use super::rules::{Algorithm, BodyDigestRule, Digest, ENCODINGS, KeyForm};
 use super::template::{Piece, Template};
 use crate::extract::Pick;

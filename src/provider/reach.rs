@@ -4,7 +4,7 @@
 //! refused at load, where its author sees it. Looks at checked schemes and at no delivery; stands after `build`.
 
 use super::build::Check;
-use super::definition::Grammar;
+use super::grammar::Grammar;
 use super::rules::{Algorithm, TimeSource};
 use super::scheme::Scheme;
 use super::template::{Piece, Template};

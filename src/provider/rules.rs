@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::definition::{Grammar, Repeated};
+use super::definition::Repeated;
+use super::grammar::Grammar;
 use crate::extract::Pick;
 
 /// How a signature is made.
@@ -369,3 +370,17 @@ pub(super) const TIME_UNITS: [(&str, TimeUnit); 5] = [
     ("rfc3339", TimeUnit::Rfc3339),
     ("rfc2822", TimeUnit::Rfc2822),
 ];
+
+/// The names that provider files have for values, by the key that they stand at.
+#[cfg(test)]
+pub fn names() -> [(&'static str, Vec<&'static str>); 4] {
+    fn of<T, const N: usize>(table: [(&'static str, T); N]) -> Vec<&'static str> {
+        table.into_iter().map(|(name, _)| name).collect()
+    }
+    [
+        ("/$defs/SchemeDefinition/properties/algorithm", of(ALGORITHMS)),
+        ("/$defs/SchemeDefinition/properties/secret", of(KEY_FORMS)),
+        ("/$defs/SignatureDefinition/properties/encoding", of(ENCODINGS)),
+        ("/$defs/TimestampDefinition/properties/unit", of(TIME_UNITS)),
+    ]
+}

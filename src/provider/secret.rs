@@ -4,6 +4,8 @@
 //! A resolved secret can be used through [`Secret::expose`] only: it has no equality, no serialization, its
 //! debug form is its label, and its memory is wiped when it is dropped. No error here carries secret text.
 
+mod form;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,8 +14,6 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, Zeroizing};
@@ -363,137 +363,6 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({})", self.label)
-    }
-}
-
-/// The table form of a [`SecretRef`], before it is known that exactly one place is named.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-struct Table {
-    #[serde(default, deserialize_with = "variable_name")]
-    env: Option<String>,
-    #[serde(default, deserialize_with = "file_path")]
-    file: Option<PathBuf>,
-    #[serde(default, deserialize_with = "credential_name")]
-    credential: Option<String>,
-    #[serde(default, deserialize_with = "file_path")]
-    captured: Option<PathBuf>,
-    #[serde(default)]
-    value: Option<String>,
-    #[serde(default, deserialize_with = "label")]
-    label: Option<String>,
-    #[serde(default, deserialize_with = "key_id")]
-    kid: Option<String>,
-    #[serde(default, deserialize_with = "slot")]
-    slot: Option<u8>,
-    #[serde(default, deserialize_with = "moment")]
-    not_before: Option<Timestamp>,
-    #[serde(default, deserialize_with = "moment")]
-    not_after: Option<Timestamp>,
-}
-
-impl Table {
-    /// The one place that is named; `None` if there is none or more than one.
-    fn place(&mut self) -> Option<SecretPlace> {
-        let mut places = [
-            self.env.take().map(SecretPlace::Env),
-            self.file.take().map(SecretPlace::File),
-            self.credential.take().map(SecretPlace::Credential),
-            self.captured.take().map(SecretPlace::Captured),
-            self.value.take().map(|text| SecretPlace::Value(Zeroizing::new(text))),
-        ]
-        .into_iter()
-        .flatten();
-        let place = places.next();
-        if places.next().is_some() { None } else { place }
-    }
-}
-
-/// Text that `parse` takes, or a refusal that tells what is allowed.
-fn parsed<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    allowed: &str,
-    parse: impl Fn(String) -> Option<T>,
-) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(text).map(Some).ok_or_else(|| de::Error::custom(allowed))
-}
-
-/// What the operating system can hold: no `=`, no NUL, not empty.
-fn variable_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    parsed(deserializer, "the name of an environment variable", |name| {
-        (!name.is_empty() && !name.contains(['=', '\0'])).then_some(name)
-    })
-}
-
-fn file_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    parsed(deserializer, "the path of a file", |path| {
-        (!path.is_empty() && !path.contains('\0')).then(|| path.into())
-    })
-}
-
-/// A name that stays inside the folder it is looked up in.
-fn credential_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    parsed(deserializer, "the name of a file in $CREDENTIALS_DIRECTORY, without a folder", |name| {
-        let inside = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
-        inside.then_some(name)
-    })
-}
-
-fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    parsed(deserializer, "1 to 64 letters, digits, \"-\", \"_\" and \".\"", |text| {
-        ((1..=64).contains(&text.len()) && text.chars().all(legal)).then_some(text)
-    })
-}
-
-/// Also the URL of a certificate.
-fn key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    parsed(deserializer, "a key id of 1 to 512 visible ASCII characters", |text| {
-        ((1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
-    })
-}
-
-fn slot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
-    match u8::deserialize(deserializer)? {
-        slot @ 0..=99 => Ok(Some(slot)),
-        _ => Err(de::Error::custom("a number from 0 to 99")),
-    }
-}
-
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    parsed(deserializer, "a time with its offset (RFC 3339), such as 2026-12-31T00:00:00Z", |text| {
-        text.parse().ok()
-    })
-}
-
-struct RefVisitor;
-
-impl<'de> Visitor<'de> for RefVisitor {
-    type Value = SecretRef;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SecretRef::EXPECTED)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretRef, E> {
-        let place = SecretPlace::Value(Zeroizing::new(text.to_owned()));
-        Ok(SecretRef { place, label: None, kid: None, slot: None, not_before: None, not_after: None })
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SecretRef, M::Error> {
-        let mut table = Table::deserialize(MapAccessDeserializer::new(map))?;
-        let place = table.place().ok_or_else(|| {
-            de::Error::custom("exactly one of env (a variable), file (a path), credential (a file name) and captured (a path)")
-        })?;
-        let Table { label, kid, slot, not_before, not_after, .. } = table;
-        Ok(SecretRef { place, label, kid, slot, not_before, not_after })
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RefVisitor)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::units::Span;
 
 /// `[schemes.jwt]`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JwtDefinition {
     /// Claims by name, or by JSON pointer, and the values of which one must stand there.
@@ -28,6 +29,7 @@ pub struct JwtDefinition {
 
 /// What a claim may be.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a text, a whole number, true, false, or a list of such")]
 pub enum ClaimDefinition {
     /// This value.
@@ -38,6 +40,7 @@ pub enum ClaimDefinition {
 
 /// A value of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a text, a whole number, true or false")]
 pub enum ClaimValue {
     /// A JSON string.
@@ -50,6 +53,7 @@ pub enum ClaimValue {
 
 /// Whether a token's own end is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Expires {
     /// `exp` must be there, and hold; `nbf` must hold where it is there.

@@ -19,6 +19,7 @@ use super::quick::Quick;
 #[derive(RustEmbed)]
 #[folder = "schemas/"]
 #[include = "*.json"]
+#[exclude = "*.schema.json"]
 struct BuiltIn;
 
 /// The schema of a provider's events that have none of their own.

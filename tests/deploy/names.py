@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 
-from common import DEPLOY, check, demand, document, fenced, files, name_of, run
+from common import BIN, DEPLOY, ROOT, check, demand, document, fenced, files, name_of, replaced, run, well
 from kubernetes import OVERLAYS, rendered
 
 # What Prometheus itself adds.
@@ -119,6 +119,35 @@ def _(context):
     code, said = checked(context, context.folder("control"), '[ingress]\nlisten = "127.0.0.1:0"\nlisting = 1\n')
     demand(code == 78 and "listing" in said, f"an unknown key was not noticed: exit code {code}\n{said}")
     return f"{count} pieces"
+
+
+@check("every piece of configuration and every provider file is what the schemas say that `hookgate schema` prints")
+def _(context):
+    folder = context.folder("schemas")
+    for kind in ("gateway", "provider", "vector"):
+        schema = folder / f"{kind}.schema.json"
+        schema.write_text(well([context.hookgate, "schema", kind]))
+        well([BIN / "check-jsonschema", "--check-metaschema", schema])
+
+    def linted(kind, texts):
+        named = []
+        for number, text in enumerate(texts):
+            line = f"#:schema ./{kind}.schema.json\n"
+            named.append(folder / f"{kind}-{number}.toml")
+            named[-1].write_text(text if text.startswith(line) else line + text)
+        return run([BIN / "tombi", "lint", "--offline", "--error-on-warnings", *named], seconds=60, cwd=folder)
+
+    pieces = [text for _, text in snippets()]
+    providers = [path.read_text() for path in sorted((ROOT / "providers").glob("*.toml"))]
+    for kind, texts in (("gateway", pieces), ("provider", providers)):
+        code, said = linted(kind, texts)
+        demand(code == 0, f"{kind}: {said[-3000:]}")
+    for kind, text, key in (("gateway", '[ingress]\nlisting = 1\n', "listing"),
+                            ("gateway", '[journal]\nretention = "7 days"\n', "7 days"),
+                            ("provider", replaced(providers[0], [("[[schemes]]\n", '[[schemes]]\nsignatur = "a"\n')]), "signatur")):
+        code, said = linted(kind, [text])
+        demand(code == 1 and key in said, f"{key!r} was not noticed: exit code {code}\n{said}")
+    return f"{len(pieces)} pieces, {len(providers)} files"
 
 
 @check("every variable of the environment that is named is one that the gateway has")

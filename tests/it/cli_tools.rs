@@ -72,6 +72,7 @@ fn from_init_to_an_event_in_hand() {
         json!({"file": "hookgate.toml", "settings": [], "sources": ["shop", "github"], "variables": variables})
     );
     let written = fs::read(dir.join("hookgate.toml")).unwrap();
+    assert!(written.starts_with(b"#:schema ./gateway.schema.json\n"));
     let again = run(dir, &["init", "stripe"], &[]);
     assert_eq!((again.status.code(), fs::read(dir.join("hookgate.toml")).unwrap()), (Some(1), written));
     assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
@@ -359,4 +360,18 @@ fn every_subcommand_is_completed_and_in_the_manual() {
     }
     assert!(dir.path().join("hookgate-providers-show.1").exists());
     assert_eq!(hookgate(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_schema_of_each_kind_of_file_is_printed_whole() {
+    for kind in ["gateway", "provider", "vector"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{kind}.schema.json"));
+        let printed = done(&hookgate(&["schema", kind]));
+        assert_eq!(printed, fs::read_to_string(file).unwrap());
+        let line = done(&hookgate(&["schema", kind, "--output", "json"]));
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(parsed(&line), parsed(&printed));
+    }
+    assert_eq!(hookgate(&["schema", "journal"]).status.code(), Some(2));
 }

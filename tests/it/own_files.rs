@@ -82,6 +82,11 @@ fn every_command_finds_a_file_of_ones_own_by_the_flag_or_by_the_configuration() 
         assert!(lost.status.code() == Some(2) && told.contains("providers.d/acme.toml is there"), "{told}");
     }
     every_command_finds_it(dir, &["--providers", "providers.d"]);
+    // What editors explain the file by is neither a provider file nor one of vectors.
+    let schema = done(&run(dir, &["schema", "provider"], &[]));
+    fs::write(dir.join("providers.d/provider.schema.json"), schema).unwrap();
+    let proven = done(&run(dir, &["vectors", "providers.d", "--providers", "providers.d"], &[]));
+    assert!(proven.ends_with(" passed, 0 failed\n"), "{proven}");
     let written = done(&run(dir, &["init", "acme", "--providers", "providers.d"], &[]));
     assert!(written.contains("hookgate check"), "{written}");
     // The configuration's own secret is not on this machine; the files are found all the same.

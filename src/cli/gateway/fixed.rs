@@ -174,12 +174,18 @@ impl Fixed {
     }
 }
 
+/// Keys that only a restart changes.
+#[cfg(test)]
+pub(in crate::cli) fn restarts() -> Vec<&'static str> {
+    tests::fixed(&[]).0.iter().map(|key| key.name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{self, Input};
 
-    fn fixed(flags: &[(&str, &str)]) -> Fixed {
+    pub(super) fn fixed(flags: &[(&str, &str)]) -> Fixed {
         let mut all = vec![
             ("sources.a.provider", "stripe"),
             ("sources.a.secrets", "[{ env = \"KEY\" }]"),

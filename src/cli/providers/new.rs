@@ -18,6 +18,9 @@ const SAMPLE_TYPE: &str = "order.created";
 /// Its body.
 const SAMPLE: &str = "{\"id\": \"evt_1\", \"type\": \"order.created\"}\n";
 
+/// By what editors explain keys.
+const SCHEMA: &str = "#:schema ./provider.schema.json\n";
+
 /// What is known of a sender, to be filled in.
 const SENDER: &str = "\
 [sender]            # facts for whoever operates the gateway
@@ -218,7 +221,7 @@ fn copied(name: &str, like: &str, catalog: &Catalog) -> Result<(String, Vec<Stri
     let text = text.ok_or_else(|| unknown(like, catalog))?;
     let (own, other) = (title(name), &definition.title);
     let mut out = format!(
-        "# {own}: begun as a copy of {other}. Say here what it signs; until then the schemes are {other}'s.\n\
+        "{SCHEMA}# {own}: begun as a copy of {other}. Say here what it signs; until then the schemes are {other}'s.\n\
          name = {name:?}\ntitle = {own:?}\n# docs = \"https://example.com/webhooks\"\n"
     );
     let kept = kept(&text);
@@ -286,8 +289,9 @@ fn sample(name: &str, like: &Definition, kept: &str) -> String {
 fn fresh(name: &str) -> String {
     let title = title(name);
     format!(
-        r#"# {title}: an HMAC over time and body. Say here what it signs.
-# Every key is described in providers/README.md; a mistake in this file is told when it is loaded.
+        r#"{SCHEMA}# {title}: an HMAC over time and body. Say here what it signs.
+# Every key is described in providers/README.md, and to editors by `hookgate schema provider > provider.schema.json`, in this
+# folder; a mistake in this file is told when it is loaded.
 name = "{name}"
 title = "{title}"
 # docs = "https://example.com/webhooks"
@@ -350,7 +354,8 @@ mod tests {
             }
             let text = std::fs::read_to_string(&written.files[0]).unwrap();
             assert!(
-                text.contains(&format!("title = \"Acme {index}\"")) && text.starts_with("# Acme"),
+                text.contains(&format!("title = \"Acme {index}\""))
+                    && text.starts_with("#:schema ./provider.schema.json\n# Acme"),
                 "{text}"
             );
         }

@@ -34,6 +34,27 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Erro
     whole.parse().map_err(|_| D::Error::custom("expected whole Unix seconds"))
 }
 
+/// The same, as editors are told of them.
+#[cfg(test)]
+pub(super) mod described {
+    use schemars::{Schema, SchemaGenerator, json_schema};
+
+    use super::super::form::ENCODINGS;
+
+    pub(in super::super) fn seconds(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["integer", "string"], "pattern": "^[+-]?[0-9]+(\\.0*)?$"})
+    }
+
+    pub(in super::super) fn text(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "null"]})
+    }
+
+    pub(in super::super) fn encoding(_: &mut SchemaGenerator) -> Schema {
+        let known = ENCODINGS.into_iter().map(Some).chain([Some(""), None]).collect::<Vec<_>>();
+        json_schema!({"enum": known})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -13,13 +13,20 @@ use crate::delivery::{Delivery, Headers};
 
 /// A request.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
+    /// Its method.
     method: String,
+    /// The whole URL that is called.
     pub url: String,
+    /// Pairs of name and value in order, repeats kept.
     #[serde(default, deserialize_with = "lax::or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<(String, String)>>"))]
     headers: Vec<(String, String)>,
+    /// The body, where it is text.
     body: Option<String>,
+    /// The body in base64, where it is none.
     body_base64: Option<String>,
 }
 

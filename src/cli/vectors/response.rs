@@ -10,32 +10,44 @@ use crate::provider::EventAnswer;
 
 /// What is answered.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Response {
+    /// The status, or a class such as `2xx`.
     status: Status,
+    /// Headers that must be there.
     #[serde(default, deserialize_with = "lax::or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<(String, String)>>"))]
     headers: Vec<(String, String)>,
+    /// The body.
     body: Option<String>,
+    /// Names of headers that must not be there.
     #[serde(default, deserialize_with = "lax::or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     forbid_headers: Vec<String>,
     /// How the body is compared; by default JSON by its meaning and all else byte for byte.
     #[serde(rename = "match")]
     matching: Option<Matching>,
     /// A request that the provider wants made: for people.
     #[serde(rename = "outbound")]
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Value>"))]
     _outbound: Option<IgnoredAny>,
 }
 
 /// How a body is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Matching {
+    /// Byte for byte.
     Exact,
+    /// By its meaning as JSON.
     Json,
 }
 
 /// A status, or a class of them such as `2xx`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum Status {
     One(u16),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 /// A handshake: what its request looks like and what is answered.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeDefinition {
     /// Its name within the provider, for people.
@@ -31,6 +32,7 @@ pub struct HandshakeDefinition {
 
 /// A value made from the request.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ComputedDefinition {
     /// `sha1`, `sha256`, `sha512`, or with the source's key `hmac-sha1`, `hmac-sha256`, `hmac-sha512`.
@@ -48,6 +50,7 @@ fn hex() -> String {
 
 /// A URL of the request that is called after the answer.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VisitDefinition {
     /// Its place.
@@ -62,6 +65,7 @@ fn verified() -> bool {
 
 /// What a request must look like.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MatchDefinition {
     /// HTTP methods; empty for those that the provider sends its events with.
@@ -90,6 +94,7 @@ pub struct MatchDefinition {
 
 /// One value, or any of several.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "text, a whole number, a boolean, or a list of such")]
 pub enum Expected {
     /// This one.
@@ -100,6 +105,7 @@ pub enum Expected {
 
 /// A value as provider files write it.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "text, a whole number or a boolean")]
 pub enum Scalar {
     /// Text.
@@ -112,6 +118,7 @@ pub enum Scalar {
 
 /// What is answered. In a handshake's, texts may hold `{PLACE}`: the value there is echoed, and must be there.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AnswerDefinition {
     /// HTTP status, 200 to 299.
@@ -121,6 +128,7 @@ pub struct AnswerDefinition {
     /// The body as text.
     pub text: Option<String>,
     /// The body as JSON.
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Value>"))]
     pub json: Option<toml::Value>,
 }
 
