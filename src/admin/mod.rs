@@ -28,6 +28,8 @@ pub use calls::{meant_or_told, read_or_told};
 pub use guard::{Guard, Tokens};
 pub use health::{Check, Health, Readiness};
 pub use known::{ConfigValue, ConfiguredSecret, Known, LimitFacts, Live, ProviderFacts, Shown, SourceFacts};
+#[cfg(test)]
+pub(crate) use openapi::described;
 pub use pace::Pace;
 pub use reload::{ReloadAnswer, ReloadOrder};
 pub use server::{Admin, AdminParts};

@@ -3,9 +3,10 @@
 
 use super::shapes::{
     ArmOrder, Armed, ClaimQuery, Claimed, Dropped, EventDetail, Events, Extension, Failures, Filter,
-    HistoryEventDetail, HistoryEvents, Nack, Notices, Order, Outcome, Piece, Problem, Quarantine,
-    QuarantineOrder, QuarantinedDetail, Refusals, Refused, Reloaded, Tally, Tokens,
+    HistoryEventDetail, HistoryEvents, Nack, Notices, Order, Outcome, Piece, Quarantine, QuarantineOrder,
+    QuarantinedDetail, Refusals, Reloaded, Tally, Tokens,
 };
+use super::{Problem, Refused};
 
 /// Alive.
 #[utoipa::path(get, path = "/livez", tag = "gateway",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::shapes::Refused;
+use super::Refused;
 
 /// Messages that workers gave up: those of RabbitMQ's dead-letter queue.
 #[utoipa::path(get, path = "/v1/dead", tag = "dead letters",

@@ -1,17 +1,17 @@
-//! The document, and the call that yields it.
+//! What the document is made of: by a test, which compares it with `openapi.json`, since the code that makes it is a twentieth
+//! of what a program of this size holds.
 
-use actix_web::http::StatusCode;
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::super::events::fresh;
-use super::super::guard::Area;
-use super::super::server::AdminParts;
 use super::super::{about, sample, schema, sources};
-use super::shapes::Refused;
 use super::{calls, dead};
+
+/// The document, as `openapi.json` has it.
+pub(crate) fn described() -> String {
+    let document = serde_json::to_value(Document::openapi()).expect("names and texts are JSON");
+    format!("{document:#}\n")
+}
 
 /// What opens the calls.
 const TOKEN: &str = "token";
@@ -37,7 +37,7 @@ const TOKEN: &str = "token";
     paths(
         about::about,
         about::stats,
-        document,
+        super::document,
         calls::livez,
         calls::readyz,
         calls::metrics,
@@ -89,16 +89,6 @@ impl Modify for Token {
     }
 }
 
-/// This description.
-#[utoipa::path(get, path = "/v1/openapi.json", tag = "gateway", responses(
-    (status = 200, content_type = "application/json"), Refused))]
-pub(in crate::admin) async fn document(request: HttpRequest, parts: Data<AdminParts>) -> HttpResponse {
-    if let Some(refused) = parts.refusal(&request, Area::Look) {
-        return refused;
-    }
-    fresh(StatusCode::OK).json(Document::openapi())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +101,7 @@ mod tests {
             let (methods, _) = rest.split_once('"')?;
             Some((path.to_owned(), methods.split(", ").map(str::to_lowercase).collect::<Vec<_>>()))
         });
-        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let document = serde_json::to_value(Document::openapi()).expect("names and texts are JSON");
         let described = document["paths"].as_object().unwrap();
         // Orders have one route and a form each.
         let forms = |path: &str| -> Vec<String> {

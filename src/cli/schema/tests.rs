@@ -1,5 +1,5 @@
-//! Makes `schemas/*.schema.json`, `deploy/reference.md` and `src/console/reasons.js` of the code, and compares them with what
-//! is committed. `cargo test --lib schema::tests::renew -- --ignored` writes them anew.
+//! Makes `schemas/*.schema.json`, `deploy/reference.md`, `src/console/reasons.js` and the admin listener's `openapi.json` of
+//! the code, and compares them with what is committed. `cargo test --lib schema::tests::renew -- --ignored` writes them anew.
 
 mod commands;
 mod options;
@@ -57,13 +57,14 @@ fn reasons() -> String {
 }
 
 /// Every file that is made, by its path.
-fn made() -> [(&'static str, String); 5] {
+fn made() -> [(&'static str, String); 6] {
     [
         ("schemas/gateway.schema.json", pretty(&schemas::gateway())),
         ("schemas/provider.schema.json", pretty(&schemas::provider())),
         ("schemas/vector.schema.json", pretty(&schemas::vector())),
         ("deploy/reference.md", reference::reference()),
         ("src/console/reasons.js", reasons()),
+        ("src/admin/openapi/openapi.json", crate::admin::described()),
     ]
 }
 
