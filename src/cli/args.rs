@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, dead, demo, events, explain, healthcheck, history, init, journal, listen,
-    man, providers, quarantine, reload, schema, secret, send, serve, sign, top, vectors, verify,
+    check, completions, consume, dead, demo, drain, events, explain, healthcheck, history, init, journal,
+    listen, man, providers, quarantine, reload, schema, secret, send, serve, sign, top, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -67,6 +67,8 @@ enum Command {
     Secret(secret::SecretArgs),
     /// Have a running gateway load its configuration again; where it is wrong, nothing changes
     Reload(reload::ReloadArgs),
+    /// Take a running gateway out for good: it takes no more, and hands over what it keeps
+    Drain(drain::DrainArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),
     /// What is known of each provider
@@ -216,6 +218,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),
+        Command::Drain(args) => drain::run(args, output),
         Command::Journal(args) => journal::run(args, output),
     };
     done.unwrap_or_else(|error| {

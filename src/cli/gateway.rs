@@ -48,6 +48,7 @@ use crate::config::{Ack, Loaded};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
 use crate::disk::RealDisk;
+use crate::drain::Drain;
 use crate::failpoint::{self, Point};
 use crate::ingress::{Gate, Ingress};
 use crate::journal::Reader;
@@ -292,8 +293,10 @@ impl Shared {
     }
 
     fn health(&self, keeper: Keeper, confirm: Option<ConfirmMetrics>, sink: Option<Arc<dyn Sink>>) -> Health {
+        let drain = Drain::new(keeper.clone(), Arc::clone(&self.metrics), Arc::clone(&self.clock));
         Health {
             keeper,
+            drain,
             confirm,
             lanes: Arc::clone(&self.lanes),
             sink,

@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 use super::super::events::fresh;
 use super::super::guard::Area;
 use super::super::server::AdminParts;
-use super::super::{about, sample, schema, sources};
+use super::super::{about, drain, sample, schema, sources};
 use super::shapes::Refused;
 use super::{calls, dead};
 
@@ -42,6 +42,9 @@ const TOKEN: &str = "token";
         calls::readyz,
         calls::metrics,
         calls::notices,
+        drain::show,
+        drain::begin,
+        drain::cancel,
         calls::reload,
         sources::list,
         sources::one,
