@@ -61,7 +61,7 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// List what workers rejected for good in RabbitMQ, put it back into its queue, or drop it
     Dead(dead::DeadArgs),
-    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
+    /// Read or copy a journal's folder, beside a running gateway or without one; nothing in it is changed
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
     Secret(secret::SecretArgs),

@@ -37,6 +37,7 @@ use self::outlet::{Outlet, dead_letters};
 use self::prepared::Prepared;
 pub(super) use self::reloader::Again;
 use self::reloader::{CALLS_MAX, Reloader};
+pub(super) use self::stores::KEYS;
 use self::stores::Stores;
 use self::watching::{Watch, Watching};
 use super::assemble::Plan;

@@ -34,6 +34,7 @@ mod crash;
 mod dead;
 mod dedup;
 mod described;
+mod drain;
 mod events;
 mod explain;
 mod faults;
