@@ -22,6 +22,7 @@ mod addresses;
 mod admin;
 mod answers;
 mod audit;
+mod backup;
 mod batches;
 mod bodies;
 mod captured;
