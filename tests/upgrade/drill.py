@@ -267,8 +267,10 @@ def main():
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     print(table)
     if plan.report:
-        plan.report.write_text(TEXT.format(
-            named=plan.named, events=plan.events, table=table, cores=os.cpu_count(), rate=RATE, leased=LEASED, again=AGAIN)))
+        text = TEXT.format(
+            named=plan.named, events=plan.events, table=table, cores=os.cpu_count(), rate=RATE, leased=LEASED, again=AGAIN
+        )
+        plan.report.write_text(text)
     return 0 if all(map(well, all_found)) else 1
 
 
