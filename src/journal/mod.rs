@@ -35,6 +35,7 @@ pub use bytes::read_back;
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
 pub use envelope::Summary;
 pub use error::JournalError;
+pub use folder::check_format;
 pub use helper::Upkeep;
 pub use ledger::{Standing, State};
 pub use reader::{LiveRecord, Reader, Scan, ScanBudget};

@@ -12,7 +12,7 @@ use super::Shared;
 use crate::accept::{Core, Fault};
 use crate::config::Loaded;
 use crate::dedup::{self, Index};
-use crate::disk::RealDisk;
+use crate::disk::{ReadOnly, RealDisk};
 use crate::journal::{self, Journal, Recovery};
 use crate::metrics::LaneStats;
 use crate::tasks;
@@ -31,6 +31,7 @@ impl Stores {
     pub(super) fn open(loaded: &Loaded, shared: &Shared) -> anyhow::Result<Self> {
         let settings = &loaded.settings;
         let now = shared.clock.now();
+        journal::check_format(&ReadOnly::default(), &settings.journal.dir)?;
         let keys = dedup::Settings::new(settings.journal.dir.join(KEYS), settings.dedup.window.duration());
         let mut index = Index::open(RealDisk, keys, now)?;
         for damage in index.damage() {
