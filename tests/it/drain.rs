@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::chaos::{Mode, Proxy};
 use crate::gateway::*;
 use crate::load::{drained, with_rabbitmq};
 use crate::services::{RabbitMq, Redis};
@@ -213,22 +214,23 @@ fn an_order_is_an_operators_and_a_look_is_enough_for_who_looks() {
 
 #[test]
 fn with_a_broker_away_it_says_so_and_ends_once_it_is_back() {
-    let mut broker = RabbitMq::own();
-    let vhost = broker.vhost();
-    let gateway = with_rabbitmq(&broker.url(&vhost)).source("shop", "stripe", "").start();
+    let broker = RabbitMq::shared();
+    let (vhost, proxy) = (broker.vhost(), Proxy::start(broker.address()));
+    let gateway = with_rabbitmq(&broker.url_by(proxy.address(), &vhost)).source("shop", "stripe", "").start();
     until("ready", SOON, || gateway.ready().1.starts_with("ready\n"));
-    broker.stop();
+    proxy.set(Mode::Cut);
+    until("it is noticed", SOON, || gateway.ready().1.starts_with("degraded"));
     for index in 0..20 {
         assert_eq!(gateway.deliver(&event(&format!("evt_{index}"))).status, 200);
     }
     let (code, out, err) = said(gateway.spawn(&["drain", "--grace", "0s", "--wait", "1s"]));
     assert_eq!(code, Some(1), "{err}");
     assert!(out.contains("  20 pending (shop 20): not handed over: rabbitmq: "), "{out}");
-    broker.restart();
+    proxy.restore();
     let (code, out, err) = said(gateway.spawn(&["drain", "--wait", "90s"]));
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.starts_with("drained: nothing is left, 20 events ended since "), "{out}");
-    assert_eq!(drained(&broker, &vhost, "shop").len(), 20);
+    assert_eq!(drained(broker, &vhost, "shop").len(), 20);
 }
 
 #[test]
