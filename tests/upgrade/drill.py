@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,8 +261,11 @@ def main():
     ]
     all_found = []
     for name, first, second, how in rounds:
-        found = Round(plan, name, first, second, how).run() | {"asked": plan.events}
+        drill = Round(plan, name, first, second, how)
+        found = drill.run() | {"asked": plan.events}
         all_found.append(found)
+        if well(found):
+            shutil.rmtree(drill.folder)
         print(f"{'ok' if well(found) else 'FAILED'}: {json.dumps(found)}", flush=True)
     lines = [HEAD, ["---"] * len(HEAD), *map(row, all_found)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
