@@ -39,7 +39,7 @@ impl Reject {
 }
 
 /// What to do about each, in the order of [`Reject::ALL`].
-const ADVICE: [(Reject, &str); 50] = [
+const ADVICE: [(Reject, &str); 51] = [
     (
         Reject::HeadMalformed,
         "The request is no clear HTTP: a scanner, or a proxy that writes it in a way of its own.",
