@@ -1,6 +1,6 @@
 //! The two ways to a 2xx, one of which a gateway has: the journal's disk, or RabbitMQ's confirm.
 
-use crate::accept::{Accepted, Acceptor, Policy};
+use crate::accept::{Accepted, Acceptor, Policy, Taking};
 use crate::clock::Timestamp;
 use crate::confirm::Confirmer;
 use crate::event::Event;
@@ -29,6 +29,27 @@ impl Keeper {
                 Ok(answer?)
             }
             Self::Confirm(confirmer) => confirmer.keep(event, policy, request).await,
+        }
+    }
+
+    /// What is taken.
+    pub fn taking(&self) -> Taking {
+        match self {
+            Self::Journal(acceptor) => acceptor.taking(),
+            Self::Confirm(confirmer) => confirmer.taking(),
+        }
+    }
+
+    /// Whether senders are to go elsewhere.
+    pub fn turns_away(&self) -> bool {
+        self.taking() != Taking::All
+    }
+
+    /// From now on this is taken.
+    pub fn take(&self, taking: Taking) {
+        match self {
+            Self::Journal(acceptor) => acceptor.take(taking),
+            Self::Confirm(confirmer) => confirmer.take(taking),
         }
     }
 

@@ -32,7 +32,7 @@
 //! - [`capture`]: a secret that the sender brings itself, while the operator has the source armed.
 //! - [`accept`]: the one thread that claims keys and writes the journal: check-and-claim is atomic.
 //! - [`confirm`]: the other way to a 2xx, without a journal: claim in Redis, publish, RabbitMQ's confirm.
-//! - [`keeper`]: which of the two ways a gateway has.
+//! - [`keeper`]: which of the two ways a gateway has. [`drain`]: how it is taken out, with nothing left behind.
 //! - [`lanes`]: what is pending, a queue for each source, of bounded length in memory.
 //! - [`relay`]: from the journal to a sink until it confirms, or to workers until they acknowledge.
 //! - [`diagnose`]: why a delivery was refused, found by trying what would have verified; never in an answer.
@@ -93,6 +93,7 @@ pub mod accept;
 pub mod capture;
 pub mod confirm;
 pub mod diagnose;
+pub mod drain;
 pub mod history;
 pub mod keeper;
 pub mod lanes;

@@ -42,7 +42,7 @@ pub enum Answer {
 /// The stages, and what they share.
 #[derive(Clone)]
 pub struct Pipeline {
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
     clock: Arc<dyn Clock>,
 }
 

@@ -111,6 +111,8 @@ pub enum Reject {
     NotArmed,
     /// Fault: a captured secret could not be kept.
     CaptureFailed,
+    /// Fault: the gateway is being taken out.
+    Draining,
     /// Fault: the gateway is stopping.
     Stopping,
 }
@@ -144,7 +146,7 @@ const fn fault(code: &'static str, reason: &'static str, retry_after: u16) -> Ro
 
 impl Reject {
     /// All of them, for tables and for metrics that start at zero.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::HeadMalformed,
         Self::HeadTooLarge,
         Self::HeadTooSlow,
@@ -194,6 +196,7 @@ impl Reject {
         Self::ClockWrong,
         Self::NotArmed,
         Self::CaptureFailed,
+        Self::Draining,
         Self::Stopping,
     ];
 
@@ -249,6 +252,7 @@ impl Reject {
             Self::ClockWrong => fault("unavailable", "clock_wrong", 30),
             Self::NotArmed => refuse(403, "not_armed", "not_armed"),
             Self::CaptureFailed => fault("unavailable", "capture_failed", 5),
+            Self::Draining => fault("unavailable", "draining", 5),
             Self::Stopping => fault("unavailable", "stopping", 5),
         }
     }

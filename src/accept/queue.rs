@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::answer::{self, Answer};
 use super::core::Core;
 use super::orders::{Action, Fate, Order, Target};
+use super::taking::{SharedTaking, Taking};
 use super::terms::{Accepted, Fault, Policy, Stores};
 use crate::clock::{Clock, Timestamp};
 use crate::disk::Disk;
@@ -103,6 +104,7 @@ pub struct Acceptor {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    taking: SharedTaking,
     newest: AtomicI64,
     rounds: AtomicU64,
     commits: AtomicU64,
@@ -136,7 +138,7 @@ impl Acceptor {
     /// counted at that moment, whether or not anybody still waits.
     ///
     /// # Errors
-    /// `Overloaded`, `Stopping` or `JournalFailed`, at once.
+    /// `Overloaded`, `Draining`, `Stopping` or `JournalFailed`, at once.
     pub fn offer(
         &self,
         event: Event,
@@ -146,7 +148,9 @@ impl Acceptor {
         let (reply, answer) = answer::slot();
         let bytes = event.body().len();
         let refused = self.put(|queue| {
-            if let Some(reject) = queue.refusal(bytes) {
+            // Looked at with the queue in hand: whoever asks for a round after `take` waits for all that came before.
+            let drained = (self.taking() == Taking::Nothing).then_some(Reject::Draining);
+            if let Some(reject) = queue.refusal(bytes).or(drained) {
                 return Some((reject, request));
             }
             queue.work.bytes += bytes;
@@ -156,6 +160,22 @@ impl Acceptor {
         let Some((reject, request)) = refused else { return Ok(answer) };
         request.end(Ending::Refused(reject));
         Err(reject)
+    }
+
+    /// What is taken.
+    pub fn taking(&self) -> Taking {
+        self.shared.taking.get()
+    }
+
+    /// From now on this is taken.
+    pub fn take(&self, taking: Taking) {
+        self.shared.taking.set(taking);
+    }
+
+    /// Waits until whatever was offered before is decided and counted; false where that will never be.
+    pub async fn settled(&self) -> bool {
+        // A round that ends a segment tells of its first half alone; one that is asked for after it comes after all of it.
+        self.mark(Vec::new()).await.is_ok() && self.mark(Vec::new()).await.is_ok()
     }
 
     /// Writes marks; the receiver yields once they are durable, and fails if they never will be.

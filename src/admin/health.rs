@@ -9,6 +9,7 @@ use crate::accept::{Acceptor, Stores};
 use crate::clock::{Clock, Timestamp};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
+use crate::drain::{Drain, Phase, Seen};
 use crate::history::History;
 use crate::keeper::Keeper;
 use crate::lanes::Lanes;
@@ -60,6 +61,8 @@ impl fmt::Display for Check {
 pub struct Health {
     /// What makes events safe.
     pub keeper: Keeper,
+    /// How the gateway is taken out.
+    pub drain: Drain,
     /// Confirm mode's gauges, in confirm mode.
     pub confirm: Option<ConfirmMetrics>,
     /// What is pending.
@@ -81,9 +84,24 @@ pub struct Health {
 impl Health {
     /// The verdict, and what it rests on.
     pub fn readiness(&self) -> (Readiness, Vec<Check>) {
-        match &self.keeper {
+        let (verdict, mut checks) = match &self.keeper {
             Keeper::Journal(acceptor) => self.with_journal(acceptor),
             Keeper::Confirm(confirmer) => self.with_confirm(confirmer),
+        };
+        let Some(drained) = self.taken_out() else { return (verdict, checks) };
+        checks.insert(0, Check { name: "drain", found: Err(drained) });
+        (Readiness::Unready, checks)
+    }
+
+    /// How far the gateway is taken out, where it is.
+    fn taken_out(&self) -> Option<String> {
+        let Seen { phase, takes_until, left, .. } = self.drain.seen();
+        let until = takes_until.unwrap_or_default();
+        match phase {
+            Phase::Serving => None,
+            Phase::TurningAway => Some(format!("deliveries are taken until {until}, then answered 503")),
+            Phase::Draining => Some(format!("deliveries are answered 503; {} events are left", left.total())),
+            Phase::Drained => Some("deliveries are answered 503; nothing is left".to_owned()),
         }
     }
 

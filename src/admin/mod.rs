@@ -6,6 +6,7 @@ mod arm;
 mod calls;
 mod console;
 mod dead;
+mod drain;
 mod events;
 mod guard;
 mod health;

@@ -18,8 +18,8 @@ use super::known::{Eyes, Live};
 use super::pace::Pace;
 use super::reload::{self, ReloadOrder};
 use super::{
-    about, arm, console, dead, events, history, inbox, notices, openapi, quarantine, sample, schema, sources,
-    tail,
+    about, arm, console, dead, drain, events, history, inbox, notices, openapi, quarantine, sample, schema,
+    sources, tail,
 };
 use crate::audit::{self, Audit};
 use crate::disk::RealDisk;
@@ -211,6 +211,8 @@ impl Admin {
                 .service(at("/v1/dead/requeue", "POST").post(dead::requeue))
                 .service(at("/v1/dead/drop", "POST").post(dead::drop))
                 .service(at("/v1/notices", "GET").get(notices::list))
+                .service(at("/v1/drain", "GET, POST").get(drain::show).post(drain::begin))
+                .service(at("/v1/drain/cancel", "POST").post(drain::cancel))
                 .service(at("/v1/reload", "POST").post(reload::reload))
                 .service(at("/v1/sources/{name}/arm", "POST").post(arm::arm))
                 .service(at("/v1/sources/{name}/sample", "POST").post(sample::sample))
@@ -288,7 +290,7 @@ fn at(path: &str, allowed: &'static str) -> Resource {
 
 async fn unknown() -> HttpResponse {
     let detail = "here are / (the console), /livez, /readyz, /metrics, and below /v1 what /v1/openapi.json tells of: events, history, quarantine, dead, \
-                  notices, sources, providers, config, stats, reload and the inbox; deliveries go to ingress.listen";
+                  notices, sources, providers, config, stats, drain, reload and the inbox; deliveries go to ingress.listen";
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 

@@ -10,8 +10,8 @@ use super::assemble::{self, Plan};
 use super::files::FilesAlone;
 use super::output::{self, Output};
 use super::{
-    check, completions, consume, dead, demo, events, explain, healthcheck, history, init, journal, listen,
-    man, providers, quarantine, reload, schema, secret, send, serve, sign, top, vectors, verify,
+    check, completions, consume, dead, demo, drain, events, explain, healthcheck, history, init, journal,
+    listen, man, providers, quarantine, reload, schema, secret, send, serve, sign, top, vectors, verify,
 };
 use crate::config::{self, Input, Loaded, Report};
 use crate::exit;
@@ -61,12 +61,14 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// List what workers rejected for good in RabbitMQ, put it back into its queue, or drop it
     Dead(dead::DeadArgs),
-    /// Read a journal's folder, beside a running gateway or without one; nothing is changed
+    /// Read or copy a journal's folder, beside a running gateway or without one; nothing in it is changed
     Journal(journal::JournalArgs),
     /// Tell secrets apart by fingerprints, or arm a source whose sender brings the secret itself
     Secret(secret::SecretArgs),
     /// Have a running gateway load its configuration again; where it is wrong, nothing changes
     Reload(reload::ReloadArgs),
+    /// Take a running gateway out for good: it takes no more, and hands over what it keeps
+    Drain(drain::DrainArgs),
     /// Run vector files through the code that serves
     Vectors(VectorsArgs),
     /// What is known of each provider
@@ -216,6 +218,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Listen(args) => listen::run(args, output),
         Command::Secret(args) => secret::run(args, output),
         Command::Reload(args) => reload::run(args, output),
+        Command::Drain(args) => drain::run(args, output),
         Command::Journal(args) => journal::run(args, output),
     };
     done.unwrap_or_else(|error| {

@@ -31,6 +31,13 @@ pub(super) struct CallerArgs {
     config: ConfigArgs,
 }
 
+impl CallerArgs {
+    /// Where its configuration is, unless the command line names another machine's gateway.
+    pub(super) fn local(&self) -> Option<ConfigArgs> {
+        self.from.is_none().then(|| self.config.clone())
+    }
+}
+
 /// A gateway, as its operator calls it.
 pub(super) struct Caller {
     client: Client,

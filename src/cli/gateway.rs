@@ -37,6 +37,7 @@ use self::outlet::{Outlet, dead_letters};
 use self::prepared::Prepared;
 pub(super) use self::reloader::Again;
 use self::reloader::{CALLS_MAX, Reloader};
+pub(super) use self::stores::KEYS;
 use self::stores::Stores;
 use self::watching::{Watch, Watching};
 use super::assemble::Plan;
@@ -48,6 +49,7 @@ use crate::config::{Ack, Loaded};
 use crate::confirm::Confirmer;
 use crate::dedup::RedisClaims;
 use crate::disk::RealDisk;
+use crate::drain::Drain;
 use crate::failpoint::{self, Point};
 use crate::ingress::{Gate, Ingress};
 use crate::journal::Reader;
@@ -292,8 +294,10 @@ impl Shared {
     }
 
     fn health(&self, keeper: Keeper, confirm: Option<ConfirmMetrics>, sink: Option<Arc<dyn Sink>>) -> Health {
+        let drain = Drain::new(keeper.clone(), Arc::clone(&self.metrics), Arc::clone(&self.clock));
         Health {
             keeper,
+            drain,
             confirm,
             lanes: Arc::clone(&self.lanes),
             sink,

@@ -1,6 +1,7 @@
-//! `hookgate journal`: what a journal's folder holds, whether it is whole, and its events as JSON lines. Reads only, beside a
+//! `hookgate journal`: what a journal's folder holds, whether it is whole, its events as JSON lines, and copies of it. Reads only, beside a
 //! running gateway or without one; exit code 65 where something is damaged.
 
+mod backup;
 mod export;
 mod inspect;
 
@@ -28,6 +29,8 @@ enum Command {
     Inspect(ReadArgs),
     /// Check every byte; exit code 65 where something is damaged or was set aside
     Verify(ReadArgs),
+    /// Copy the folder, beside a running gateway too, for one that is started on the copy elsewhere
+    Backup(backup::BackupArgs),
     /// Write events as JSON, one a line, their bodies in base64
     Export(export::ExportArgs),
 }
@@ -43,6 +46,7 @@ pub(super) fn run(args: JournalArgs, output: Output) -> anyhow::Result<u8> {
     let done = match args.command {
         Command::Inspect(args) => inspect::run(&args.dir, output),
         Command::Verify(args) => verify(&args.dir, output),
+        Command::Backup(args) => backup::run(&args, output),
         Command::Export(args) => export::run(args),
     };
     Ok(done.unwrap_or_else(Stop::tell))

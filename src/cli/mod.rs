@@ -13,6 +13,7 @@ mod completions;
 mod consume;
 mod dead;
 mod demo;
+mod drain;
 mod events;
 mod explain;
 mod fetching;

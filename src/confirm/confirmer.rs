@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::attempt::Desk;
-use crate::accept::{Accepted, Policy, Proof};
+use crate::accept::{Accepted, Policy, Proof, SharedTaking, Taking};
 use crate::clock::{Clock, Timestamp};
 use crate::dedup::RedisClaims;
 use crate::event::Event;
@@ -65,6 +65,8 @@ pub struct Confirmer {
 struct Gate {
     events: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// Who is taken in.
+    taking: SharedTaking,
     /// Takes nobody in any more.
     stopping: AtomicBool,
     /// Turns true when those who still wait are to be told that we are stopping.
@@ -88,6 +90,10 @@ impl Gate {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, BYTES_MAX);
         let event = Arc::clone(&self.events).try_acquire_owned().map_err(|_| Reject::Overloaded)?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| Reject::Overloaded)?;
+        // Looked at with its room taken: once nobody is, whoever has none yet gets none.
+        if self.taking.get() == Taking::Nothing {
+            return Err(Reject::Draining);
+        }
         Ok(Admitted { _event: event, _bytes: bytes })
     }
 }
@@ -98,6 +104,7 @@ impl Confirmer {
         let gate = Gate {
             events: Arc::new(Semaphore::new(ADMITTED_MAX as usize)),
             bytes: Arc::new(Semaphore::new(BYTES_MAX as usize)),
+            taking: SharedTaking::default(),
             stopping: AtomicBool::new(false),
             ending: watch::channel(false).0,
             newest: AtomicI64::new(0),
@@ -152,6 +159,16 @@ impl Confirmer {
     /// Whether a stop has begun.
     pub fn stopping(&self) -> bool {
         self.gate.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Who is taken in.
+    pub fn taking(&self) -> Taking {
+        self.gate.taking.get()
+    }
+
+    /// From now on these are.
+    pub fn take(&self, taking: Taking) {
+        self.gate.taking.set(taking);
     }
 
     /// Whether Redis answered the last command; it is asked every few seconds at least.

@@ -42,9 +42,9 @@ function banners() {
     since,
   }));
   const known = new Set(gateway.notices.map(({ notice }) => notice));
-  // A notice waits until it has lasted; what a check says is so now.
+  // A notice waits until it has lasted; what a check says is so now. A drain is no failure, and its notice does not wait.
   for (const { name, ok, detail } of gateway.about?.checks ?? []) {
-    if (!ok && !known.has(`${name}_away`))
+    if (!ok && name !== "drain" && !known.has(`${name}_away`))
       found.push({ key: `check ${name}`, kind: name, label: `${name} failed`, text: detail, advice: "" });
   }
   const { unanswered, about: now } = gateway;

@@ -100,6 +100,8 @@ const ADVICE = {
     "A handshake would set the source's secret: let it, by `hookgate secret arm`, if you began it.",
   capture_failed:
     "The secret that a handshake brought could not be written: see the log, and the folder that `captured` names. Then let the provider ask again.",
+  draining:
+    "The gateway is being taken out; senders try again, elsewhere.",
   stopping:
     "The gateway was about to stop; senders try again.",
 };

@@ -432,7 +432,8 @@ async fn serve(request: HttpRequest, mut payload: Payload, gate: Data<Gate>) -> 
             };
             drop(tokio::time::timeout(LEFT_TIME, left).await);
         }
-        if !connection.is_complete() {
+        // Who keeps his connection would come back to a gateway that is taken out, whatever a balancer has found.
+        if !connection.is_complete() || gate.pipeline.keeper.turns_away() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         connection.answer();

@@ -88,6 +88,18 @@ pub(super) fn header<D: Disk>(disk: &D, dir: &Path, number: u64) -> Result<Optio
     Header::decode(&bytes).map_err(|found| JournalError::Version { path, found, known: segment::VERSION })
 }
 
+/// Refuses a folder with a segment of another format; nothing is written. To be asked before anything in the folder is put
+/// right, the key files in it too: what that takes, its own version knows.
+///
+/// # Errors
+/// The first segment of another format, or where the file system fails.
+pub fn check_format<D: Disk>(disk: &D, dir: &Path) -> Result<(), JournalError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => segment::numbers(disk, dir)?.iter().try_for_each(|number| header(disk, dir, *number).map(drop)),
+    }
+}
+
 fn stored<D: Disk>(disk: &D, path: &Path) -> Result<Option<[u8; 16]>, JournalError> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -3,6 +3,7 @@
 
 mod archive;
 mod aside;
+mod backup;
 mod batch;
 #[cfg(any(test, feature = "fuzzing"))]
 mod bytes;
@@ -28,11 +29,13 @@ mod tests;
 
 pub use archive::{Archive, Damaged, Facts, Kept, SegmentFacts};
 pub use aside::{Salvaged, aside_origin, salvage};
+pub use backup::{BackedUp, back_up, is_restored, note_taken_in};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use bytes::read_back;
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};
 pub use envelope::Summary;
 pub use error::JournalError;
+pub use folder::check_format;
 pub use helper::Upkeep;
 pub use ledger::{Standing, State};
 pub use reader::{LiveRecord, Reader, Scan, ScanBudget};

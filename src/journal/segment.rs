@@ -14,7 +14,9 @@
 //! | 56 | 4 | where the frames of the segment before it end; 0 where that is not known |
 //! | 60 | 4 | CRC-32C of bytes 0..60 |
 //!
-//! Magic, version, number and check keep their places in every later version. A segment is written full of
+//! Magic, version, number and check keep their places in every later version. A version reads its own format and every older
+//! one (`tests/it/upgrade/` has a folder of each), and refuses a newer one before it changes anything; whatever an older version
+//! would misread, in these files or in the key files beside them, takes a new number. A segment is written full of
 //! zeroes and synced, with its folder, before its header is: until then it is no part of the journal.
 
 use std::io;

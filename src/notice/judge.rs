@@ -44,6 +44,8 @@ pub struct Situation {
     pub redis_away: bool,
     /// The end of the certificate that the public listener shows.
     pub certificate_ends: Option<Timestamp>,
+    /// When the gateway began to be taken out, where it is.
+    pub draining_since: Option<Timestamp>,
     /// For how long one of several secrets proves nothing before it is told of.
     pub secret_unused_after: Duration,
 }
@@ -206,6 +208,9 @@ impl Judge {
         }
         if situation.redis_away {
             tell(Kind::RedisAway, "Redis does not answer".to_owned());
+        }
+        if let Some(since) = situation.draining_since {
+            tell(Kind::Draining, format!("this gateway is taken out since {since}: deliveries go elsewhere"));
         }
         match situation.certificate_ends {
             Some(ends) if ends <= situation.now => {

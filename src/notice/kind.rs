@@ -25,11 +25,13 @@ pub enum Kind {
     SecretUnused,
     /// The certificate of the public listener ends soon, or has ended.
     CertificateEnding,
+    /// The gateway is being taken out.
+    Draining,
 }
 
 impl Kind {
     /// All of them, with their labels.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::SourceSilent, "source_silent"),
         (Self::Unroutable, "unroutable"),
         (Self::Poison, "poison"),
@@ -40,6 +42,7 @@ impl Kind {
         (Self::ClockOffset, "clock_offset"),
         (Self::SecretUnused, "secret_unused"),
         (Self::CertificateEnding, "certificate_ending"),
+        (Self::Draining, "draining"),
     ];
 
     /// Its label.
@@ -74,6 +77,9 @@ impl Kind {
                 "where the provider has been given another one, remove it; where it has not been given this one yet, do that"
             }
             Self::CertificateEnding => "renew it; new files are noticed and shown without a restart",
+            Self::Draining => {
+                "stop it once `hookgate drain` says that nothing is left; `hookgate drain --cancel` takes deliveries again"
+            }
         }
     }
 
@@ -87,7 +93,8 @@ impl Kind {
             | Self::JournalFilling
             | Self::ClockOffset
             | Self::SecretUnused
-            | Self::CertificateEnding => Duration::ZERO,
+            | Self::CertificateEnding
+            | Self::Draining => Duration::ZERO,
         }
     }
 }

@@ -39,7 +39,7 @@ impl Reject {
 }
 
 /// What to do about each, in the order of [`Reject::ALL`].
-const ADVICE: [(Reject, &str); 50] = [
+const ADVICE: [(Reject, &str); 51] = [
     (
         Reject::HeadMalformed,
         "The request is no clear HTTP: a scanner, or a proxy that writes it in a way of its own.",
@@ -221,6 +221,7 @@ const ADVICE: [(Reject, &str); 50] = [
         Reject::CaptureFailed,
         "The secret that a handshake brought could not be written: see the log, and the folder that `captured` names. Then let the provider ask again.",
     ),
+    (Reject::Draining, "The gateway is being taken out; senders try again, elsewhere."),
     (Reject::Stopping, "The gateway was about to stop; senders try again."),
 ];
 

@@ -161,6 +161,11 @@ impl<D: Disk> Inbox<D> {
         Self { parts, out: Mutex::new(out), waiting: Waiting::new() }
     }
 
+    /// Events and parts of events that are out with workers.
+    pub fn leased(&self) -> usize {
+        self.out().leases.running()
+    }
+
     pub(super) fn out(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -188,6 +188,11 @@ impl Leases {
         self.most - self.running.len()
     }
 
+    /// Leases that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Gives `item` to a worker until `until` on the caller's monotonic clock, as try number `attempt`.
     ///
     /// # Errors

@@ -105,6 +105,10 @@ fn orders() -> Vec<Call<'static>> {
     let stale = json!({ "tokens": [] });
     vec![
         post("/v1/reload", Value::Null, 200),
+        call("get", "/v1/drain", "/v1/drain", Value::Null, 200),
+        post("/v1/drain", json!({ "grace": "1h" }), 200),
+        post("/v1/drain", json!({ "grace": 1 }), 400),
+        post("/v1/drain/cancel", Value::Null, 200),
         call("post", "/v1/sources/{name}/arm", "/v1/sources/shop/arm", Value::Null, 404),
         sample("shop", json!({}), 200),
         sample("shop", json!({ "break": "body" }), 200),

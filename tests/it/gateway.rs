@@ -238,6 +238,11 @@ impl Gateway {
         command
     }
 
+    /// The variables that it is started with.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.setup.env
+    }
+
     /// Starts a subcommand on this configuration; whoever called waits for its end.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -4,7 +4,7 @@
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::super::{about, sample, schema, sources};
+use super::super::{about, drain, sample, schema, sources};
 use super::{calls, dead};
 
 /// The document, as `openapi.json` has it.
@@ -42,6 +42,9 @@ const TOKEN: &str = "token";
         calls::readyz,
         calls::metrics,
         calls::notices,
+        drain::show,
+        drain::begin,
+        drain::cancel,
         calls::reload,
         sources::list,
         sources::one,

@@ -2,6 +2,8 @@
 //!
 //! What a reload swaps is none of this.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -10,13 +12,13 @@ use super::Shared;
 use crate::accept::{Core, Fault};
 use crate::config::Loaded;
 use crate::dedup::{self, Index};
-use crate::disk::RealDisk;
-use crate::journal::{self, Journal};
+use crate::disk::{ReadOnly, RealDisk};
+use crate::journal::{self, Journal, Recovery};
 use crate::metrics::LaneStats;
 use crate::tasks;
 
 /// Folder of the dedup index, within the journal's.
-const KEYS: &str = "keys";
+pub(in crate::cli) const KEYS: &str = "keys";
 
 /// Journal and index, recovered.
 pub(super) struct Stores {
@@ -29,6 +31,7 @@ impl Stores {
     pub(super) fn open(loaded: &Loaded, shared: &Shared) -> anyhow::Result<Self> {
         let settings = &loaded.settings;
         let now = shared.clock.now();
+        journal::check_format(&ReadOnly::default(), &settings.journal.dir)?;
         let keys = dedup::Settings::new(settings.journal.dir.join(KEYS), settings.dedup.window.duration());
         let mut index = Index::open(RealDisk, keys, now)?;
         for damage in index.damage() {
@@ -48,8 +51,11 @@ impl Stores {
                 refilled = index.refill(entry);
             }
         });
-        let (journal, recovery) = opened?;
+        let (mut journal, mut recovery) = opened?;
         refilled?;
+        if journal::is_restored(&settings.journal.dir) {
+            take_over(&mut journal, &mut recovery, &settings.journal.dir)?;
+        }
         let (known, next) = (index.durable_through(), recovery.next_sequence);
         anyhow::ensure!(
             known < next,
@@ -88,6 +94,25 @@ impl Stores {
         drop(thread);
         Ok(ended)
     }
+}
+
+/// In a copy, whatever lives may have been published by the gateway that was copied: that is made durable, and then the
+/// copy is a journal as others are.
+fn take_over(journal: &mut Journal<RealDisk>, recovery: &mut Recovery, dir: &Path) -> anyhow::Result<()> {
+    let last = recovery.last_sequence();
+    for source in recovery.live.keys() {
+        journal.raise(source, last);
+        recovery.watermarks.insert(Arc::clone(source), last);
+    }
+    journal.commit()?;
+    journal::note_taken_in(dir)?;
+    let events: u64 = recovery
+        .live
+        .values()
+        .map(|live| live.pending.records + live.held.records + live.poisoned.records)
+        .sum();
+    tracing::warn!(events, "this folder is a copy: what lives in it goes out marked as possible duplicates");
+    Ok(())
 }
 
 fn recover_lanes(shared: &Shared, recovery: &journal::Recovery) {

@@ -152,6 +152,7 @@ impl Watch {
             }),
             sink_trouble: self.health.hands_over().err(),
             redis_away: self.health.redis_away(),
+            draining_since: self.health.drain.since(),
             certificate_ends: self.tls.as_ref().and_then(|tls| tls.ends()),
             secret_unused_after: self.secret_unused_after,
         }

@@ -55,6 +55,8 @@ const ADMIN: &[&str] = &[
     "/v1/inbox/plain/nack",
     "/v1/inbox/plain/extend",
     "/v1/reload",
+    "/v1/drain",
+    "/v1/drain/cancel",
     "/admin",
     "/console",
     "/console/app.js",
