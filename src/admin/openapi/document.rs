@@ -37,7 +37,7 @@ const TOKEN: &str = "token";
     paths(
         about::about,
         about::stats,
-        super::document,
+        super::answer::document,
         calls::livez,
         calls::readyz,
         calls::metrics,
