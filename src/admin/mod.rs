@@ -2,6 +2,7 @@
 
 mod about;
 mod arm;
+mod arrival;
 #[cfg(any(test, feature = "fuzzing"))]
 mod calls;
 mod console;

@@ -28,8 +28,6 @@ use crate::tasks;
 /// Bodies that are held at once, and how long another waits for its turn; a tree of one takes many times its length.
 static TURNS: Semaphore = Semaphore::const_new(2);
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a body may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// What the source's schema says of a payload.
 #[derive(Serialize, ToSchema)]
@@ -121,9 +119,7 @@ async fn arrived(
         answer.headers_mut().insert(RETRY_AFTER, 3.into());
         return Err(Box::new(answer));
     };
-    let slow = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
-    let read = timeout(ARRIVAL, payload.to_bytes_limited(bytes_max)).await;
-    match read.map_err(|_| Box::new(malformed(&slow)))? {
+    match payload.to_bytes_limited(bytes_max).await {
         Ok(Ok(body)) => Ok((body, turn)),
         Ok(Err(error)) => Err(Box::new(malformed(&format!("the body: {error}")))),
         Err(_) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
+use actix_web::middleware::from_fn;
 use actix_web::web::{Data, JsonConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, web};
 use tokio::sync::mpsc;
@@ -18,8 +19,8 @@ use super::known::{Eyes, Live};
 use super::pace::Pace;
 use super::reload::{self, ReloadOrder};
 use super::{
-    about, arm, console, dead, drain, events, history, inbox, notices, openapi, quarantine, sample, schema,
-    sources, tail,
+    about, arm, arrival, console, dead, drain, events, history, inbox, notices, openapi, quarantine, sample,
+    schema, sources, tail,
 };
 use crate::audit::{self, Audit};
 use crate::disk::RealDisk;
@@ -96,6 +97,14 @@ impl AdminParts {
         Some(problem_of(status, code, detail, Some(&id)))
     }
 
+    /// The answer to who may make no call at all.
+    pub(super) fn stranger(&self, request: &HttpRequest) -> Option<HttpResponse> {
+        let known = self.live.load_full();
+        let opens = |area: &Area| known.guard.check(request, *area).is_ok();
+        let any = [Area::Inbox, Area::Look, Area::Operation].iter().any(opens);
+        if any { None } else { self.refusal(request, Area::Operation) }
+    }
+
     /// Whose eyes see the answer: an operator's see all.
     pub(super) fn eyes(&self, request: &HttpRequest) -> Eyes {
         let known = self.live.load_full();
@@ -165,11 +174,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds and serves, on a thread of its own; to be called within a Tokio runtime.
+    /// Binds and serves so many connections at once, on a thread of its own; to be called within a Tokio runtime.
     ///
     /// # Errors
     /// Where the address cannot be bound.
-    pub fn start(listen: SocketAddr, parts: AdminParts) -> io::Result<Self> {
+    pub fn start(listen: SocketAddr, connections_max: usize, parts: AdminParts) -> io::Result<Self> {
         let parts = Data::new(parts);
         let served = parts.clone();
         let json = || {
@@ -179,6 +188,7 @@ impl Admin {
             App::new()
                 .app_data(served.clone())
                 .app_data(json())
+                .wrap(from_fn(arrival::admit))
                 .service(at("/", "GET").get(console::page))
                 .service(at("/console/{file}", "GET").get(console::asset))
                 .service(at("/livez", "GET").get(livez))
@@ -224,6 +234,7 @@ impl Admin {
                 .default_service(web::to(unknown))
         };
         let server = HttpServer::new(app).workers(1).shutdown_timeout(SHUTDOWN_SECONDS);
+        let server = server.max_connections(connections_max);
         // A worker that hangs up while it waits is noticed by the end of its side.
         let server = server.h1_allow_half_closed(false);
         let server = server.disable_signals().bind(listen)?;

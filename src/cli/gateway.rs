@@ -332,7 +332,7 @@ impl Shared {
         let ingress = Ingress::start(&settings, gate, live.tls())
             .with_context(|| format!("cannot listen on ingress.listen = \"{}\"", settings.listen))?;
         let listen = loaded.settings.admin.listen;
-        let admin = Admin::start(listen, parts)
+        let admin = Admin::start(listen, listener::admin_connections_max(), parts)
             .with_context(|| format!("cannot listen on admin.listen = \"{listen}\""))?;
         Ok((ingress, admin))
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::*;
 
+mod admin;
 mod battery;
 mod chunks;
 mod encrypted;

@@ -9,8 +9,11 @@ use crate::cli::assemble;
 use crate::config;
 use crate::ingress::{IngressSettings, Limits};
 
-/// File descriptors kept back for segments, key files, Redis, RabbitMQ and the admin listener.
-const FILES_OF_OURS: u64 = 256;
+/// File descriptors kept back for segments, key files, Redis and RabbitMQ.
+const FILES_OF_OURS: u64 = 192;
+/// Connections to the admin listener: the workers that may wait at the inbox, and operators; where the process may open few
+/// files, an eighth of them, and no fewer than the other number.
+const ADMIN_CONNECTIONS: (u64, u64) = (64, 1_200);
 /// Connections that one worker holds at most, whatever the system allows.
 const CONNECTIONS_MAX: usize = 25_000;
 
@@ -38,9 +41,26 @@ pub(super) fn settings(ingress: &config::Ingress) -> IngressSettings {
     }
 }
 
-/// Connections that all workers together may hold, so that files of our own can always be opened; the process first gets
-/// as many descriptors as it may have.
+/// Connections that all workers together may hold, so that files of our own can always be opened.
 fn connections_max(wanted: u32, workers: usize) -> usize {
+    let files = files();
+    let left = files.saturating_sub(FILES_OF_OURS + admin_share(files));
+    let most = if wanted == 0 { CONNECTIONS_MAX * workers } else { wanted as usize };
+    usize::try_from(left).unwrap_or(usize::MAX).min(most).max(workers)
+}
+
+/// Connections that the admin listener may hold, so that no stranger there takes what deliveries need.
+pub(super) fn admin_connections_max() -> usize {
+    usize::try_from(admin_share(files())).unwrap_or(usize::MAX)
+}
+
+fn admin_share(files: u64) -> u64 {
+    let (fewest, most) = ADMIN_CONNECTIONS;
+    (files / 8).clamp(fewest, most)
+}
+
+/// Descriptors that the process may open, which is first given as many as it may have.
+fn files() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -48,7 +68,5 @@ fn connections_max(wanted: u32, workers: usize) -> usize {
             limit = raised;
         }
     }
-    let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OF_OURS);
-    let most = if wanted == 0 { CONNECTIONS_MAX * workers } else { wanted as usize };
-    usize::try_from(files).unwrap_or(usize::MAX).min(most).max(workers)
+    limit.current.unwrap_or(u64::MAX)
 }

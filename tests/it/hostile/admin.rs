@@ -1,0 +1,87 @@
+//! Strangers at the admin listener: nothing that they bring is read, and they take nothing from deliveries.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::serves;
+use crate::gateway::*;
+
+const TOKEN: &str = "operator-0123456789abcdef";
+const BODIES: [&str; 2] = ["content-length: 4000000000", "transfer-encoding: chunked"];
+
+fn setup() -> Setup {
+    Setup::new().source("shop", "stripe", "").admin_token(TOKEN)
+}
+
+#[test]
+fn no_body_of_a_stranger_is_read() {
+    let gateway = setup().start();
+    let lines = ["", "authorization: Bearer guessed\r\n", "expect: 100-continue\r\n"];
+    for (line, body) in lines.iter().flat_map(|line| BODIES.iter().map(move |body| (line, body))) {
+        for path in
+            ["/v1/sources/shop/schema/check", "/v1/inbox/shop/ack", "/v1/events/drop", "/livez", "/nothing"]
+        {
+            let mut client = Client::new(gateway.admin());
+            let begun = Instant::now();
+            client.send(format!("POST {path} HTTP/1.1\r\nhost: g\r\n{line}{body}\r\n\r\n").as_bytes());
+            let answer = client.answer().expect("an answer");
+            let told = (answer.status, answer.code(), answer.header("connection").to_owned());
+            assert_eq!(told, (401, "token".into(), "close".into()), "{path} {line:?} {body}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{path}: {:?}", begun.elapsed());
+        }
+    }
+    // With the token, a call that has a body is answered for what is in it.
+    let judged = gateway.admin_call("POST", "/v1/sources/shop/schema/check", &[], b"{}");
+    assert_eq!((judged.status, judged.json()["verdict"].as_str()), (200, Some("invalid")));
+    serves(&gateway, "evt_1");
+}
+
+#[test]
+fn a_body_that_stalls_ends_whoever_sends_it() {
+    let gateway = setup().start();
+    thread::scope(|scope| {
+        for path in ["/v1/sources/shop/schema/check", "/v1/inbox/shop/ack", "/v1/events/drop"] {
+            for (body, piece) in BODIES.iter().zip(["{\"a\":", "5\r\n{\"a\":\r\n"]) {
+                let to = gateway.admin();
+                scope.spawn(move || {
+                    let mut client = Client::new(to).within(Duration::from_secs(45));
+                    let head =
+                        format!("POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {TOKEN}\r\n");
+                    let begun = Instant::now();
+                    client.send(format!("{head}{body}\r\n\r\n{piece}").as_bytes());
+                    let answer = client.answer().expect("an answer in the end");
+                    assert!((400..500).contains(&answer.status), "{path} {body}: {}", answer.text());
+                    assert!(begun.elapsed() < Duration::from_secs(40), "{path} {body}");
+                });
+            }
+        }
+    });
+    assert_eq!(gateway.admin_call("GET", "/v1", &[], b"").status, 200);
+}
+
+#[test]
+fn connections_of_strangers_are_bounded_and_take_none_from_deliveries() {
+    let gateway = setup().wrapper(&["prlimit", "--nofile=512"]).start();
+    let mut silent: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(gateway.admin()).unwrap()).collect();
+    until("as many as may be are taken", Duration::from_secs(5), || open_files(&gateway) > 64);
+    for number in 0..50 {
+        serves(&gateway, &format!("evt_{number}"));
+    }
+    let open = open_files(&gateway);
+    assert!(open < 64 + 150, "{open} descriptors");
+    // Whoever says nothing is sent away, and operators come in again.
+    let scrape = gateway.metrics();
+    assert!(scrape.ends_with("# EOF\n"));
+    let first = silent.first_mut().unwrap();
+    first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut told = Vec::new();
+    first.read_to_end(&mut told).unwrap();
+    assert!(told.is_empty() || told.starts_with(b"HTTP/1.1 408"), "{told:?}");
+}
+
+fn open_files(gateway: &Gateway) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
+}
