@@ -257,14 +257,10 @@ impl Reject {
         }
     }
 
-    /// Whether the request claimed to be the sender's and was not: only the answers to such may be held back.
-    pub const fn is_of_a_forgery(self) -> bool {
-        self.row().status == 401 && !matches!(self, Self::Stale | Self::Premature)
-    }
-
-    /// Whether another secret or another setting of the source might have let the request in.
+    /// Whether another secret, another setting of the source or another time might have let the request in: only the answers
+    /// to such may be held back, and to all of them alike, or that would tell a true signature that is stale from a wrong one.
     pub const fn is_of_the_proof(self) -> bool {
-        self.is_of_a_forgery() || matches!(self, Self::Stale | Self::Premature)
+        self.row().status == 401
     }
 
     /// The refusal with a sentence for the log: never with a secret or any of the body in it.

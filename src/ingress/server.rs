@@ -128,7 +128,7 @@ impl Gate {
         let table = self.live.load_full();
         let asked = Asked { request, table: &table };
         let (mut response, refused) = self.judge(asked, payload).await;
-        if refused.is_some_and(Reject::is_of_a_forgery)
+        if refused.is_some_and(Reject::is_of_the_proof)
             && let Some(caller) = asked.caller()
         {
             match self.flood.turn(caller) {

@@ -124,12 +124,12 @@ fn what_a_stranger_writes_stays_on_its_line_and_is_not_obeyed() {
 #[test]
 fn a_flood_is_counted_within_a_second_and_hides_no_other_kind() {
     let gateway = Setup::new().source("shop", "stripe", "").admin_token("admin-0123456789abcdef").start();
-    // A stale one, since answers to forged ones of one address are held back.
-    let stale = stripe_at("shop", &secret("shop"), now() - 9_000, b"{}");
+    // Of their form, since answers to requests whose proof fails are held back.
+    let packed = stripe("shop", b"{}").with("content-encoding", "gzip");
     let mut client = Client::new(gateway.ingress());
     let (began, mut sent) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_millis(1_500) || sent < 400 {
-        assert_eq!(client.deliver(&stale).status, 401);
+        assert_eq!(client.deliver(&packed).status, 415);
         sent += 1;
     }
     let wrong = gateway.admin_call("GET", "/metrics", &[("authorization", "Bearer guessed")], b"");
@@ -144,7 +144,7 @@ fn a_flood_is_counted_within_a_second_and_hides_no_other_kind() {
     let told = lines(&gateway, "refusal").len();
     let seconds = began.elapsed().as_secs() as usize + 1;
     assert!(told <= seconds * 53, "{told} lines of {sent} refusals in {seconds} s");
-    let by_reason = [("reason", "stale")];
+    let by_reason = [("reason", "content_encoded")];
     assert_eq!(gateway.metric("hookgate_rejected_total", &by_reason), sent as f64);
 }
 

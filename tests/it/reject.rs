@@ -310,3 +310,25 @@ fn a_forged_flood_costs_the_honest_sender_nothing() {
     let most = 50 * (began.elapsed().as_secs() as usize + 2);
     assert!((1..=most).contains(&lines), "{lines} lines for a flood of 400, {most} allowed");
 }
+
+#[test]
+fn answers_to_a_captured_request_are_held_as_those_to_a_forged_one_are() {
+    let gateway = setup().start();
+    let body = stripe_event("evt_captured");
+    // Were they not, the time of an answer would tell whether the signature was right.
+    let captured = stripe_at("shop", &secret("shop"), now() - 9_000, &body);
+    let forged = stripe_at("shop", "whsec_of_nobody_0123456789abcdef", now() - 9_000, &body);
+    let mut client = Client::new(gateway.ingress());
+    for (name, signed) in [("forged", &forged), ("captured", &captured), ("forged again", &forged)] {
+        let held = (0..5_000).any(|_| {
+            let begun = Instant::now();
+            let answer = client.deliver(signed);
+            assert_eq!(answer.status, 401);
+            begun.elapsed() >= Duration::from_millis(450)
+        });
+        assert!(held, "{name}: 5,000 refusals of one address, and none was held");
+    }
+    let begun = Instant::now();
+    assert_eq!(client.deliver(&stripe("shop", &body)).status, 200);
+    assert!(begun.elapsed() < Duration::from_millis(400), "what verifies was held: {:?}", begun.elapsed());
+}
