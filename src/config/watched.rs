@@ -27,12 +27,13 @@ pub fn watched(input: &Input) -> Vec<PathBuf> {
 }
 
 fn of_settings(settings: &Settings, input: &Input, paths: &mut Vec<PathBuf>) {
-    let Settings { providers, schemas, fetch, admin, dedup, sink, sources, .. } = settings;
+    let Settings { providers, schemas, fetch, admin, dedup, sink, notices, sources, .. } = settings;
     let named = [&providers.dir, &schemas.dir, &fetch.ca_file];
     paths.extend(named.into_iter().flatten().cloned());
     let clients = sources.values().filter_map(|source| source.client_certificates.as_ref());
     paths.extend(clients.map(|wanted| wanted.ca_file.clone()));
-    let single = [&admin.token, &admin.read_token, &admin.worker_token, &dedup.url, &sink.url];
+    let single =
+        [&admin.token, &admin.read_token, &admin.worker_token, &dedup.url, &sink.url, &notices.secret];
     let references = single.into_iter().flatten().chain(sources.values().flat_map(|source| &source.secrets));
     let listed = sources.values().filter_map(|source| source.addresses.as_ref()?.file());
     paths.extend(listed.map(PathBuf::from));
@@ -50,7 +51,7 @@ mod tests {
         let file = dir.path().join("hookgate.toml");
         let text = "[providers]\ndir = \"own\"\n[schemas]\ndir = 7\n[admin]\ntoken = { credential = \"token\" }\n\
                     [sources.a]\nprovider = \"nobody\"\nsecrets = [{ env = \"A\" }, { env = \"B\" }, { file = \"c\" }, \
-                    { captured = \"d\" }]\naddresses = { file = \"e\" }\n";
+                    { captured = \"d\" }]\naddresses = { file = \"e\" }\n[notices]\nsecret = { file = \"f\" }\n";
         std::fs::write(&file, text).unwrap();
         let env: Environment =
             [("A", "plain"), ("B_FILE", "/run/b"), ("CREDENTIALS_DIRECTORY", "/run/credentials")]
@@ -64,6 +65,7 @@ mod tests {
             dir.path().join("sources.d"),
             "c".into(),
             "e".into(),
+            "f".into(),
             "own".into(),
         ];
         let mut expected = Vec::from(expected);

@@ -18,7 +18,7 @@ use super::walk::Walk;
 use crate::disk::{Disk, ReadOnly, RealDisk};
 
 /// In a folder: it is a copy, and what lives in it may have been published since it was made.
-const RESTORED: &str = "restored";
+pub const RESTORED: &str = "restored";
 /// Bytes of one read.
 const PIECE: u64 = 1 << 20;
 

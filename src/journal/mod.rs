@@ -29,7 +29,7 @@ mod tests;
 
 pub use archive::{Archive, Damaged, Facts, Kept, SegmentFacts};
 pub use aside::{Salvaged, aside_origin, salvage};
-pub use backup::{BackedUp, back_up, is_restored, note_taken_in};
+pub use backup::{BackedUp, RESTORED, back_up, is_restored, note_taken_in};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use bytes::read_back;
 pub use commit::{Appended, Commit, Journal, Receipt, Settings, Stats};

@@ -189,7 +189,13 @@ fn what_the_first_gateway_hands_over_after_the_copy_comes_marked_from_the_copy()
     // Not only as long as the copy is new.
     second.kill();
     second.start();
+    // A copy of the copy is one too.
+    let mut third = setup().prepare();
+    copied(&second.journal(), &third.journal());
     let handed = all_handed(&second);
+    assert_eq!(handed.iter().filter(|event| event.header(MARK) == "true").count(), 5);
+    third.start();
+    let handed = all_handed(&third);
     assert_eq!(handed.iter().filter(|event| event.header(MARK) == "true").count(), 5);
 }
 

@@ -169,7 +169,7 @@ fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTr
         listen: _,
         public_url: _,
         tls: _,
-        plain_http: _,
+        plain_http,
         trusted_proxies,
         body_bytes_max: _,
         head_bytes_max: _,
@@ -190,6 +190,7 @@ fn general(loaded: &Loaded, fetch: &ClientSettings, own_providers: Print) -> BTr
         token.iter().fold(Printing::default(), |print, token| print.secret(token)).done()
     };
     BTreeMap::from([
+        ("ingress.plain_http", shown(plain_http)),
         ("ingress.trusted_proxies", shown(trusted_proxies)),
         ("ingress.explain", shown(explain)),
         ("admin.token", token(operator)),

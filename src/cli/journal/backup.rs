@@ -11,14 +11,14 @@ use super::inspect::print;
 use crate::cli::gateway::KEYS;
 use crate::cli::output::{self, Output};
 use crate::cli::stop::Stop;
-use crate::disk::{Disk as _, RealDisk};
+use crate::disk::{Disk as _, ReadOnly, RealDisk};
 use crate::exit;
-use crate::journal::{BackedUp, back_up};
+use crate::journal::{BackedUp, RESTORED, back_up, check_format};
 
 /// Key files are merged now and then: so often the copy begins anew where one has gone meanwhile.
 const TRIES: usize = 20;
-/// What is not copied by its name: the segments are, in an order of their own.
-const NOT_COPIED: [&str; 2] = ["lock", KEYS];
+/// What is not copied by its name: the segments are, in an order of their own; a copy is noted to be one anew.
+const NOT_COPIED: [&str; 3] = ["lock", KEYS, RESTORED];
 
 /// What is copied, and where to.
 #[derive(Debug, Args)]
@@ -46,6 +46,8 @@ pub(super) fn run(args: &BackupArgs, output: Output) -> Result<u8, Stop> {
             to.display()
         )));
     }
+    // Of another format, the frames that are being written could not be told from what is not written yet.
+    check_format(&ReadOnly::default(), dir).map_err(|error| Stop::data(error.to_string()))?;
     let mut part = to.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
