@@ -394,8 +394,6 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::way_in::{Ending, Outcome};
     use super::*;
 
@@ -441,49 +439,5 @@ mod tests {
         }
         let after = metrics.encode();
         assert!(after.contains("hookgate_requests_in_progress{source=\"shop\"} 0"), "{after}");
-    }
-
-    /// Names as the table for operators has them: of counters with `_total`, with the kind.
-    fn in_the_table() -> BTreeMap<String, String> {
-        let table = include_str!("../../deploy/metrics.md");
-        let row = |line: &str| {
-            let mut cells = line.strip_prefix("| `")?.split(" | ");
-            let name = cells.next()?.trim_end_matches('`').split('{').next()?.to_owned();
-            Some((name, cells.next()?.to_owned()))
-        };
-        table.lines().filter_map(row).collect()
-    }
-
-    #[test]
-    fn the_table_for_operators_names_what_is_registered_and_nothing_else() {
-        let mut metrics = Metrics::new();
-        metrics.confirm();
-        // A family shows once it has a member.
-        metrics.source("shop", ["live".into()].into_iter()).begin().end(Ending::Filtered);
-        metrics.relay("rabbitmq").lag("shop").observe(0.1);
-        metrics.explained("shop", "unknown");
-        metrics.set_oldest("shop", Duration::ZERO);
-        metrics.key_fetches("shop").count(KeyFetch::Fetched);
-        metrics.visits().count(Visit::Done);
-        metrics.notices().set("held", "shop", 1);
-        metrics.notices().set_silent("shop", false);
-        metrics.letters();
-        metrics.tls().set_end("files", crate::clock::Timestamp::from_seconds(1));
-        let text = metrics.encode();
-        let kind = |line: &str| {
-            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-            let end = match kind {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
-            };
-            Some((format!("{name}{end}"), kind.to_owned()))
-        };
-        let registered: BTreeMap<_, _> = text.lines().filter_map(kind).collect();
-        assert_eq!(registered, in_the_table());
-        for name in registered.keys() {
-            let help = format!("# HELP {} ", name.trim_end_matches("_total").trim_end_matches("_info"));
-            assert!(text.contains(&help), "{name} has no help");
-        }
     }
 }

@@ -19,6 +19,8 @@ mod notices;
 mod reloads;
 mod scrape;
 mod series;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod way_in;
 mod way_out;

@@ -109,4 +109,13 @@ mod tests {
             assert_eq!((kind as usize, kind.label()), (index, label));
         }
     }
+
+    #[test]
+    fn the_table_of_metrics_has_all_kinds() {
+        let table = include_str!("../../deploy/metrics.md");
+        let row = table.lines().find(|line| line.starts_with("| `hookgate_notice{notice,source}` |"));
+        let told = row.and_then(|row| row.split("`notice` is one of ").nth(1)?.split(';').next());
+        let kinds = Kind::ALL.map(|(_, label)| format!("`{label}`")).join(", ");
+        assert_eq!(told, Some(&*kinds), "the row of hookgate_notice in deploy/metrics.md");
+    }
 }

@@ -18,7 +18,7 @@ SOURCE = '\n[sources.shop]\nprovider = "stripe"\nsecrets = [{ env = "STRIPE_WEBH
 
 
 def known_metrics():
-    """Of metrics.md, which tests/it compares with a scrape: labels, kind and the values that a row tells of, by name."""
+    """Of metrics.md, which src/metrics/tests.rs holds against what is registered: labels, kind and the values that a row tells of, by name."""
     found = {}
     rows = re.findall(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| (\w+) \| (.*) \|$", (DEPLOY / "metrics.md").read_text(), re.M)
     for name, labels, kind, meaning in rows:
