@@ -9,6 +9,16 @@ use serde_json::{Value, json};
 use crate::gateway::*;
 
 const TOKEN: &str = "operator-0123456789abcdef";
+const READER: &str = "reader-0123456789abcdef";
+/// Calls by POST that change nothing of an operator's: open to who may only look, or what workers do. All others are lines of
+/// the audit log.
+const UNTOLD: [&str; 5] = [
+    "/v1/sources/{name}/schema/check",
+    "/v1/inbox/{source}/claim",
+    "/v1/inbox/{source}/ack",
+    "/v1/inbox/{source}/nack",
+    "/v1/inbox/{source}/extend",
+];
 const SOON: Duration = Duration::from_secs(30);
 /// A step of the series is four seconds, and the first needs two looks.
 const STEPS: Duration = Duration::from_secs(30);
@@ -18,6 +28,8 @@ fn setup() -> Setup {
         .source("shop", "stripe", "quarantine = \"1MiB\"\nlimit = { rate = \"5000/s\", burst = 9000 }")
         .source("git", "github", "on_twin = \"hold\"")
         .admin_token(TOKEN)
+        .env("READ_TOKEN", READER)
+        .set("admin", "read_token = { env = \"READ_TOKEN\" }")
 }
 
 /// A gateway that has seen some of everything: events, a twin that is held, a forgery, an unknown path.
@@ -135,6 +147,14 @@ fn orders() -> Vec<Call<'static>> {
     ]
 }
 
+/// The answer to a call with that token.
+fn ask(gateway: &Gateway, one: &Call<'_>, token: &str) -> Answer {
+    let authorization = bearer(token);
+    let body = if one.body.is_null() { Vec::new() } else { one.body.to_string().into_bytes() };
+    let headers = [("authorization", &*authorization), ("content-type", "application/json")];
+    gateway.admin_call(&one.method.to_uppercase(), &one.path, &headers, &body)
+}
+
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
@@ -163,10 +183,7 @@ fn every_answer_is_as_it_is_described() {
     let document = gateway.get("/v1/openapi.json").json();
     let (mut called, mut wrong) = (BTreeSet::new(), Vec::new());
     for one in looks().into_iter().chain(orders()) {
-        let authorization = bearer(TOKEN);
-        let body = if one.body.is_null() { Vec::new() } else { one.body.to_string().into_bytes() };
-        let headers = [("authorization", &*authorization), ("content-type", "application/json")];
-        let answer = gateway.admin_call(&one.method.to_uppercase(), &one.path, &headers, &body);
+        let answer = ask(&gateway, &one, TOKEN);
         let shown = format!("{} {}: {} {}", one.method, one.path, answer.status, answer.text());
         assert_eq!(answer.status, one.status, "{shown}");
         wrong.extend(
@@ -179,6 +196,31 @@ fn every_answer_is_as_it_is_described() {
     called.insert(("/v1/events/tail".to_owned(), "get".to_owned()));
     let all: BTreeSet<(String, String)> = each_described(&document).into_iter().collect();
     assert_eq!(called, all, "what is described and was not called, or the other way round");
+}
+
+/// Lines of the audit log that tell of an operator's action.
+fn actions(gateway: &Gateway) -> usize {
+    let log = gateway.log();
+    log.iter().filter(|line| line["target"] == "hookgate::audit" && line["audit"] == "action").count()
+}
+
+#[test]
+fn what_changes_something_is_closed_to_who_may_only_look_and_told_of_who_may() {
+    let gateway = busy();
+    for one in orders().iter().filter(|one| one.method != "get") {
+        let told = actions(&gateway);
+        let answer = ask(&gateway, one, READER);
+        let open = one.form == "/v1/sources/{name}/schema/check";
+        let wanted = if open { (one.status, String::new()) } else { (401, "token".to_owned()) };
+        let found = (answer.status, if open { String::new() } else { answer.code() });
+        assert_eq!(found, wanted, "{} with a reader's token: {}", one.path, answer.text());
+        assert_eq!(actions(&gateway), told, "{} did nothing, and is told as done", one.path);
+
+        let answer = ask(&gateway, one, TOKEN);
+        assert_eq!(answer.status, one.status, "{}: {}", one.path, answer.text());
+        let lines = usize::from(one.status == 200 && !UNTOLD.contains(&one.form));
+        assert_eq!(actions(&gateway), told + lines, "{} {}: lines of the audit log", one.path, one.body);
+    }
 }
 
 fn each_described(document: &Value) -> Vec<(String, String)> {
