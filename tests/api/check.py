@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "sdk"))
+sys.path.insert(0, str(ROOT / "tests" / "common"))
 from services import Process, free_ports  # noqa: E402
 
 TOKEN = "operator-0123456789abcdef"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "sdk"))
+sys.path.insert(0, str(HERE.parent / "common"))
 from services import Process, RabbitMq, free_ports  # noqa: E402
 
 SECRET = "whsec_bench_0123456789abcdef"

@@ -10,7 +10,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sdk"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
 import files  # noqa: E402, F401
 import kubernetes  # noqa: E402, F401
 import migration  # noqa: E402, F401

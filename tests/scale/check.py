@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "sdk"), str(HERE.parent / "bench")]
+sys.path[:0] = [str(HERE.parent / "common"), str(HERE.parent / "bench")]
 
 import pika  # noqa: E402
 from account import Message, self_test, settle  # noqa: E402

@@ -19,11 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
+
 import pika
 
 import signers
+from gateway import Gateway, Source
 from node import Node
-from services import Gateway, RabbitMq, Source
+from services import RabbitMq
 
 DRAIN_SECONDS = 30
 AT_ONCE = 3  # signers, so that one works while the others wait for the disk

@@ -20,7 +20,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "sdk"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "common"))
 
 import pika
 from lines import Line, until
