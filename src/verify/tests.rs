@@ -319,29 +319,3 @@ fn a_provider_file_that_cannot_hold_is_told() {
         assert!(bad.lines().count() == 1 && bad.contains("{bdy}"), "one mistake is told once: {bad}");
     }
 }
-
-/// Project Wycheproof, where it lies beside the checkout.
-#[test]
-fn public_key_signatures_get_wycheproofs_verdicts() {
-    let path = "../shared/test-data/wycheproof/ed25519_test.json";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let Ok(text) = std::fs::read(&path) else {
-        eprintln!("skipped: there is no {}", path.display());
-        return;
-    };
-    let cases: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let scheme = scheme(PUBLIC);
-    let mut seen = 0;
-    for group in cases["testGroups"].as_array().unwrap() {
-        let public = group["publicKey"]["pk"].as_str().unwrap();
-        for case in group["tests"].as_array().unwrap() {
-            let hex_of = |key: &str| hex::decode(case[key].as_str().unwrap()).unwrap();
-            let mut delivery = delivery(&[("x-sig", case["sig"].as_str().unwrap())]);
-            delivery.body = hex_of("msg").into();
-            let wanted = case["result"] == "valid";
-            assert_eq!(verdict(&scheme, public, delivery).is_ok(), wanted, "{case}");
-            seen += 1;
-        }
-    }
-    assert!(seen >= 100, "{seen} cases only");
-}

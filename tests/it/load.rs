@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle, sleep};
@@ -20,6 +21,12 @@ pub const DRAIN: Duration = Duration::from_secs(60);
 /// A number from the environment, so that the large run is the same test.
 pub fn number(variable: &str, default: u32) -> u32 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// A folder of others' data, which the repository has no copy of.
+pub fn of_others(path: &str) -> PathBuf {
+    let folder = std::env::var_os("HOOKGATE_TEST_DATA").expect("HOOKGATE_TEST_DATA names the folder");
+    PathBuf::from(folder).join(path)
 }
 
 /// A gateway's configuration with RabbitMQ as its sink.
