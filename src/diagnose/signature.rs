@@ -70,7 +70,10 @@ pub(super) fn list_of(grammar: &Grammar) -> Option<(&str, &str, &[String])> {
             Some((&pairs.separator, &pairs.assign, &pairs.keys))
         }
         Grammar::Versions { separator, assign, keys } => Some((separator, assign, keys)),
-        _ => None,
+        Grammar::Plain { .. }
+        | Grammar::Positional { .. }
+        | Grammar::Pattern { .. }
+        | Grammar::Choices { .. } => None,
     }
 }
 
@@ -249,13 +252,10 @@ impl Case<'_> {
         add(Cause::SignatureCase, "in lower case: something changed its case", value.to_ascii_lowercase());
         add(Cause::SignatureQuoted, "without quotes around it", unquoted);
         add(Cause::SignatureQuoted, "without white space in it", value.split_whitespace().collect());
-        match &rule.grammar {
-            Grammar::Plain { prefix, .. } => all.extend(plain(value, prefix, rule.encoding)),
-            _ => {
-                if let Some((separator, assign, keys)) = list_of(&rule.grammar) {
-                    all.extend(listed(value, (separator, assign), keys, rule.encoding));
-                }
-            }
+        if let Grammar::Plain { prefix, .. } = &rule.grammar {
+            all.extend(plain(value, prefix, rule.encoding));
+        } else if let Some((separator, assign, keys)) = list_of(&rule.grammar) {
+            all.extend(listed(value, (separator, assign), keys, rule.encoding));
         }
         all.retain(|one| one.value != value && !one.value.is_empty());
         all

@@ -66,10 +66,12 @@ pub(super) fn values(signed: &[Template]) -> Vec<Pick> {
 
 /// Whether a grammar has values beside the signatures.
 pub(super) fn names_values(grammar: &Grammar) -> bool {
-    matches!(
-        grammar,
-        Grammar::Pairs(_) | Grammar::Sets { .. } | Grammar::Positional { .. } | Grammar::Pattern { .. }
-    )
+    match grammar {
+        Grammar::Pairs(_) | Grammar::Sets { .. } | Grammar::Positional { .. } | Grammar::Pattern { .. } => {
+            true
+        }
+        Grammar::Plain { .. } | Grammar::Choices { .. } | Grammar::Versions { .. } => false,
+    }
 }
 
 /// Whether a piece has in it all of the body, or all of the array at `each`.

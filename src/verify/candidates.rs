@@ -62,7 +62,12 @@ impl<'v> Candidates<'v> {
                     let texts = split(&carrier.text, separator).take(SIGNATURES_MAX + 1);
                     texts.for_each(|text| found.add(carrier.slot, |set| pairs(text, form, set)));
                 }
-                _ => found.add(carrier.slot, |set| read(rule, &carrier.text, set)),
+                Grammar::Plain { .. }
+                | Grammar::Pairs(_)
+                | Grammar::Positional { .. }
+                | Grammar::Pattern { .. }
+                | Grammar::Choices { .. }
+                | Grammar::Versions { .. } => found.add(carrier.slot, |set| read(rule, &carrier.text, set)),
             }
         }
         let sets = &found.sets;

@@ -74,7 +74,13 @@ impl Cases<'_, '_> {
         let hex = matches!(self.draft.scheme.signature.encoding, Encoding::Hex);
         let prefix = match &self.draft.scheme.signature.grammar {
             Grammar::Plain { prefix, .. } => prefix.as_str(),
-            _ => "",
+            // What stands before it is a name or an item, and nothing to be left out alone.
+            Grammar::Pairs(_)
+            | Grammar::Sets { .. }
+            | Grammar::Positional { .. }
+            | Grammar::Pattern { .. }
+            | Grammar::Choices { .. }
+            | Grammar::Versions { .. } => "",
         };
         let made = [
             ("missing-signature", "the signature is missing", with(&|_| None)),

@@ -82,13 +82,22 @@ impl Several<'_, '_> {
         }
         let mut cases = Vec::new();
         let other = |at| self.draft.signed_by(scheme, &self.draft.other, at);
-        let at =
-            if matches!(scheme.signature.grammar, Grammar::Sets { .. }) { NOW.minus(OLDER) } else { NOW };
+        // Whether each signature has a time of its own.
+        let timed = match &scheme.signature.grammar {
+            Grammar::Sets { .. } => true,
+            Grammar::Plain { .. }
+            | Grammar::Pairs(_)
+            | Grammar::Positional { .. }
+            | Grammar::Pattern { .. }
+            | Grammar::Choices { .. }
+            | Grammar::Versions { .. } => false,
+        };
+        let at = if timed { NOW.minus(OLDER) } else { NOW };
         if let Some(both) = self.joined(&other(at)?, &self.signed) {
             cases.push(Case::accepted("accepted-after-another-signature", held.clone(), both));
         }
         let past = scheme.timestamp.as_ref().and_then(|rule| rule.past);
-        if let (Grammar::Sets { .. }, Some(past)) = (&scheme.signature.grammar, past) {
+        if let Some(past) = past.filter(|_| timed) {
             let stale = self.draft.signed(NOW.minus(past + Duration::from_secs(1)))?;
             let why = "the right set is too old, and the fresh one is of another secret";
             let both = self.joined(&stale, &other(NOW)?);
@@ -109,7 +118,9 @@ impl Several<'_, '_> {
             Grammar::Pairs(form) if !form.first => {
                 format!("{old}{}{}", form.separator, last(&new, &form.separator))
             }
-            _ => return None,
+            Grammar::Plain { .. } | Grammar::Pairs(_) | Grammar::Pattern { .. } | Grammar::Choices { .. } => {
+                return None;
+            }
         };
         put(later, self.first, &value)
     }
