@@ -365,6 +365,7 @@ fn sources(settings: &Settings, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::{Input, load};
 
     #[test]
     fn listeners_overlap_by_port_and_address() {
@@ -375,5 +376,27 @@ mod tests {
         assert!(!overlaps("127.0.0.1:80", "127.0.0.2:80"));
         assert!(!overlaps("0.0.0.0:80", "0.0.0.0:81"));
         assert!(!overlaps("127.0.0.1:0", "127.0.0.1:0"));
+    }
+
+    /// Every duration that has a default, whoever adds one.
+    #[test]
+    fn no_duration_may_be_zero() {
+        let load = |key: &str, value: &str| {
+            let flags = [("sources.a.provider", "stripe"), (key, value)];
+            let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            load(Input { file: None, env: std::iter::empty::<(&str, &str)>().collect(), flags, dev: false })
+        };
+        let all = load("sink.kind", "inbox").unwrap().in_force().unwrap();
+        let is_span =
+            |value: &serde_json::Value| value.as_str().is_some_and(|text| text.parse::<Span>().is_ok());
+        let spans: Vec<String> =
+            all.into_iter().filter(|one| is_span(&one.value)).map(|one| one.key).collect();
+        assert!(spans.len() >= 12, "{spans:?}");
+        for key in spans {
+            let told =
+                load(&key, "0s").map(|_| "nothing".to_owned()).unwrap_or_else(|report| report.to_string());
+            let wanted = format!("{key}: found \"0s\"; allowed: a duration above zero");
+            assert!(told.contains(&wanted), "`spans` passes {key} over: {told}");
+        }
     }
 }
