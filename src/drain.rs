@@ -57,20 +57,25 @@ pub struct Left {
 
 impl Left {
     fn of(standing: &Standing) -> Self {
-        Self {
-            pending: standing.of(Stand::Pending),
-            unroutable: standing.of(Stand::Unroutable),
-            parked: standing.of(Stand::Parked),
-            held: standing.of(Stand::Held),
-            poison: standing.of(Stand::Poison),
-            unanswered: 0,
-            untold: 0,
+        let mut left = Self::default();
+        for stand in Stand::ALL {
+            let count = match stand {
+                Stand::Pending => &mut left.pending,
+                Stand::Unroutable => &mut left.unroutable,
+                Stand::Parked => &mut left.parked,
+                Stand::Held => &mut left.held,
+                Stand::Poison => &mut left.poison,
+                Stand::Confirmed | Stand::Superseded | Stand::Dropped => continue,
+            };
+            *count = standing.of(stand);
         }
+        left
     }
 
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.pending + self.unroutable + self.parked + self.held + self.poison + self.unanswered + self.untold
+        let Self { pending, unroutable, parked, held, poison, unanswered, untold } = *self;
+        pending + unroutable + parked + held + poison + unanswered + untold
     }
 }
 
@@ -215,24 +220,19 @@ impl Inner {
 
     fn ended(&self) -> u64 {
         let total = self.metrics.account().total();
-        [Stand::Confirmed, Stand::Superseded, Stand::Dropped].map(|stand| total.of(stand)).iter().sum()
+        Stand::ALL.into_iter().filter(|stand| stand.is_end()).map(|stand| total.of(stand)).sum()
     }
 
     fn left(&self) -> (Left, Vec<(Arc<str>, Left)>) {
-        let rows = self.metrics.account().snapshot();
-        let mut all = Left::default();
-        let mut sources = Vec::new();
-        for (source, standing) in rows {
+        let (mut sum, mut sources) = (Standing::default(), Vec::new());
+        for (source, standing) in self.metrics.account().snapshot() {
+            sum.add(&standing);
             let left = Left::of(&standing);
-            all.pending += left.pending;
-            all.unroutable += left.unroutable;
-            all.parked += left.parked;
-            all.held += left.held;
-            all.poison += left.poison;
             if left.total() > 0 {
                 sources.push((source, left));
             }
         }
+        let mut all = Left::of(&sum);
         if let Keeper::Confirm(confirmer) = &self.keeper {
             all.unanswered = confirmer.in_progress() as u64;
             all.untold = confirmer.untold() as u64;

@@ -58,6 +58,14 @@ impl Stand {
         Self::Dropped,
     ];
 
+    /// Whether an event that stands so has ended.
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Confirmed | Self::Superseded | Self::Dropped => true,
+            Self::Pending | Self::Unroutable | Self::Parked | Self::Held | Self::Poison => false,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -105,8 +113,8 @@ pub struct Standing {
     pub recovered: u64,
     /// Events that an operator has published once more.
     pub replayed: u64,
-    ends: [u64; 6],
-    stands: [u64; 8],
+    ends: [u64; End::ALL.len()],
+    stands: [u64; Stand::ALL.len()],
 }
 
 impl Standing {
@@ -132,13 +140,15 @@ impl Standing {
         own.into_iter().chain(ends).chain(Stand::ALL.map(|stand| (stand.name(), self.of(stand))))
     }
 
-    fn add(&mut self, other: &Self) {
-        self.received += other.received;
-        self.in_progress += other.in_progress;
-        self.recovered += other.recovered;
-        self.replayed += other.replayed;
-        self.ends.iter_mut().zip(other.ends).for_each(|(sum, more)| *sum += more);
-        self.stands.iter_mut().zip(other.stands).for_each(|(sum, more)| *sum += more);
+    /// And those of another source.
+    pub fn add(&mut self, other: &Self) {
+        let Self { received, in_progress, recovered, replayed, ends, stands } = *other;
+        self.received += received;
+        self.in_progress += in_progress;
+        self.recovered += recovered;
+        self.replayed += replayed;
+        self.ends.iter_mut().zip(ends).for_each(|(sum, more)| *sum += more);
+        self.stands.iter_mut().zip(stands).for_each(|(sum, more)| *sum += more);
     }
 
     /// Events that wait to be handed over: pending, unroutable or parked.
@@ -280,6 +290,8 @@ mod tests {
         for (index, stand) in Stand::ALL.into_iter().enumerate() {
             assert_eq!(stand as usize, index);
         }
+        let last = (Stand::Dropped as usize + 1, End::Accepted as usize + 1);
+        assert_eq!((Stand::ALL.len(), End::ALL.len()), last, "the last variants end the lists");
         for (index, (end, _)) in End::ALL.into_iter().enumerate() {
             assert_eq!(end as usize, index);
         }
