@@ -69,6 +69,9 @@ pub(super) const TIME_BITS: u32 = 27;
 pub(super) const SPAN_MAX: u64 = (1 << (64 - TIME_BITS)) - 1;
 
 const MAGIC: [u8; 8] = *b"HGATKEYS";
+/// Of key files alone; the journal's own format is asked first, before anything here is opened (`journal::check_format`). A file
+/// of another version counts as damaged and is filled from the journal again, which has no event any more of the older keys: so
+/// who raises this goes on reading version 1, and raises the journal's format with it, or an older program sets all files aside.
 const VERSION: u32 = 1;
 const CRC_AT: usize = PAGE - 4;
 const COUNT_AT: usize = 1008;

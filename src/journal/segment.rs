@@ -37,7 +37,8 @@ pub(super) const HEADER: u64 = 64;
 pub(super) const MISSING: &str = "commits behind it are missing";
 /// The longest that a segment can be.
 pub(super) const LONGEST: u64 = 1 << 30;
-/// The format that this version reads and writes.
+/// The format that this version reads and writes. Whoever raises it lets [`Header::decode`] take the older ones, keeps in the
+/// header which it was, and has a header that is restored say that of its segment's records.
 pub(super) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"hookgate";

@@ -139,8 +139,12 @@ fn ids(handed: &[Handed]) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_folder_of_format_1_is_read_as_its_writer_read_it() {
-    let mut gateway = on_fixture("format-1.tar.gz");
+fn a_folder_of_every_format_is_read_as_its_writer_read_it() {
+    (1..=FORMAT).for_each(is_read_as_its_writer_read_it);
+}
+
+fn is_read_as_its_writer_read_it(format: u32) {
+    let mut gateway = on_fixture(&format!("format-{format}.tar.gz"));
     gateway.change(|setup| setup.set("dedup", "window = \"3650d\""));
     let expected = records(&fs::read_to_string(gateway.path(EXPECTED)).unwrap());
     let output = export(&gateway.journal());
@@ -199,7 +203,7 @@ fn bytes_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn a_newer_format_is_refused_by_name_and_nothing_is_changed() {
-    let mut gateway = on_fixture("format-1.tar.gz");
+    let mut gateway = on_fixture(&format!("format-{FORMAT}.tar.gz"));
     let newest = bytes_of(&gateway.journal())
         .into_keys()
         .filter(|path| path.extension().is_some_and(|e| e == "segment"));
