@@ -179,7 +179,7 @@ points! {
     /// A stop is ordered; all still runs.
     StopBegun = "stop.begun",
     /// Requests are answered and the relay has ended; the sink and the journal are open.
-    StopDrained = "stop.drained",
+    StopConfirmed = "stop.confirmed",
     /// Only the journal is open.
     StopSinkClosed = "stop.sink.closed",
     /// All is synced and ended; the process has not.

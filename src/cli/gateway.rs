@@ -216,7 +216,7 @@ impl Gateway {
                 None
             }
         };
-        failpoint::reach(Point::StopDrained);
+        failpoint::reach(Point::StopConfirmed);
         outlet.close().await;
         admin.stop().await;
         failpoint::reach(Point::StopSinkClosed);

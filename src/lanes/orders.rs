@@ -115,7 +115,7 @@ mod tests {
         taken.iter().for_each(|one| lanes.ended(one, Mark::Confirmed, Duration::ZERO));
     }
 
-    fn drain(journal: &mut Journal<RealDisk>, lanes: &Lanes) -> usize {
+    fn hand_over(journal: &mut Journal<RealDisk>, lanes: &Lanes) -> usize {
         let mut count = 0;
         while pending(lanes) > 0 {
             let taken = take(lanes, &journal.reader(), 700);
@@ -132,7 +132,7 @@ mod tests {
         let (mut journal, lanes) = (open(dir.path()), Lanes::new());
         let first = append(&mut journal, SHOP, EVENTS as usize);
         push(&lanes, &first);
-        assert_eq!(drain(&mut journal, &lanes), EVENTS as usize);
+        assert_eq!(hand_over(&mut journal, &lanes), EVENTS as usize);
         let reader = journal.reader();
         let (journal, source) = (Mutex::new(journal), Arc::<str>::from(SHOP));
         let mut given: BTreeMap<Sequence, (u32, bool)> = BTreeMap::new();

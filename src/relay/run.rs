@@ -40,7 +40,7 @@ pub(super) const FAULT_PAUSE: Duration = Duration::from_millis(500);
 /// How long a sink may take to take a message in; beyond that the message goes back to its lane.
 pub(super) const TAKE_IN: Duration = Duration::from_secs(1);
 /// How long a stop waits for confirms that are on their way.
-const DRAIN: Duration = Duration::from_secs(4);
+const LAST_CONFIRMS: Duration = Duration::from_secs(4);
 
 /// How the relay behaves.
 #[derive(Clone, Copy, Debug)]
@@ -162,10 +162,10 @@ impl<D: Disk> Relay<D> {
             }
             ready = sink.ready().now_or_never().is_some();
         }
-        self.drain().await;
+        self.last_confirms().await;
     }
 
-    async fn drain(&mut self) {
+    async fn last_confirms(&mut self) {
         let work = async {
             while self.in_flight > 0 || !self.ways.is_empty() {
                 self.advance().await;
@@ -178,7 +178,7 @@ impl<D: Disk> Relay<D> {
             }
             while self.catch_up(self.parts.clock.monotonic()).await {}
         };
-        if tokio::time::timeout(DRAIN, work).await.is_err() {
+        if tokio::time::timeout(LAST_CONFIRMS, work).await.is_err() {
             tracing::warn!(
                 "stopped with unconfirmed events; they are published again, marked, at the next start"
             );

@@ -249,7 +249,7 @@ impl Rig {
         self.lanes.stats().iter().map(|(_, stats)| stats.pending).sum()
     }
 
-    async fn drained(&self) {
+    async fn all_handed_over(&self) {
         self.until("all is handed over", |rig| rig.pending() == 0).await;
     }
 
@@ -349,7 +349,7 @@ async fn a_backlog_beyond_memory_goes_out_whole_and_in_order_while_more_comes_in
     let sink = Script::confirming();
     let (_running, _stop) = rig.relay(&sink, 256);
     rig.keep("shop", 3000).await;
-    rig.drained().await;
+    rig.all_handed_over().await;
     assert_eq!(sink.sequences(), (1..=8000).collect::<Vec<u64>>());
     assert!(sink.seen().iter().all(|seen| !seen.marked));
     assert!(sink.most.load(Ordering::SeqCst) <= 256);
@@ -413,7 +413,7 @@ async fn the_watermark_is_on_disk_before_anything_is_attempted() {
         answer.send(Confirmation::Confirmed).unwrap();
     });
     let (_running, _stop) = rig.relay(&sink, 64);
-    rig.drained().await;
+    rig.all_handed_over().await;
     assert_eq!(sink.seen().len(), 2000);
 }
 
@@ -460,7 +460,7 @@ async fn without_redis_events_wait_for_redis_wait_and_then_go_marked() {
     let (_running, _stop) = rig.relay_of(&sink, 64, |parts| parts.claims = Some(claims));
     sleep(Duration::from_millis(250)).await;
     assert_eq!(sink.seen(), []);
-    rig.drained().await;
+    rig.all_handed_over().await;
     let seen = sink.seen();
     assert_eq!(seen.len(), 50);
     assert!(seen.iter().all(|seen| seen.marked));

@@ -20,7 +20,7 @@ async fn what_failed_goes_again_before_anything_newer() {
         answer.send(told).unwrap();
     });
     let (_running, _stop) = rig.relay(&sink, 1);
-    rig.drained().await;
+    rig.all_handed_over().await;
     let twice = |sequence| 1 + usize::from((20..60).contains(&sequence));
     let expected: Vec<u64> = (1..=300).flat_map(|sequence| vec![sequence; twice(sequence)]).collect();
     assert_eq!(sink.sequences(), expected);
@@ -54,7 +54,7 @@ async fn poison_is_found_alone_and_everything_else_arrives() {
     rig.keep("other", 60).await;
     let (sink, alone, broker) = closing_on(|seen| seen.sequence == POISON);
     let (_running, _stop) = rig.relay(&sink, 16);
-    rig.drained().await;
+    rig.all_handed_over().await;
     broker.abort();
     assert_eq!(alone.load(Ordering::SeqCst), 3, "three closes with nothing beside it");
     let poisoned: u64 = rig.lanes.stats().iter().map(|(_, stats)| stats.poisoned).sum();

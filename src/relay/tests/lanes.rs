@@ -12,7 +12,7 @@ async fn many_lanes_take_turns() {
     }
     let sink = Script::confirming();
     let (_running, _stop) = rig.relay(&sink, 16);
-    rig.drained().await;
+    rig.all_handed_over().await;
     let seen = sink.seen();
     let last = seen.iter().rposition(|seen| seen.source != "flood").unwrap();
     assert!(last < 2000, "twenty small lanes were through after {last} of 3400");
@@ -82,7 +82,7 @@ async fn while_one_watermark_is_raised_other_sources_go_on() {
     rig.keep("second", 300).await;
     let sink = Script::confirming();
     let (running, stop) = rig.relay(&sink, 16);
-    rig.drained().await;
+    rig.all_handed_over().await;
     stop.send_replace(true);
     running.await.unwrap();
     // The second's watermark reaches beyond its last event, the first's lies far behind.

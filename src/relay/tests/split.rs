@@ -45,7 +45,7 @@ async fn the_window_counts_messages_and_order_holds_through_records_that_do_not_
     rig.keep_split("shop", &sizes).await;
     let sink = Script::slow(16);
     let (_running, _stop) = rig.relay(&sink, 16);
-    rig.drained().await;
+    rig.all_handed_over().await;
     assert_eq!(places(&sink), all(&sizes));
     assert!(sink.seen().iter().all(|seen| !seen.marked));
     let most = sink.most.load(Ordering::SeqCst);
@@ -72,7 +72,7 @@ async fn parts_that_failed_go_again_alone_and_before_anything_newer() {
         answer.send(told).unwrap();
     });
     let (_running, _stop) = rig.relay(&sink, 1);
-    rig.drained().await;
+    rig.all_handed_over().await;
     let twice = |place: &(u64, u32)| place.0 == 2 && matches!(place.1, 10..20 | 30..33 | 35);
     let expected: Vec<_> =
         all(&sizes).into_iter().flat_map(|place| vec![place; 1 + usize::from(twice(&place))]).collect();
@@ -90,7 +90,7 @@ async fn a_part_that_is_poison_keeps_its_record_and_stops_no_other_part() {
     rig.keep("other", 30).await;
     let (sink, _, broker) = closing_on(|seen| (seen.sequence, seen.part) == POISON);
     let (_running, _stop) = rig.relay(&sink, 16);
-    rig.drained().await;
+    rig.all_handed_over().await;
     broker.abort();
     let live = rig.recovered().live;
     let left = live.iter().map(|(source, live)| (&**source, live.pending.records, live.poisoned.records));

@@ -359,7 +359,7 @@ impl Link<'_> {
     }
 
     async fn last_confirms(&mut self) {
-        let drained = async {
+        let confirms = async {
             while self.publishers.len() > 0 {
                 self.publishers.changed().await;
                 if self.settle().is_err() {
@@ -367,7 +367,7 @@ impl Link<'_> {
                 }
             }
         };
-        if tokio::time::timeout(LAST_CONFIRMS, drained).await.is_err() {
+        if tokio::time::timeout(LAST_CONFIRMS, confirms).await.is_err() {
             tracing::warn!(messages = self.publishers.len(), "rabbitmq: stopped before their confirms came");
         }
     }

@@ -98,7 +98,7 @@ pub fn plan(point: Point) -> (Stage, Way) {
         | P::SinkPublishBefore
         | P::SinkPublishAfter
         | P::SinkConfirmAfter => (Stage::Broker, Way::Load(60)),
-        P::StopBegun | P::StopDrained | P::StopSinkClosed | P::StopAfter => (Stage::Broker, Way::Stop),
+        P::StopBegun | P::StopConfirmed | P::StopSinkClosed | P::StopAfter => (Stage::Broker, Way::Stop),
         P::RedisClaimBefore | P::RedisClaimAfter | P::RedisDoneBefore | P::RedisDoneAfter => {
             (Stage::Claims, Way::Load(30))
         }
