@@ -135,4 +135,20 @@ mod tests {
             assert!(known.contains(path), "{path} is described and not served");
         }
     }
+
+    /// What is told to who asks for a path that is none.
+    #[test]
+    fn the_answer_to_an_unknown_path_names_every_call() {
+        let server = include_str!("../server.rs");
+        let told = server.split("let detail = \"here are ").nth(1).and_then(|rest| rest.split("\";").next());
+        let told = told.expect("`unknown` in server.rs says what there is");
+        let words: Vec<&str> = told.split(|c: char| !c.is_ascii_alphanumeric() && c != '/').collect();
+        let document = serde_json::to_value(Document::openapi()).expect("names and texts are JSON");
+        for path in document["paths"].as_object().unwrap().keys() {
+            let call =
+                path.strip_prefix("/v1/").map_or(&**path, |below| below.split('/').next().unwrap_or(below));
+            let named = words.contains(&call) || told.contains(path.as_str());
+            assert!(named, "{path}: `unknown` in server.rs does not name «{call}»");
+        }
+    }
 }
