@@ -352,6 +352,20 @@ fn banned_crates(lock: &str) -> Vec<String> {
     bad
 }
 
+/// Where a page says how many providers there are: the words behind the number.
+const COUNTED: [&str; 3] = [" providers are built in", " of them, and `generic`", " of them, or `generic`"];
+
+fn said_providers(text: &str) -> Vec<usize> {
+    let before = |words| text.match_indices(words).map(|(at, _)| &text[..at]);
+    let number = |before: &str| before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    COUNTED.iter().flat_map(before).filter_map(number).collect()
+}
+
+fn provider_counts(path: &str, text: &str, providers: usize) -> Vec<String> {
+    let wrong = said_providers(text).into_iter().filter(|said| *said != providers);
+    wrong.map(|said| format!("{path}: {said} providers; beside `generic` there are {providers}")).collect()
+}
+
 /// Fails with all violations of a rule, one a line.
 fn hold(bad: Vec<String>) {
     assert!(bad.is_empty(), "{} violations:\n  {}\n", bad.len(), bad.join("\n  "));
@@ -411,6 +425,16 @@ fn providers_are_data() {
 #[test]
 fn nothing_is_left_unfinished() {
     hold(tree::texts().iter().flat_map(|(path, text)| unfinished_words(path, text)).collect());
+}
+
+#[test]
+fn pages_count_the_providers_right() {
+    let providers = tree::providers().len();
+    let pages: Vec<(String, String)> =
+        tree::texts().into_iter().filter(|(path, _)| path.ends_with(".md")).collect();
+    hold(pages.iter().flat_map(|(path, text)| provider_counts(path, text, providers)).collect());
+    let said = pages.iter().filter(|(_, text)| !said_providers(text).is_empty()).count();
+    assert!(said >= 3, "README.md, CHANGELOG.md and deploy/MIGRATION.md say it in other words; see COUNTED");
 }
 
 #[test]

@@ -210,7 +210,11 @@ fn the_account_closes_in_every_scrape_whatever_happens() {
     for (name, family) in &rest.0 {
         let counts = family.kind == "counter" || family.kind == "histogram";
         let counted = seen.counted.contains(name) || elsewhere.contains(name);
-        assert!(!counts || counted, "{name} has counted nothing");
+        assert!(
+            !counts || counted,
+            "nothing in this test has {name} count: have `request` or the faults above do it, or name it in `elsewhere` \
+             where another test shows it counting"
+        );
     }
     // The next process finds what this one leaves, and nothing else.
     let left = rest.term("relay_held") + rest.term("relay_poison");

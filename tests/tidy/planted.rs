@@ -130,6 +130,14 @@ fn a_machine_is_caught() {
 }
 
 #[test]
+fn a_wrong_number_of_providers_is_caught() {
+    let check = |text: &str| crate::provider_counts("a.md", text, 119);
+    caught(&check("118 providers are built in, from A to Z"), "a.md: 118");
+    caught(&check("data: 12 of them, and `generic`; 119 providers are built in"), "a.md: 12");
+    clean(&check("119 providers are built in; 119 of them, or `generic`; 3 of them, and more"));
+}
+
+#[test]
 fn a_room_outside_the_map_is_caught() {
     let rooms = ["sink".to_owned(), "relay".to_owned(), "limit".to_owned()];
     let map = "//! `sink`: outlets.\n/// Moves events.\npub mod relay;\npub mod limit;\n";
