@@ -1,6 +1,6 @@
 //! `hookgate check`: what `serve` would say of the configuration, and with `--connect` of its services.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 use super::args::ConfigArgs;
 use super::assemble::Plan;
 use super::output::{self, Output};
+use super::stop::Stop;
 use super::{fetching, gateway};
 use crate::config::{Ack, Finding, InForce, Loaded, Report, SinkKind};
 use crate::exit;
@@ -34,12 +35,22 @@ pub(super) struct CheckArgs {
 
 /// Checks; the exit code comes back: 78 for errors, 69 for a service that cannot be reached.
 pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
+    let mut printed = Vec::new();
+    let code = check(args, output, &mut printed)?;
+    match io::stdout().write_all(&printed) {
+        // The verdict is in the exit code, however little of the rest is read.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Ok(Stop::unprinted(error).tell()),
+        Ok(()) | Err(_) => Ok(code),
+    }
+}
+
+fn check(args: CheckArgs, output: Output, out: &mut Vec<u8>) -> anyhow::Result<u8> {
     let (loaded, plans) = match args.config.try_assemble() {
         Ok(assembled) => assembled,
         Err(report) => {
             eprintln!("{report}");
             if output == Output::Json {
-                output::json(&mut io::stdout(), &json!({ "ok": false, "errors": errors_json(&report) }))?;
+                output::json(out, &json!({ "ok": false, "errors": errors_json(&report) }))?;
             }
             return Ok(exit::CONFIG);
         }
@@ -48,13 +59,13 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     let warnings: Vec<String> = loaded.warnings.iter().chain(proofs).cloned().collect();
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if output == Output::Text {
-        tell_sources(&loaded, &plans);
+        tell_sources(&loaded, &plans, out)?;
     }
     let mut found = json!({ "ok": true, "warnings": warnings, "sources": sources_json(&loaded, &plans) });
     if args.values {
         let values = loaded.in_force().context("the configuration cannot be shown")?;
         if output == Output::Text {
-            values.iter().for_each(tell_value);
+            values.iter().try_for_each(|value| tell_value(value, out))?;
         }
         found["values"] = values.into_iter().map(InForce::into_json).collect();
     }
@@ -62,12 +73,12 @@ pub(super) fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
         let runtime =
             Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
         let services = runtime.block_on(connect(&loaded, &plans));
-        services.iter().for_each(|service| service.tell(output));
+        services.iter().try_for_each(|service| service.tell(output, out))?;
         found["ok"] = services.iter().all(Service::is_ok).into();
         found["services"] = services.iter().map(Service::to_json).collect();
     }
     if output == Output::Json {
-        output::json(&mut io::stdout(), &found)?;
+        output::json(out, &found)?;
     }
     Ok(if found["ok"] == true { exit::OK } else { exit::UNAVAILABLE })
 }
@@ -86,34 +97,41 @@ pub(super) fn errors_json(report: &Report) -> Value {
 }
 
 /// As it would be written, where there is something to write.
-fn tell_value(InForce { key, value, origin }: &InForce) {
+fn tell_value(InForce { key, value, origin }: &InForce, out: &mut impl Write) -> io::Result<()> {
     let origin = origin.as_deref().unwrap_or("default");
     match toml::Value::try_from(value) {
-        Ok(value) => println!("{key} = {value}  # {origin}"),
-        Err(_) => println!("# {key} is not set"),
+        Ok(value) => writeln!(out, "{key} = {value}  # {origin}"),
+        Err(_) => writeln!(out, "# {key} is not set"),
     }
 }
 
-fn tell_sources(loaded: &Loaded, plans: &[Plan]) {
-    println!("configuration ok: {} source(s)", plans.len());
+fn tell_sources(loaded: &Loaded, plans: &[Plan], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "configuration ok: {} source(s)", plans.len())?;
     match loaded.settings.journal.ack {
-        Ack::Journal => println!("  a 2xx waits for the disk: {}", loaded.settings.journal.dir.display()),
-        Ack::Confirm => {
-            println!("  a 2xx waits for a claim in Redis and RabbitMQ's confirm; nothing is kept on disk")
+        Ack::Journal => {
+            writeln!(out, "  a 2xx waits for the disk: {}", loaded.settings.journal.dir.display())
         }
-    }
+        Ack::Confirm => {
+            writeln!(
+                out,
+                "  a 2xx waits for a claim in Redis and RabbitMQ's confirm; nothing is kept on disk"
+            )
+        }
+    }?;
     for plan in plans {
         let (scheme, path) = (plan.verifier.scheme(), &loaded.settings.sources[&plan.name].path);
         let secrets: Vec<String> = plan.verifier.secrets().map(|label| label.to_string()).collect();
         let (name, provider) = (&plan.name, &scheme.provider);
         let methods = scheme.methods.join("|");
-        println!(
+        writeln!(
+            out,
             "  {name}: {provider}/{}, {methods} {}, secrets: {}",
             scheme.name,
             path.as_str(),
             secrets.join(", ")
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn sources_json(loaded: &Loaded, plans: &[Plan]) -> Value {
@@ -144,12 +162,13 @@ impl Service {
         self.found.is_ok()
     }
 
-    fn tell(&self, output: Output) {
+    fn tell(&self, output: Output, out: &mut impl Write) -> io::Result<()> {
         match (&self.found, output) {
-            (Ok(found), Output::Text) => println!("{} ok: {found}", self.name),
+            (Ok(found), Output::Text) => writeln!(out, "{} ok: {found}", self.name)?,
             (Ok(_), Output::Json) => {}
             (Err(error), _) => eprintln!("{}: {error}", self.name),
         }
+        Ok(())
     }
 
     fn to_json(&self) -> Value {

@@ -26,5 +26,5 @@ pub(super) fn run<C: CommandFactory>(args: &CompletionsArgs) -> anyhow::Result<u
     let mut script = Vec::new();
     generate(args.shell, &mut C::command(), "hookgate", &mut script);
     let written = io::stdout().write_all(&script);
-    Ok(written.map_or_else(|error| Stop::failure(format!("cannot print: {error}")).tell(), |()| exit::OK))
+    Ok(written.map_or_else(|error| Stop::unprinted(error).tell(), |()| exit::OK))
 }

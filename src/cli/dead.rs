@@ -96,8 +96,8 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
     let found = caller.get(&format!("/v1/dead?{}", query.finish()))?;
     let rows = found["letters"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut out = io::stdout().lock();
-    rows.iter().try_for_each(|row| line(&mut out, row, output)).map_err(Stop::failure)?;
-    out.flush().map_err(Stop::failure)?;
+    rows.iter().try_for_each(|row| line(&mut out, row, output)).map_err(Stop::unprinted)?;
+    out.flush().map_err(Stop::unprinted)?;
     match (found["more"] == true, rows.is_empty()) {
         (true, _) => eprintln!("there are more, or some that were not looked at"),
         (false, true) => eprintln!("there are no such dead letters"),
@@ -206,7 +206,7 @@ fn act(verb: &str, args: ActArgs, output: Output) -> Result<u8, Stop> {
         }
         Output::Text => writeln!(out, "{}", tally.text(done, dry_run)),
     };
-    printed.map_err(Stop::failure)?;
+    printed.map_err(Stop::unprinted)?;
     if let Some(stopped) = tally.stopped {
         return Err(Stop::failure(format!("it ended early, call again: {}", output::line(&stopped))));
     }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use self::play::{Outcome, Player};
 use self::stage::Stage;
 use super::gateway::Gateway;
+use super::stop::Stop;
 use crate::exit;
 use crate::provider::secret::Environment;
 use crate::tasks;
@@ -81,7 +82,9 @@ async fn perform(
         () = signals.any() => anyhow::bail!("interrupted before the demo was over"),
     };
     let colour = io::stdout().is_terminal() && env.get("NO_COLOR").is_none_or(|value| value.is_empty());
-    io::stdout().write_all(table::render(&outcome, colour).as_bytes()).context("cannot print")?;
+    if let Err(error) = io::stdout().write_all(table::render(&outcome, colour).as_bytes()) {
+        return Ok(Stop::unprinted(error).tell());
+    }
     if !exit {
         eprint!("\n{}", stage.keep(addresses)?);
         signals.any().await;

@@ -212,7 +212,7 @@ fn print(told: &Value, output: Output, lines: &[String]) -> Result<(), Stop> {
         Output::Json => output::json(&mut out, told),
         Output::Text => lines.iter().try_for_each(|line| writeln!(out, "{}", output::line(line))),
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    printed.map_err(Stop::unprinted)
 }
 
 #[cfg(test)]

@@ -149,13 +149,13 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
         let mut page = caller.get(&format!("/v1/events?{}", query.finish()))?;
         let events = page["events"].as_array_mut().map(std::mem::take).unwrap_or_default();
         listed += events.len() as u64;
-        events.iter().try_for_each(|event| line(&mut out, event, output)).map_err(Stop::failure)?;
+        events.iter().try_for_each(|event| line(&mut out, event, output)).map_err(Stop::unprinted)?;
         after = page["next"].as_str().map(str::to_owned);
         if after.is_none() {
             break;
         }
     }
-    out.flush().map_err(Stop::failure)?;
+    out.flush().map_err(Stop::unprinted)?;
     match after {
         Some(after) => eprintln!("there may be more: --after {after}"),
         None if listed == 0 => eprintln!("the journal holds no such event"),
@@ -212,7 +212,10 @@ pub(super) fn save(caller: &Caller, path: &str, file: &Path) -> Result<u8, Stop>
         true => io::stdout().lock().write_all(&bytes),
         false => File::create(file).and_then(|mut file| file.write_all(&bytes)),
     };
-    written.map_err(|error| Stop::failure(format!("cannot write {}: {error}", file.display())))?;
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Stop::unprinted(error),
+        _ => Stop::failure(format!("cannot write {}: {error}", file.display())),
+    })?;
     Ok(exit::OK)
 }
 
@@ -223,7 +226,7 @@ pub(super) fn print(known: &Value, output: Output) -> Result<u8, Stop> {
         (Output::Text, Some(known)) => facts(known).try_for_each(|fact| writeln!(out, "{fact}")),
         _ => output::json(&mut out, known),
     };
-    written.map_err(Stop::failure)?;
+    written.map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 

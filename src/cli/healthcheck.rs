@@ -55,7 +55,7 @@ fn check(args: HealthcheckArgs, output: Output) -> Result<u8, Stop> {
         Output::Text => write!(out, "{}", output::block(&text)),
         Output::Json => output::json(&mut out, &to_json(&reply, &text)),
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+    printed.map_err(Stop::unprinted)?;
     Ok(code)
 }
 

@@ -135,13 +135,13 @@ fn list(
         let answer = caller.get(&format!("/v1/history/{what}?{}", query.finish()))?;
         let rows = answer[what].as_array().map(Vec::as_slice).unwrap_or_default();
         listed += rows.len() as u64;
-        rows.iter().try_for_each(|row| write(&mut out, row)).map_err(Stop::failure)?;
+        rows.iter().try_for_each(|row| write(&mut out, row)).map_err(Stop::unprinted)?;
         after = answer["next"].as_str().map(str::to_owned);
         if after.is_none() {
             break;
         }
     }
-    out.flush().map_err(Stop::failure)?;
+    out.flush().map_err(Stop::unprinted)?;
     match after {
         Some(after) => eprintln!("there are more: --after {after}"),
         None if listed == 0 => eprintln!("the history has none"),
@@ -226,7 +226,7 @@ fn show(args: ShowArgs, output: Output) -> Result<u8, Stop> {
         }
         _ => output::json(&mut out, &event),
     };
-    shown.map_err(Stop::failure)?;
+    shown.map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 
@@ -236,7 +236,7 @@ fn failures(args: FailuresArgs, output: Output) -> Result<u8, Stop> {
     let answer = caller.get(&format!("/v1/history/failures?{query}"))?;
     let rows = answer["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut out = io::stdout().lock();
-    rows.iter().try_for_each(|row| written(&mut out, row, output, failure)).map_err(Stop::failure)?;
+    rows.iter().try_for_each(|row| written(&mut out, row, output, failure)).map_err(Stop::unprinted)?;
     if let Some(left_out @ 1..) = answer["left_out"].as_u64() {
         eprintln!(
             "{left_out} more are not listed: a flood has more than the log takes; hookgate_rejected_total counts all"

@@ -87,7 +87,7 @@ fn verify(dir: &Path, output: Output) -> Result<u8, Stop> {
                 "unsynced_bytes": facts.unsynced, "removed_meanwhile": facts.removed, "damages": damages,
             }),
         )
-        .map_err(Stop::failure)?,
+        .map_err(Stop::unprinted)?,
         Output::Text => {
             damages.iter().try_for_each(|damage| inspect::print(&told(damage)))?;
             inspect::print(&summary(facts, records, damages.len()))?;

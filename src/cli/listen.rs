@@ -83,7 +83,7 @@ fn listen(args: ListenArgs, output: Output) -> Result<u8, Stop> {
             }
         };
         let answer = application.forward(&url, headers(&whole), &body);
-        told(&mut out, event, answer.map_err(|error| error.to_string()), output).map_err(Stop::failure)
+        told(&mut out, event, answer.map_err(|error| error.to_string()), output).map_err(Stop::unprinted)
     })?;
     Ok(exit::OK)
 }

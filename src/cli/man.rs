@@ -31,10 +31,7 @@ pub(super) fn run<C: CommandFactory>(args: &ManArgs) -> anyhow::Result<u8> {
         Some(dir) => pages(dir, &command),
         None => page(&command).and_then(|page| io::stdout().write_all(&page)),
     };
-    Ok(written.map_or_else(
-        |error| Stop::failure(format!("cannot write the manual: {error}")).tell(),
-        |()| exit::OK,
-    ))
+    Ok(written.map_or_else(|error| Stop::unprinted(error).tell(), |()| exit::OK))
 }
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {

@@ -106,7 +106,7 @@ fn show(catalog: &Catalog, name: &str, vectors: &Path, output: Output) -> Result
 }
 
 fn printed(done: io::Result<()>) -> Result<(), Stop> {
-    done.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    done.map_err(Stop::unprinted)
 }
 
 /// What is known of a provider beside its file.

@@ -124,7 +124,7 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
         let page = caller.get(&format!("/v1/quarantine?{}", query.finish()))?;
         let rows = page["requests"].as_array().map(Vec::as_slice).unwrap_or_default();
         listed += rows.len() as u64;
-        rows.iter().try_for_each(|row| line(&mut out, row, output)).map_err(Stop::failure)?;
+        rows.iter().try_for_each(|row| line(&mut out, row, output)).map_err(Stop::unprinted)?;
         after = page["next"].as_str().map(str::to_owned);
         if after.is_none() {
             break;
@@ -133,7 +133,7 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
     if listed == 0 {
         eprintln!("the quarantine is empty");
     }
-    out.flush().map_err(Stop::failure)?;
+    out.flush().map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 
@@ -187,7 +187,7 @@ fn requeue(args: RequeueArgs, output: Output) -> Result<u8, Stop> {
         }
         Output::Text => writeln!(out, "{}", tally(selected, &outcomes, args.dry_run)),
     };
-    printed.map_err(Stop::failure)?;
+    printed.map_err(Stop::unprinted)?;
     if let Some(stopped) = stopped {
         return Err(Stop::failure(format!("it ended early, call again: {}", output::line(&stopped))));
     }
@@ -218,7 +218,7 @@ fn drop_all(args: DropArgs, output: Output) -> Result<u8, Stop> {
         Output::Json => output::json(&mut out, &answer),
         Output::Text => writeln!(out, "{} dropped", answer["dropped"]),
     };
-    printed.map_err(Stop::failure)?;
+    printed.map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 

@@ -35,7 +35,7 @@ fn reload(args: ReloadArgs, output: Output) -> Result<u8, Stop> {
             Ok(())
         }
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+    printed.map_err(Stop::unprinted)?;
     Ok(if status == 200 { exit::OK } else { exit::CONFIG })
 }
 

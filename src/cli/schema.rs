@@ -62,5 +62,5 @@ pub(super) fn run(args: SchemaArgs, output: Output) -> anyhow::Result<u8> {
         Output::Text => out.write_all(schema.as_bytes()),
         Output::Json => output::json(&mut out, &serde_json::from_str(schema)?),
     };
-    Ok(written.map_or_else(|error| Stop::failure(format!("cannot print: {error}")).tell(), |()| exit::OK))
+    Ok(written.map_or_else(|error| Stop::unprinted(error).tell(), |()| exit::OK))
 }

@@ -84,7 +84,7 @@ fn fingerprint_of_stdin(output: Output) -> Result<u8, Stop> {
         Output::Json => output::json(&mut out, &json!({ "fingerprint": fingerprint(secret) })),
         Output::Text => writeln!(out, "{}", fingerprint(secret)),
     }
-    .map_err(Stop::failure)?;
+    .map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 
@@ -111,7 +111,7 @@ fn fingerprints(args: FingerprintArgs, output: Output) -> Result<u8, Stop> {
             lines.try_for_each(|line| writeln!(out, "{line}"))
         }
     }
-    .map_err(Stop::failure)?;
+    .map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }
 
@@ -157,6 +157,6 @@ fn arm(args: ArmArgs, output: Output) -> Result<u8, Stop> {
             )
         }
     }
-    .map_err(Stop::failure)?;
+    .map_err(Stop::unprinted)?;
     Ok(exit::OK)
 }

@@ -210,7 +210,7 @@ impl Letter {
                 Output::Text => writeln!(out, "{}", line(&reply)),
                 Output::Json => output::json(&mut out, &to_json(&reply, &sample)),
             };
-            shown.map_err(|error| Stop::failure(format!("cannot print: {error}")))?;
+            shown.map_err(Stop::unprinted)?;
             all &= reply.is_success();
         }
         match (self.broken, all) {

@@ -97,7 +97,7 @@ fn sign(args: SignArgs, output: Output) -> Result<(), Stop> {
         (Output::Text, true) => writeln!(out, "{}", curl(&delivery, &url, insecure, &body)),
         (Output::Text, false) => lines(&delivery).iter().try_for_each(|line| writeln!(out, "{line}")),
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    printed.map_err(Stop::unprinted)
 }
 
 /// The scheme for a sender that calls `base`, where the command line says so.

@@ -1,6 +1,7 @@
 //! Why a subcommand ends early: an exit code and the sentence that goes to stderr with it.
 
 use std::fmt;
+use std::io;
 
 use crate::exit;
 use crate::sample::{SampleError, Unfit};
@@ -33,6 +34,14 @@ impl Stop {
     /// Anything else.
     pub(super) fn failure(why: impl fmt::Display) -> Self {
         Self { code: exit::FAILURE, why: why.to_string() }
+    }
+
+    /// What is asked for cannot be written. Whoever closes a pipe has read enough: nothing is said then, as by other tools.
+    pub(super) fn unprinted(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::told(exit::FAILURE),
+            _ => Self::failure(format!("cannot write: {error}")),
+        }
     }
 
     /// The report of a configuration stands on stderr already.

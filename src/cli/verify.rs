@@ -90,7 +90,7 @@ pub(super) fn print(output: Output, text: &str, data: &Value) -> Result<(), Stop
         Output::Text => write!(out, "{}", output::block(text)),
         Output::Json => output::json(&mut out, data),
     };
-    printed.map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    printed.map_err(Stop::unprinted)
 }
 
 /// A request that was accepted, in both forms.

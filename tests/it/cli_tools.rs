@@ -116,6 +116,34 @@ fn from_init_to_an_event_in_hand() {
     assert_eq!(health(&[]).status.code(), Some(69));
 }
 
+/// Whoever reads only the beginning has read enough.
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    done(&run(dir.path(), &["init", "stripe"], &[]));
+    let calls: [&[&str]; 5] = [
+        &["check", "--values"],
+        &["providers", "list"],
+        &["schema", "gateway"],
+        &["completions", "bash"],
+        &["man"],
+    ];
+    for words in calls {
+        let mut command = Command::new(binary());
+        command.args(words).current_dir(dir.path()).env_clear().env("STRIPE_WEBHOOK_SECRET", SECRET);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(
+            !said.contains("panicked") && !said.to_lowercase().contains("broken pipe"),
+            "{words:?}: {said}"
+        );
+        let code = if words[0] == "check" { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+    }
+}
+
 /// Calls of the admin listener need its address, whatever else of the configuration is broken or not there.
 #[test]
 fn the_admin_listener_is_found_whatever_else_the_configuration_lacks() {

@@ -67,7 +67,7 @@ pub(super) fn run(args: &BackupArgs, output: Output) -> Result<u8, Stop> {
             &mut io::stdout(),
             &json!({ "dir": dir, "to": to, "segments": segments, "bytes": bytes, "key_files": keys }),
         )
-        .map_err(Stop::failure)?,
+        .map_err(Stop::unprinted)?,
         Output::Text => print(&format!(
             "{}: {segments} segments with {bytes} bytes, {keys} key files; start a gateway on it only where the other one \
              runs no more",

@@ -61,7 +61,7 @@ pub(super) fn run(args: ExportArgs) -> Result<u8, Stop> {
     } else {
         folder(&dir, &selection, &mut out)?
     };
-    out.flush().map_err(Stop::failure)?;
+    out.flush().map_err(Stop::unprinted)?;
     eprintln!("{written} events written");
     if damaged > 0 {
         eprintln!("{damaged} ranges are damaged; see `hookgate journal verify {}`", dir.display());
@@ -85,7 +85,7 @@ fn folder(dir: &Path, selection: &Selection, out: &mut impl Write) -> Result<(u6
         }
         Ok(())
     });
-    read.map_err(|error| Stop::data(error.to_string()))?.map_err(Stop::failure)?;
+    read.map_err(|error| Stop::data(error.to_string()))?.map_err(Stop::unprinted)?;
     Ok((written, archive.facts().damaged.len()))
 }
 
@@ -95,7 +95,7 @@ fn set_aside(file: &Path, selection: &Selection, out: &mut impl Write) -> Result
     for record in found.iter().filter(|record| wanted(selection, &record.event)) {
         let mut line = line(record.sequence, &record.event, None);
         line["body_whole"] = record.body_whole.into();
-        output::json(out, &line).map_err(Stop::failure)?;
+        output::json(out, &line).map_err(Stop::unprinted)?;
         written += 1;
     }
     Ok(written)

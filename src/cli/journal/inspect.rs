@@ -24,7 +24,7 @@ pub(super) fn run(dir: &Path, output: Output) -> Result<u8, Stop> {
     let facts = archive.facts();
     match output {
         Output::Json => {
-            output::json(&mut io::stdout(), &report(dir, facts, &counts)).map_err(Stop::failure)?;
+            output::json(&mut io::stdout(), &report(dir, facts, &counts)).map_err(Stop::unprinted)?;
         }
         Output::Text => table(dir, facts, &counts).iter().try_for_each(|line| print(line))?,
     }
@@ -41,7 +41,7 @@ pub(super) fn run(dir: &Path, output: Output) -> Result<u8, Stop> {
 
 /// A line on stdout; whoever closes the pipe has read enough.
 pub(super) fn print(line: &str) -> Result<(), Stop> {
-    writeln!(io::stdout(), "{line}").map_err(Stop::failure)
+    writeln!(io::stdout(), "{line}").map_err(Stop::unprinted)
 }
 
 fn counts(archive: &mut Archive) -> Result<Counts, Stop> {
