@@ -108,6 +108,9 @@ struct VectorsArgs {
     /// With --make: a setting of the scheme; may be repeated
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair, requires = "make")]
     settings: Vec<(String, String)>,
+    /// With --make: the file to write, once all of it is there, in place of stdout
+    #[arg(long, value_name = "FILE", requires = "make")]
+    to: Option<PathBuf>,
     #[command(flatten)]
     files: FilesAlone,
 }
@@ -233,7 +236,7 @@ fn vectors_run(args: &VectorsArgs, output: Output) -> anyhow::Result<u8> {
         Err(stop) => return Ok(stop.tell()),
     };
     if let Some(make) = &args.make {
-        return Ok(vectors::make::run(&catalog, make, &args.settings));
+        return Ok(vectors::make::run(&catalog, make, &args.settings, args.to.as_deref()));
     }
     // Whoever closes the pipe has read enough: the verdict is in the exit code.
     let mut out = std::io::stdout().lock();

@@ -104,7 +104,17 @@ pub fn run(catalog: &Catalog, paths: &[PathBuf], tell: &mut dyn FnMut(Judged<'_>
     let files = files(paths)?.into_iter().map(read).collect::<anyhow::Result<Vec<File>>>()?;
     unique::repeats(&files).iter().for_each(|repeat| eprintln!("note: {repeat}"));
     let mut tally = Tally::default();
-    for (id, vector) in files.into_iter().flat_map(|file| file.vectors) {
+    let mut unknown = BTreeSet::new();
+    let vectors =
+        |file: File| file.vectors.into_iter().map(move |(id, vector)| (file.path.clone(), id, vector));
+    for (path, id, vector) in files.into_iter().flat_map(vectors) {
+        let provider = vector.as_ref().ok().map(|vector| &vector.provider);
+        let missing = provider.filter(|provider| catalog.get(provider).is_none());
+        // None of a provider that is not there can hold, which is said once for a file.
+        if missing.is_some_and(|provider| !unknown.insert((path, provider.clone()))) {
+            tally.failed += 1;
+            continue;
+        }
         let (differs, found) = match vector {
             Ok(vector) => match vector.judge(catalog) {
                 Ok(()) => {

@@ -121,12 +121,13 @@ fn from_init_to_an_event_in_hand() {
 fn a_closed_pipe_ends_a_command_quietly() {
     let dir = tempfile::tempdir().unwrap();
     done(&run(dir.path(), &["init", "stripe"], &[]));
-    let calls: [&[&str]; 5] = [
+    let calls: [&[&str]; 6] = [
         &["check", "--values"],
         &["providers", "list"],
         &["schema", "gateway"],
         &["completions", "bash"],
         &["man"],
+        &["vectors", "--make", "stripe"],
     ];
     for words in calls {
         let mut command = Command::new(binary());

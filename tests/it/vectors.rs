@@ -175,4 +175,14 @@ fn vectors_are_made_for_every_provider_that_can_be_signed_and_for_a_file_of_ones
     );
     assert_eq!(hookgate(&["providers", "new", "acme", "--dir", own]).status.code(), Some(2));
     assert_eq!(hookgate(&["vectors", "--make", "stripe/nothing"]).status.code(), Some(2));
+    let to = path.to_str().unwrap();
+    run(&["vectors", "--make", "stripe", "--to", to]);
+    let written = fs::read_to_string(&path).unwrap();
+    assert_eq!(written, run(&["vectors", "--make", "stripe"]));
+    assert_eq!(hookgate(&["vectors", "--make", "strpe", "--to", to]).status.code(), Some(2));
+    assert_eq!(fs::read_to_string(&path).unwrap(), written, "a mistake leaves the file");
+    fs::write(&path, written.replace("\"provider\":\"stripe\"", "\"provider\":\"strpe\"")).unwrap();
+    let said = String::from_utf8(hookgate(&["vectors", to]).stdout).unwrap();
+    assert_eq!(said.matches("there is no provider file for").count(), 1, "{said}");
+    assert!(said.contains("\n0 passed, ") && !said.contains("0 passed, 1 failed"), "each counts: {said}");
 }

@@ -80,7 +80,7 @@ impl Written {
             "\nEdit the file, then look at it and prove it:\n  hookgate providers show {name}{flag}\n  \
              hookgate vectors{flag} {vectors}\n\
              and once its signing has changed, make its vectors anew:\n  \
-             hookgate vectors{flag} --make {name} > {vectors}\n"
+             hookgate vectors{flag} --make {name} --to {vectors}\n"
         ));
         if !flag.is_empty() {
             let dir = flag.trim_start_matches(" --providers ");

@@ -2,7 +2,9 @@
 //! signed, then failed in every way that the scheme allows; each is judged before it is printed.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -32,9 +34,14 @@ pub(in crate::cli) struct Made {
     pub missed: Vec<String>,
 }
 
-/// Prints the vectors of `PROVIDER` or `PROVIDER/SCHEME`; the exit code comes back. What is left out is told on stderr, and
-/// where the sample has nothing at a place of the file.
-pub(in crate::cli) fn run(catalog: &Catalog, name: &str, settings: &[(String, String)]) -> u8 {
+/// Prints the vectors of `PROVIDER` or `PROVIDER/SCHEME`, or writes them to a file, which a mistake leaves as it was; the
+/// exit code comes back. What is left out is told on stderr, and where the sample has nothing at a place of the file.
+pub(in crate::cli) fn run(
+    catalog: &Catalog,
+    name: &str,
+    settings: &[(String, String)],
+    to: Option<&Path>,
+) -> u8 {
     let (provider, scheme) = name.split_once('/').map_or((name, None), |(name, scheme)| (name, Some(scheme)));
     let made = match make(catalog, provider, scheme, &settings.iter().cloned().collect()) {
         Ok(made) => made,
@@ -45,10 +52,13 @@ pub(in crate::cli) fn run(catalog: &Catalog, name: &str, settings: &[(String, St
     if made.vectors.is_empty() {
         return Stop::data(format!("no vector of {name} can be made here")).tell();
     }
-    match write!(io::stdout(), "{}", file(&made.vectors)) {
-        Ok(()) => exit::OK,
-        Err(error) => Stop::failure(format!("cannot print: {error}")).tell(),
+    let text = file(&made.vectors);
+    match to {
+        None => io::stdout().write_all(text.as_bytes()).map_err(Stop::unprinted),
+        Some(to) => fs::write(to, text)
+            .map_err(|error| Stop::failure(format!("cannot write {}: {error}", to.display()))),
     }
+    .map_or_else(Stop::tell, |()| exit::OK)
 }
 
 /// Makes vectors for the scheme `name` of a provider, or for all its schemes.
