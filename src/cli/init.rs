@@ -14,7 +14,7 @@ use super::output::{self, Output};
 use super::stop::Stop;
 use crate::config::SinkKind;
 use crate::exit;
-use crate::provider::{Catalog, Definition, Scheme, SettingDefinition};
+use crate::provider::{Algorithm, Catalog, Definition, Scheme, SettingDefinition};
 use crate::sample::stand_in_settings;
 use crate::sink::rabbitmq::is_source_name;
 use crate::units::Span;
@@ -57,8 +57,58 @@ pub(super) fn run(args: InitArgs, output: Output) -> anyhow::Result<u8> {
 struct Wanted<'c> {
     name: String,
     definition: &'c Definition,
-    /// The variable that its secret is read from.
-    variable: String,
+    proof: Proof,
+}
+
+/// How a source of it proves who sends, as far as its configuration has to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Proof {
+    /// By a secret in this variable; whether deliveries name the key by an id.
+    Secret { variable: String, named: bool },
+    /// By one that a handshake brings.
+    Captured,
+    /// By keys that the sender publishes.
+    Fetched,
+    /// Not at all.
+    Nothing,
+}
+
+impl Proof {
+    fn of(name: &str, definition: &Definition) -> Self {
+        let variable = format!("{}_WEBHOOK_SECRET", name.to_ascii_uppercase().replace('-', "_"));
+        match scheme(definition) {
+            Some(scheme) if scheme.handshakes.capture() => Self::Captured,
+            Some(scheme) if scheme.key.fetch.is_some() => Self::Fetched,
+            Some(scheme) if scheme.algorithm == Algorithm::Unauthenticated => Self::Nothing,
+            scheme => Self::Secret { variable, named: scheme.is_some_and(|scheme| scheme.key.id.is_some()) },
+        }
+    }
+
+    fn line(&self, source: &str) -> String {
+        match self {
+            Self::Secret { variable, named } => {
+                let kid = if *named { ", kid = \"…\"" } else { "" };
+                let also = if *named { "; kid is the key's id at the provider" } else { "" };
+                format!(
+                    "secrets = [{{ env = {variable:?}{kid}, label = \"current\" }}]   # several while one is being rolled{also}"
+                )
+            }
+            Self::Captured => format!(
+                "secrets = [{{ captured = \"secrets/{source}\" }}]   # the sender's handshake brings it: hookgate secret arm {source}"
+            ),
+            Self::Fetched => "secrets = []   # the sender publishes its keys, and the gateway fetches them".to_owned(),
+            Self::Nothing => {
+                "unauthenticated = true   # nothing proves who sends: anybody who finds the URL may send events".to_owned()
+            }
+        }
+    }
+
+    fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Secret { variable, .. } => Some(variable),
+            Self::Captured | Self::Fetched | Self::Nothing => None,
+        }
+    }
 }
 
 fn init(mut args: InitArgs, output: Output) -> Result<(), Stop> {
@@ -78,17 +128,20 @@ fn init(mut args: InitArgs, output: Output) -> Result<(), Stop> {
         )),
         _ => Stop::failure(format!("{shown}: {error}")),
     })?;
-    tell(&args, &wanted, output).map_err(|error| Stop::failure(format!("cannot print: {error}")))
+    tell(&args, &wanted, output).map_err(Stop::unprinted)
 }
 
-/// Whether the first scheme signs the URL under the settings that are written: the defaults, and something for what
-/// must be set.
 fn signs_url(definition: &Definition) -> bool {
-    let Some(first) = definition.schemes.first() else { return false };
+    scheme(definition).is_some_and(|scheme| scheme.signs_url())
+}
+
+/// The first scheme under the settings that are written: the defaults, and something for what must be set.
+fn scheme(definition: &Definition) -> Option<Scheme> {
+    let first = definition.schemes.first()?;
     let mut settings = stand_in_settings(definition, first, &Default::default());
     let required = |name: &String| settings_of(definition).any(|(known, one)| known == name && one.required);
     settings.retain(|name, _| required(name));
-    Scheme::build(definition, None, &settings).is_ok_and(|scheme| scheme.signs_url())
+    Scheme::build(definition, None, &settings).ok()
 }
 
 fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>>, Stop> {
@@ -104,8 +157,7 @@ fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>
         if wanted.iter().any(|known| known.name == name) {
             return Err(Stop::usage(format!("two sources are called {name:?}; name them: SOURCE=PROVIDER")));
         }
-        let variable = format!("{}_WEBHOOK_SECRET", name.to_ascii_uppercase().replace('-', "_"));
-        wanted.push(Wanted { name: name.to_owned(), definition, variable });
+        wanted.push(Wanted { name: name.to_owned(), definition, proof: Proof::of(name, definition) });
     }
     Ok(wanted)
 }
@@ -114,7 +166,8 @@ fn wanted<'c>(sources: &[String], catalog: &'c Catalog) -> Result<Vec<Wanted<'c>
 fn variables(args: &InitArgs, wanted: &[Wanted<'_>]) -> Vec<String> {
     let sink = args.sink.service().map(|service| service.variable.to_owned());
     let redis = args.redis.then(|| "REDIS_URL".to_owned());
-    wanted.iter().map(|one| one.variable.clone()).chain(sink).chain(redis).collect()
+    let own = wanted.iter().filter_map(|one| one.proof.variable().map(str::to_owned));
+    own.chain(sink).chain(redis).collect()
 }
 
 fn text(args: &InitArgs, wanted: &[Wanted<'_>]) -> String {
@@ -184,13 +237,14 @@ fn sink(kind: SinkKind) -> String {
 }
 
 fn source(one: &Wanted<'_>) -> String {
-    let Wanted { name, definition, variable } = one;
+    let Wanted { name, definition, proof } = one;
     let docs = definition.docs.as_ref().map(|docs| format!("# {docs}\n")).unwrap_or_default();
     let notes = definition.sender.notes.as_ref().map(|notes| format!("# {notes}\n")).unwrap_or_default();
     let mut text = format!(
-        "\n# {}: deliveries come to /in/{name}\n{docs}{notes}[sources.{name}]\nprovider = {:?}\n\
-         secrets = [{{ env = {variable:?}, label = \"current\" }}]   # several while one is being rolled\n",
-        definition.title, definition.name,
+        "\n# {}: deliveries come to /in/{name}\n{docs}{notes}[sources.{name}]\nprovider = {:?}\n{}\n",
+        definition.title,
+        definition.name,
+        proof.line(name),
     );
     let names: Vec<&str> = definition.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
     if let [first, _, ..] = names[..] {
@@ -217,7 +271,10 @@ fn to_set(wanted: &[Wanted<'_>]) -> Vec<(String, String)> {
         let line = |(name, setting): (&String, &SettingDefinition)| {
             (format!("sources.{}.settings.{name}", one.name), setting.help.clone())
         };
-        required.map(line).collect::<Vec<_>>()
+        let named = matches!(one.proof, Proof::Secret { named: true, .. });
+        let kid = format!("sources.{}.secrets[0].kid", one.name);
+        let kid = (kid, "the key's id at the provider".to_owned());
+        required.map(line).chain(named.then_some(kid)).collect::<Vec<_>>()
     };
     wanted.iter().flat_map(of).collect()
 }
@@ -235,7 +292,10 @@ fn tell(args: &InitArgs, wanted: &[Wanted<'_>], form: Output) -> io::Result<()> 
     for (key, help) in to_set(wanted) {
         writeln!(out, "in it, set {key}: {}", output::line(&help))?;
     }
-    writeln!(out, "set these, then check and serve:")?;
+    match variables.is_empty() {
+        true => writeln!(out, "check and serve:")?,
+        false => writeln!(out, "set these, then check and serve:")?,
+    }
     variables.iter().try_for_each(|variable| writeln!(out, "  export {variable}=…"))?;
     let option =
         if file == "hookgate.toml" { String::new() } else { format!(" --config {}", output::line(&file)) };
@@ -245,6 +305,8 @@ fn tell(args: &InitArgs, wanted: &[Wanted<'_>], form: Output) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::assemble;
+    use crate::cli::vectors::keys::Pair;
     use crate::config::{self, Input};
     use crate::provider::secret::Environment;
     use clap::ValueEnum;
@@ -269,7 +331,7 @@ mod tests {
             let args = args(&all, sink, sink != SinkKind::Inbox);
             let wanted = wanted(&args.sources, &catalog).unwrap();
             let file = dir.path().join(format!("{sink:?}.toml"));
-            std::fs::write(&file, text(&args, &wanted)).unwrap();
+            std::fs::write(&file, with_kid(&text(&args, &wanted))).unwrap();
             let url = |name: &str| match name {
                 "AMQP_URL" => "amqp://127.0.0.1",
                 "REDIS_URL" => "redis://127.0.0.1",
@@ -282,6 +344,68 @@ mod tests {
             assert_eq!(loaded.settings.sources.len(), all.len());
             assert_eq!(loaded.warnings, [""; 0]);
         }
+    }
+
+    /// The text with the id of a key that `to_set` asks for.
+    fn with_kid(text: &str) -> String {
+        text.replace("kid = \"…\"", "kid = \"k1\"")
+    }
+
+    /// `check` takes all of it once each variable and each place that `to_set` names has a value of the right form, and
+    /// wants each of these places.
+    #[test]
+    fn what_is_written_for_each_provider_needs_no_more_than_its_values() {
+        let catalog = Catalog::built_in().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for definition in catalog.iter() {
+            let name = &definition.name;
+            let args = args(&[name], SinkKind::Inbox, false);
+            let wanted = wanted(&args.sources, &catalog).unwrap();
+            let scheme = scheme(definition).unwrap();
+            let variables = variables(&args, &wanted);
+            let secret = variables.iter().map(|_| Pair::of(&scheme, "right").unwrap().held.trim().to_owned());
+            let env: Environment =
+                variables.iter().map(String::as_str).zip(secret.collect::<Vec<_>>()).collect();
+            let check = |text: &str| {
+                let file = dir.path().join(format!("{name}.toml"));
+                std::fs::write(&file, text).unwrap();
+                let input = Input { file: Some(file), env: env.clone(), ..Input::default() };
+                config::load_with(input, assemble::all).map(|(loaded, _)| loaded.warnings)
+            };
+            let written = text(&args, &wanted);
+            let mut filled = with_kid(&written);
+            for (setting, value) in
+                &stand_in_settings(definition, &definition.schemes[0], &Default::default())
+            {
+                filled = filled.replace(
+                    &format!("\nsettings.{setting} = \"…\""),
+                    &format!("\nsettings.{setting} = {value:?}"),
+                );
+            }
+            assert_eq!(check(&filled).unwrap_or_else(|report| panic!("{name}: {report}")), [""; 0], "{name}");
+            let named = to_set(&wanted).into_iter().any(|(key, _)| key.ends_with(".kid"));
+            assert_eq!(named, filled.contains("kid = \"k1\""), "{name}");
+            if named {
+                let report = check(&written).err().unwrap().to_string();
+                assert!(report.contains(&format!("sources.{name}.secrets[0].kid")), "{report}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_gets_its_secret_as_its_provider_gives_it() {
+        let catalog = Catalog::built_in().unwrap();
+        let names = ["tasks=asana", "amazon_sns", "strava", "stripe"].map(str::to_owned);
+        let wanted = wanted(&names, &catalog).unwrap();
+        let lines: Vec<String> = wanted.iter().map(source).collect();
+        assert!(lines[0].contains("\nsecrets = [{ captured = \"secrets/tasks\" }]"), "{}", lines[0]);
+        assert!(lines[1].contains("\nsecrets = []"), "{}", lines[1]);
+        assert!(
+            lines[2].contains("\nunauthenticated = true") && !lines[2].contains("secrets ="),
+            "{}",
+            lines[2]
+        );
+        assert_eq!(variables(&args(&[], SinkKind::Inbox, false), &wanted), ["STRIPE_WEBHOOK_SECRET"]);
     }
 
     #[test]
@@ -318,8 +442,9 @@ mod tests {
         let catalog = Catalog::built_in().unwrap();
         let wanted = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            wanted(&names, &catalog)
-                .map(|wanted| wanted.into_iter().map(|one| one.variable).collect::<Vec<_>>())
+            wanted(&names, &catalog).map(|wanted| {
+                wanted.iter().filter_map(|one| one.proof.variable().map(str::to_owned)).collect::<Vec<_>>()
+            })
         };
         assert_eq!(
             wanted(&["my-shop=stripe", "stripe"]).unwrap(),
