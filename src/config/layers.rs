@@ -15,6 +15,7 @@ use config::{Config, ConfigError, Map, Value, ValueKind};
 
 use super::path::{KeyPath, Step};
 use super::report::{Finding, Place, Report, Wrong, shown};
+use super::settings::Settings;
 use super::tree::{self, Entry, Kind, Node};
 use crate::provider::secret::Environment;
 
@@ -126,6 +127,30 @@ impl Origins {
                 report.insert(rank, Finding { place, key, wrong, allowed: "a table".to_owned() });
             }
         }
+    }
+
+    /// Sources that several files have, a line each: what is in force then stands in none of them.
+    pub(super) fn shared_sources(&self) -> Vec<String> {
+        let mut places: BTreeMap<&String, Vec<Place>> = BTreeMap::new();
+        let sources = Step::Key("sources".to_owned());
+        for layer in self.0.iter().filter(|layer| matches!(layer.place, Place::File { .. })) {
+            let Some((_, Node { kind: Kind::Table(entries), .. })) = layer.tree.child(&sources) else {
+                continue;
+            };
+            for (name, entry) in entries {
+                places.entry(name).or_default().push(layer.at(entry.line));
+            }
+        }
+        let told = |(name, places): (&String, Vec<Place>)| {
+            let (last, before) = places.split_last().filter(|(_, before)| !before.is_empty())?;
+            let before: Vec<String> = before.iter().map(ToString::to_string).collect();
+            let key = KeyPath::from("sources").key(name);
+            let before = before.join(", ");
+            Some(format!(
+                "{last}: {key}: also in {before}; their keys are merged one by one, the later file's win"
+            ))
+        };
+        places.into_iter().filter_map(told).collect()
     }
 
     /// All layers in one tree.
@@ -261,6 +286,21 @@ impl Gathered {
         let tree = keys.into_iter().rev().fold(tree::scalar(text), nest);
         self.add(place, tree);
     }
+}
+
+/// Variables that would name a known key with one underscore more, and so are passed over; a line each. Others that begin
+/// alike are no mistake: `consume --exec` sets some.
+pub(super) fn misnamed(env: &Environment) -> Vec<String> {
+    let known = serde_json::to_value(Settings::default()).unwrap_or_default();
+    let told = |name: &str| {
+        let rest = name.strip_prefix(PREFIX.strip_suffix('_')?)?;
+        let (section, key) = rest.split_once(SEPARATOR)?;
+        let section = section.to_lowercase();
+        let key = key.split(SEPARATOR).next().unwrap_or_default().to_lowercase();
+        let is_known = section == "sources" || known[&section].get(&key).is_some();
+        is_known.then(|| format!("variable {name}: passed over; did you mean {PREFIX}{rest}?"))
+    };
+    env.iter().filter_map(|(name, _)| told(name)).collect()
 }
 
 /// The main file, where `file` is the one that was named.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::addresses;
 use super::check::{self, Scope};
-use super::layers::{Gathered, Origins};
+use super::layers::{self, Gathered, Origins};
 use super::path::KeyPath;
 use super::report::Report;
 use super::secrets::{self, AdminTokens, Secrets};
@@ -83,6 +83,8 @@ pub fn load_with<T>(
     let settings = complete(merged, &mut report);
     check::run(&settings, scope, &mut report);
     let mut warnings = check::without_effect(&settings, &origins);
+    warnings.extend(origins.shared_sources());
+    warnings.extend(layers::misnamed(&input.env));
     let secrets = secrets::resolve(&settings, &input, &mut report, &mut warnings);
     let addresses = addresses::resolve(&settings, &mut report);
     let loaded = Loaded { settings, secrets, addresses, origins, warnings };

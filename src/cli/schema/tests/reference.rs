@@ -75,7 +75,8 @@ pub(super) fn reference() -> String {
          [Commands](#commands) · [Metrics](metrics.md)\n\n\
          ## Configuration\n\
          A later layer wins: defaults, `hookgate.toml`, `sources.d/*.toml` beside it, variables such as \
-         `HOOKGATE__JOURNAL__DIR`, flags such as `--set journal.dir=DIR`. [hookgate.toml](hookgate.toml) has every key in one file; \
+         `HOOKGATE__JOURNAL__DIR`, flags such as `--set journal.dir=DIR`. Files of `sources.d/` are read in the order of their names; a \
+         source that stands in several files is merged key by key, of which a warning tells. [hookgate.toml](hookgate.toml) has every key in one file; \
          `hookgate check --values` tells what is in force and where it comes from. An unknown key is an error. Under «change»: \
          `reload` is taken by the running gateway, `restart` is told by a reload and wants a restart. A size is text such as \
          `\"64KiB\"`, `\"1MB\"` or a number of bytes; a duration `\"500ms\"`, `\"10s\"`, `\"1h30m\"` or `\"7d\"`.\n\n{options}\
