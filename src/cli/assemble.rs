@@ -22,7 +22,7 @@ use crate::provider::{Algorithm, Batch, Catalog, Definition, Problem, Scheme};
 use crate::schema::Schemas;
 use crate::source::{OnInvalid, Source, Statuses};
 use crate::telemetry::trace;
-use crate::verify::{ClientRule, Key, Verifier, Visits};
+use crate::verify::{ClientRule, Key, KeyError, Verifier, Visits};
 
 /// Room that a record needs beside its body.
 const RECORD_OVERHEAD: u64 = 64 << 10;
@@ -312,7 +312,12 @@ impl Planner<'_> {
                 Ok(key) => keys.push(key),
                 Err(error) => {
                     let at = path.key("secrets").index(index);
-                    self.report.error(at, error.to_string(), error.allowed());
+                    let found = format!("{error} (it has {} bytes)", secret.expose().len());
+                    let allowed = match scheme.has_public_keys() && error != KeyError::Known {
+                        true => "the sender's public key for this endpoint, as the provider shows it",
+                        false => error.allowed(),
+                    };
+                    self.report.error(at, found, allowed);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! From a provider file's texts to a [`super::Scheme`]: every mistake is found here, and all are collected.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::definition::{
@@ -47,6 +48,36 @@ pub(super) fn select<'d>(
         check.add("scheme", &format!("{:?}", name.unwrap_or("none")), &names.join(", "));
     }
     found
+}
+
+/// The problems, each that a setting makes in the provider's file under that setting's name: it goes away without the
+/// setting. Of one that is refused already, what follows from it is left out.
+pub(super) fn blamed(
+    problems: Vec<Problem>,
+    settings: &BTreeMap<String, String>,
+    others: &dyn Fn(&BTreeMap<String, String>) -> Vec<Problem>,
+) -> Vec<Problem> {
+    let is_sources = |problem: &Problem| problem.key.starts_with("settings.") || problem.key == "scheme";
+    if problems.iter().all(is_sources) {
+        return problems;
+    }
+    let without = |name: &String| {
+        let mut fewer = settings.clone();
+        fewer.remove(name);
+        others(&fewer)
+    };
+    let trials: Vec<(&String, &String, Vec<Problem>)> =
+        settings.iter().map(|(name, value)| (name, value, without(name))).collect();
+    let (mut told, others): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(is_sources);
+    for problem in others {
+        let guilty = trials.iter().filter(|(_, _, left)| !left.contains(&problem));
+        let guilty = guilty.min_by_key(|(_, value, _)| !problem.found.contains(value.as_str()));
+        let key = guilty.map_or_else(|| problem.key.clone(), |(name, ..)| format!("settings.{name}"));
+        if guilty.is_none() || told.iter().all(|known| known.key != key) {
+            told.push(Problem { key, ..problem });
+        }
+    }
+    told
 }
 
 /// Collects the problems while the parts are read.
@@ -268,5 +299,36 @@ impl Check {
                 "a time that every template of `signed` covers",
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Catalog;
+
+    #[test]
+    fn a_setting_is_blamed_for_what_it_makes_in_the_file_and_once() {
+        let catalog = Catalog::built_in().unwrap();
+        let definition = catalog.get("generic").unwrap();
+        let keys = |given: &[(&str, &str)]| {
+            let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let problems = Scheme::build(definition, Some("hmac"), &given).unwrap_err();
+            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&[("id", "/id"), ("type", "json:/type")]), ["settings.id"]);
+        assert_eq!(keys(&[("algorithm", "hmac-md4")]), ["settings.algorithm"], "refused already");
+        assert_eq!(keys(&[("id", "/id"), ("type", "nowhere")]), ["settings.id", "settings.type"]);
+        assert_eq!(keys(&[("colour", "blue"), ("header", "a b")]), ["settings.colour", "settings.header"]);
+    }
+
+    #[test]
+    fn what_no_setting_makes_stays_the_files() {
+        let text = "name = \"acme\"\ntitle = \"Acme\"\n[settings.a]\nhelp = \"a\"\n[[schemes]]\nname = \"s\"\n\
+                    algorithm = \"hmac-md4\"\nsigned = [\"{body}\"]\nsignature = { from = \"header:x\", encoding = \"hex\" }\n";
+        let definition: Definition = toml::from_str(text).unwrap();
+        let given = [("a".to_owned(), "b".to_owned())].into();
+        let problems = Scheme::build(&definition, None, &given).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["algorithm"]);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::body_form::BodyForm;
-use super::build::{Check, Problem, select};
+use super::build::{Check, Problem, blamed, select};
 use super::definition::{Definition, EmptyBody};
 use super::demands::within;
 use super::event::EventPlaces;
@@ -90,6 +90,16 @@ impl Scheme {
     /// # Errors
     /// Every problem of the scheme and the settings.
     pub fn build(
+        definition: &Definition,
+        name: Option<&str>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let built = |settings: &BTreeMap<String, String>| Self::built(definition, name, settings);
+        let others = |settings: &BTreeMap<String, String>| built(settings).err().unwrap_or_default();
+        built(settings).map_err(|problems| blamed(problems, settings, &others))
+    }
+
+    fn built(
         definition: &Definition,
         name: Option<&str>,
         settings: &BTreeMap<String, String>,

@@ -145,6 +145,29 @@ fn a_closed_pipe_ends_a_command_quietly() {
     }
 }
 
+/// What is wrong in a source is told of the source, with what is allowed there.
+#[test]
+fn check_blames_a_source_for_its_own_settings_and_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = "secrets = [{ env = \"S\" }]\n";
+    let file = format!(
+        "[sources.bot]\nprovider = \"discord\"\n{secrets}[sources.g]\nprovider = \"generic\"\n{secrets}\
+         settings = {{ id = \"/id\", algorithm = \"hmac-md4\" }}\n"
+    );
+    fs::write(dir.path().join("hookgate.toml"), file).unwrap();
+    let checked = run(dir.path(), &["check"], &[("S", "0123456789abcdef")]);
+    let said = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(78), "{said}");
+    for part in [
+        "sources.g.settings.id: found \"/id\"",
+        "64 hexadecimal digits (it has 16 bytes); allowed: the sender's",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(said.matches("sources.g").count(), 2, "each once: {said}");
+    assert!(!said.contains("0123456789abcdef") && !said.contains("whose file"), "{said}");
+}
+
 /// Calls of the admin listener need its address, whatever else of the configuration is broken or not there.
 #[test]
 fn the_admin_listener_is_found_whatever_else_the_configuration_lacks() {
