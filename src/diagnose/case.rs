@@ -337,8 +337,9 @@ impl Case<'_> {
         };
         Cause::Unknown.found(
             format!("wrong secret or forged: {tried} (first digits of their SHA-256)"),
-            "compare with `printf %s \"$SECRET\" | sha256sum` at the sender; most likely the secret is another endpoint's, \
-             or another mode's (test and live ones differ), or the body is another request's",
+            "compare with the fingerprint of the sender's secret: `hookgate secret fingerprint --stdin`, or there \
+             `printf %s \"$SECRET\" | sha256sum`; if it is one of these, what is signed was changed on the way or is another \
+             request's; else the secret is another endpoint's, or another mode's (test and live ones differ)",
         )
     }
 }

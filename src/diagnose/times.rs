@@ -30,10 +30,14 @@ impl Case<'_> {
                 "or a clock is wrong: the sender's, or this machine's; compare both with a time server (NTP)",
             )];
         }
+        let name = if self.endpoint.name.is_empty() { "NAME" } else { &self.endpoint.name };
         vec![Cause::Stale.found(
             told,
-            "to judge a capture as of when it came, give --at; else it was sent again long after it was signed, queued \
-             on the way, or this machine's clock is ahead; a longer tolerance.past lets it in",
+            format!(
+                "it was sent again long after it was signed, queued on the way, or this machine's clock is ahead; \
+                 sources.{name}.tolerance = {{ past = \"1h\" }} lets in what is up to an hour old (a capture: `explain --at` \
+                 judges it as of when it came)"
+            ),
         )]
     }
 
