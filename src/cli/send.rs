@@ -192,9 +192,9 @@ impl Letter {
         let sample = Sample::new(&self.definition, &self.scheme, self.wanted, clock.now())?;
         let title = &self.definition.title;
         eprintln!(
-            "{title}{}, id {}, {} bytes, to {}",
-            if sample.event.is_empty() { String::new() } else { format!(" {}", sample.event) },
-            sample.id,
+            "{title}{}{}, {} bytes, to {}",
+            if sample.event.is_empty() { String::new() } else { format!(" {}", output::line(&sample.event)) },
+            if sample.id.is_empty() { String::new() } else { format!(", id {}", output::line(&sample.id)) },
             sample.body().len(),
             self.to
         );

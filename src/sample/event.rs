@@ -57,9 +57,9 @@ pub struct Sample<'s> {
     method: String,
     headers: Headers,
     body: Bytes,
-    /// Its type.
+    /// Its type; of a body of the caller's own, what the scheme picks from it.
     pub event: String,
-    /// Its id, or what stands for one where the scheme knows none.
+    /// Its id, or what stands for one where the scheme knows none; of a body of the caller's own, as its type.
     pub id: String,
 }
 
@@ -92,7 +92,7 @@ impl<'s> Sample<'s> {
                 "{text:?} has a control character, which no header can carry"
             )));
         }
-        let chosen = wanted.id.is_some();
+        let (chosen, is_own) = (wanted.id.is_some(), wanted.data.is_some());
         let body = match (wanted.data, file) {
             (Some(data), _) if chosen => with_id(&data, &places, &id, chosen)?,
             (Some(data), _) => data,
@@ -103,7 +103,14 @@ impl<'s> Sample<'s> {
         let headers = headers(rules, scheme, content_type, values);
         let method = scheme.methods.first().cloned().unwrap_or_else(|| "POST".to_owned());
         let Delivery { headers, body, .. } = demanded(scheme, Delivery { headers, ..letter(body.into()) });
-        Ok(Self { scheme, method, headers, body, event, id })
+        let mut sample = Self { scheme, method, headers, body, event, id };
+        if is_own {
+            // The caller's bytes say what they are, and not the rules of a sample.
+            let delivery = sample.unsigned("/", now);
+            let named = scheme.event.read(&delivery, None);
+            (sample.id, sample.event) = (named.id.into_owned(), named.event_type.into_owned());
+        }
+        Ok(sample)
     }
 
     /// The bytes that are signed and sent.

@@ -157,6 +157,8 @@ fn what_is_sent_is_what_is_consumed() {
     fs::write(&data, body).unwrap();
     let sent = served.run(&["send", "shop", "--data", data.to_str().unwrap()]);
     assert_eq!(answers(&sent), ["200 accepted"]);
+    let head = format!("x.y, id evt_own, {} bytes, to ", body.len());
+    assert!(text(&sent.stderr).contains(&head), "what is sent, and no sample's: {}", text(&sent.stderr));
     let events = served.take("shop");
     assert_eq!(events.len(), 2);
     assert_eq!(events[0]["headers"]["hookgate-event-id"], "evt_cli_1");
