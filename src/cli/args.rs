@@ -37,7 +37,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Write a commented configuration for the providers you name
     Init(init::InitArgs),
-    /// Check the configuration; every error of every file is listed
+    /// Check the configuration; the errors of all files are listed, as many at once as can be judged
     Check(check::CheckArgs),
     /// Sign a sample event as its provider would, and post it
     Send(send::SendArgs),
