@@ -67,7 +67,7 @@ pub(super) fn admin_listener(
     // A port of the system's choice is not in the configuration.
     let listen = listen.filter(|listen| listen.port() != 0).unwrap_or(Admin::default().listen);
     let url = from.map_or_else(|| format!("http://{}", reachable(listen)), str::to_owned);
-    let url = Url::parse(&url).map_err(Stop::usage)?;
+    let url = Url::parse_like(&url, "http://127.0.0.1:9090").map_err(Stop::usage)?;
     if token.is_some() || role == Role::Anyone {
         return Ok((url, token));
     }

@@ -24,7 +24,7 @@ pub(super) struct CallerArgs {
     /// The admin listener [default: the configured one; without a configuration http://127.0.0.1:9090]
     #[arg(long, value_name = "URL")]
     from: Option<String>,
-    /// The environment variable with the admin token [default: the configured token, if any]
+    /// The environment variable with the admin token [default: the configured token; with --from only where --config names the file]
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
     #[command(flatten)]

@@ -75,7 +75,7 @@ pub(super) struct ConsumeArgs {
     /// How long they are this worker's; kept up while a command runs [default: the gateway's]
     #[arg(long, value_name = "DURATION")]
     lease: Option<Span>,
-    /// The environment variable with the admin or worker token [default: the configured token, if any]
+    /// The environment variable with the admin or worker token [default: the configured token; with --from only where --config names the file]
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
     /// The environment variable with RabbitMQ's URL [default: the configured sink.url]

@@ -24,7 +24,7 @@ Example, in a Dockerfile:
   HEALTHCHECK --interval=10s CMD [\"hookgate\", \"healthcheck\"]")]
 pub(super) struct HealthcheckArgs {
     /// The admin listener [default: the configured one; without a configuration http://127.0.0.1:9090]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, visible_alias = "from", value_name = "URL")]
     url: Option<String>,
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "5s")]

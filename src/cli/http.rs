@@ -26,6 +26,10 @@ const WHOLE: Duration = Duration::from_secs(30);
 /// Longest answer: a batch of claimed events may be long.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
+/// What to do about a 401 of an admin listener.
+const NO_TOKEN: &str = " (give --token-env NAME, or admin.token in the configuration: that goes to the configured address, \
+                        and with --from to the one given only where --config names the file)";
+
 /// Where a request goes: a URL that can be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
@@ -41,8 +45,15 @@ impl Url {
     /// # Errors
     /// A sentence that tells what is allowed.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let allowed =
-            |found: &str| format!("{text}: {found}; allowed: a URL such as http://127.0.0.1:8080/in/shop");
+        Self::parse_like(text, "http://127.0.0.1:8080/in/shop")
+    }
+
+    /// The same, with a URL of this option's own for an example.
+    ///
+    /// # Errors
+    /// A sentence that tells what is allowed.
+    pub(super) fn parse_like(text: &str, example: &str) -> Result<Self, String> {
+        let allowed = |found: &str| format!("{text}: {found}; allowed: a URL such as {example}");
         let uri: Uri = text.parse().map_err(|_| allowed("not a URL"))?;
         match (uri.scheme_str(), uri.authority()) {
             (Some(scheme @ ("http" | "https")), Some(authority)) if !authority.as_str().contains('@') => {
@@ -106,8 +117,7 @@ impl Reply {
     /// Why the gateway refused, by its own words, with nothing that a terminal would obey.
     pub(super) fn refusal(&self) -> String {
         let detail = self.text("detail").unwrap_or_else(|| "no reason given".to_owned());
-        let hint =
-            if self.status == 401 { " (--token-env NAME, or admin.token configured here)" } else { "" };
+        let hint = if self.status == 401 { NO_TOKEN } else { "" };
         format!("refused with {}: {}{hint}", self.status, output::line(&detail))
     }
 
@@ -310,6 +320,15 @@ mod tests {
         {
             assert!(Url::parse(wrong).unwrap_err().contains("allowed: a URL such as"), "{wrong}");
         }
+        let told = Url::parse_like("127.0.0.1:9093", "http://127.0.0.1:9090").unwrap_err();
+        assert!(told.ends_with("allowed: a URL such as http://127.0.0.1:9090"), "{told}");
+    }
+
+    #[test]
+    fn a_401_says_which_token_goes_where() {
+        let reply = Reply { status: 401, body: b"{}".to_vec(), took: Duration::ZERO };
+        assert!(reply.refusal().contains("with --from to the one given only where --config names"));
+        assert!(!Reply { status: 403, ..reply }.refusal().contains("--token-env"));
     }
 
     #[test]
