@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::access::{self, Role, Secret};
 use super::args::ConfigArgs;
 use super::http::{Client, Reply, Url};
+use super::output::line;
 use super::stop::Stop;
 
 /// The status of a call beyond what the listener takes, the pause before the next try, and the most of those.
@@ -64,6 +65,21 @@ impl Caller {
     pub(super) fn get(&self, path: &str) -> Result<Value, Stop> {
         let reply = self.fetch(path)?;
         self.json(&reply)
+    }
+
+    /// Where no source is called `name`: tells that, and which there are.
+    pub(super) fn tell_of_no_source(&self, name: Option<&str>) {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+        let Ok(known) = self.get("/v1/sources") else { return };
+        let names: Vec<&str> = known["sources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one["name"].as_str())
+            .collect();
+        if !names.contains(&name) {
+            eprintln!("warning: no source is named {}; there are: {}", line(name), line(&names.join(", ")));
+        }
     }
 
     /// Gets bytes.

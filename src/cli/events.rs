@@ -110,13 +110,23 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// The event's number
+    /// The event's number, as `events list` tells it
+    #[arg(value_parser = number)]
     sequence: u64,
     /// Write the body, exactly as received, to this file; - for stdout, and nothing else is printed
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// Reads an event's number; an id is no number, and several events may have it.
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        "an event's number is wanted, such as 17; `hookgate events list --id ID` tells it for an id of the provider, \
+         `--key MESSAGE_ID` for a message id"
+            .to_owned()
+    })
 }
 
 /// Runs the command; the exit code comes back.
@@ -136,7 +146,8 @@ pub(super) fn run(args: EventsArgs, output: Output) -> anyhow::Result<u8> {
 
 fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
     let caller = Caller::new(args.caller)?;
-    let choice = fields(&args.select.choice());
+    let choice = args.select.choice();
+    let (source, choice) = (choice.source.clone(), fields(&choice));
     let (mut after, mut listed) = (args.after, 0);
     let mut out = io::stdout().lock();
     while listed < args.limit {
@@ -158,7 +169,10 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Stop> {
     out.flush().map_err(Stop::unprinted)?;
     match after {
         Some(after) => eprintln!("there may be more: --after {after}"),
-        None if listed == 0 => eprintln!("the journal holds no such event"),
+        None if listed == 0 => {
+            eprintln!("the journal holds no such event");
+            caller.tell_of_no_source(source.as_deref());
+        }
         None => {}
     }
     Ok(exit::OK)

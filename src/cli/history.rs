@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::caller::{Caller, CallerArgs};
-use super::events::{SelectArgs, facts, fields};
+use super::events::{SelectArgs, facts, fields, number};
 use super::output::{self, Output};
 use super::stop::Stop;
 use crate::exit;
+use crate::reject::Reject;
 
 /// Rows in one answer of the gateway, at most.
 const PAGE: u64 = 1000;
@@ -60,7 +61,8 @@ struct PageArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// The event's number
+    /// The event's number, as `history events` tells it
+    #[arg(value_parser = number)]
     sequence: u64,
     #[command(flatten)]
     caller: CallerArgs,
@@ -105,6 +107,9 @@ pub(super) fn run(args: HistoryArgs, output: Output) -> anyhow::Result<u8> {
         }
         Command::Show(args) => show(args, output),
         Command::Refusals(RefusalsArgs { source, reason, since, until, page, caller }) => {
+            if let Some(stop) = reason.as_deref().and_then(no_reason) {
+                return Ok(stop.tell());
+            }
             let fields = [("source", source), ("reason", reason), ("since", since), ("until", until)];
             let set = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             let wanted = ("refusals", set.collect());
@@ -113,6 +118,19 @@ pub(super) fn run(args: HistoryArgs, output: Output) -> anyhow::Result<u8> {
         Command::Failures(args) => failures(args, output),
     };
     Ok(done.unwrap_or_else(Stop::tell))
+}
+
+/// Where it is a code, which senders are told and which stands for several reasons.
+fn no_reason(text: &str) -> Option<Stop> {
+    let rows = || Reject::ALL.into_iter().map(Reject::row);
+    let reasons: Vec<&str> = rows().filter(|row| row.code == text).map(|row| row.reason).collect();
+    let is_code = !reasons.is_empty() && rows().all(|row| row.reason != text);
+    is_code.then(|| {
+        let reasons = reasons.join(", ");
+        Stop::usage(format!(
+            "--reason {text}: senders are told this code; the reasons that it stands for: {reasons}"
+        ))
+    })
 }
 
 /// Writes one row.
@@ -144,7 +162,11 @@ fn list(
     out.flush().map_err(Stop::unprinted)?;
     match after {
         Some(after) => eprintln!("there are more: --after {after}"),
-        None if listed == 0 => eprintln!("the history has none"),
+        None if listed == 0 => {
+            eprintln!("the history has none");
+            let source = wanted.iter().find(|(name, _)| name == "source");
+            caller.tell_of_no_source(source.map(|(_, name)| name.as_str()));
+        }
         None => {}
     }
     Ok(exit::OK)
@@ -262,6 +284,14 @@ mod tests {
         let expected = "2026-11-21T07:00:00.000Z  -  404  unknown_path  192.0.2.7  00ab\n    /\\u{1b}[2J\n    \
              cause: another secret\n    do: use it\n    3 more before it are not listed";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_code_is_told_from_a_reason() {
+        let told = no_reason("signature_invalid").unwrap().why;
+        assert!(told.contains("signature_mismatch") && told.contains("this code"), "{told}");
+        assert_eq!(no_reason("signature_mismatch"), None);
+        assert_eq!(no_reason("of_another_version"), None);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub(super) fn run(args: ListenArgs, output: Output) -> anyhow::Result<u8> {
 fn listen(args: ListenArgs, output: Output) -> Result<u8, Stop> {
     let url = Url::parse(&args.forward_to).map_err(Stop::usage)?;
     let caller = Caller::new(args.caller)?;
+    caller.tell_of_no_source(Some(&args.source));
     let wanted = [("source", Some(args.source)), ("type", args.event_type), ("since", args.since)];
     let fields = wanted.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     let (application, mut out) = (Client::new(), io::stdout().lock());

@@ -29,7 +29,7 @@ pub use in_force::InForce;
 pub use layers::Origins;
 pub use load::{AdminAccess, Input, Loaded, admin_access, load, load_with, providers_dir};
 pub use path::KeyPath;
-pub use report::{Finding, Place, Report, Wrong};
+pub use report::{Finding, Place, Report, Wrong, nearest};
 pub use secrets::{AdminTokens, Secrets};
 pub use settings::{
     Ack, Admin, Backend, Dedup, Fetch, History, Ingress, Journal, Level, Log, LogFormat, Notices, Providers,

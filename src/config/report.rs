@@ -240,7 +240,7 @@ fn without_user(text: &str) -> Cow<'_, str> {
 }
 
 /// The known key that `wrong` most likely stands for.
-fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let edits_max = (wrong.chars().count() / 3).max(1);
     let distance = |key: &&str| strsim::damerau_levenshtein(wrong, key);
     known.iter().copied().filter(|key| distance(key) <= edits_max).min_by_key(distance)

@@ -179,6 +179,18 @@ fn the_admin_listener_is_found_whatever_else_the_configuration_lacks() {
         let output = run(&dir, call, &[]);
         assert_eq!(output.status.code(), Some(0), "{call:?}: {}", text(&output.stderr));
     }
+    let searches: [&[&str]; 5] = [
+        &["events", "list", "--source"],
+        &["history", "events", "--source"],
+        &["events", "replay", "--dry-run", "--source"],
+        &["events", "tail", "--limit", "0", "--source"],
+        &["listen", "--limit", "0", "--forward-to", "http://127.0.0.1:9"],
+    ];
+    for search in searches {
+        let told = |source| text(&run(&dir, &[search, &[source]].concat(), &[]).stderr);
+        assert!(told("shpo").contains("no source is named shpo; there are: shop"), "{}", told("shpo"));
+        assert!(!told("shop").contains("no source is named"), "{}", told("shop"));
+    }
     let reload = || {
         let output = run(&dir, &["reload"], &[]);
         (output.status.code(), text(&output.stderr))

@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[command(after_help = "\
 Exit codes: 0 done, or nothing was selected; 1 nothing of what was selected could be acted on.")]
 pub(super) struct ActionArgs {
+    /// The event's number, or a range such as 5-9; the same as --sequence
+    #[arg(value_name = "N|N-N", value_parser = numbers, conflicts_with = "sequence")]
+    numbers: Option<String>,
     #[command(flatten)]
     select: SelectArgs,
     /// Mean every event, where nothing else is selected
@@ -37,6 +40,18 @@ pub(super) struct ActionArgs {
     yes: bool,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// What stands without an option's name is a number or a range: an id may be several events'.
+fn numbers(text: &str) -> Result<String, String> {
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    let is_range = text.split_once('-').is_some_and(|(first, last)| is_number(first) && is_number(last));
+    match is_number(text) || is_range {
+        true => Ok(text.to_owned()),
+        false => Err("a number or a range such as 5-9 is wanted; for an id of the provider say --id ID, for a message id \
+                      --key MESSAGE_ID"
+            .to_owned()),
+    }
 }
 
 /// What all calls came to.
@@ -87,13 +102,15 @@ fn words(outcome: &str) -> &str {
 /// Acts; the exit code comes back: 1 where events were selected and none could be acted on.
 pub(super) fn run(action: Action, args: ActionArgs, output: Output) -> Result<u8, Stop> {
     let (name, done) = (action.name(), action.done());
-    let choice = args.select.choice();
+    let mut choice = args.select.choice();
+    choice.sequence = choice.sequence.or(args.numbers);
     if choice == Choice::default() && !args.all {
         return Err(Stop::usage(format!(
             "events {name} needs a selection, such as --source shop --since 2h; to mean every event, say --all"
         )));
     }
     let caller = Caller::new(args.caller)?;
+    let source = choice.source.clone();
     let work = Work { caller: &caller, action, selection: json!(choice), all: args.all };
     if action == Action::Drop && !args.yes && !args.dry_run {
         ask(&work.all(true)?)?;
@@ -113,7 +130,10 @@ pub(super) fn run(action: Action, args: ActionArgs, output: Output) -> Result<u8
             }),
         ),
     };
-    printed.map_err(Stop::failure)?;
+    printed.map_err(Stop::unprinted)?;
+    if tally.selected == 0 {
+        caller.tell_of_no_source(source.as_deref());
+    }
     let idle = tally.selected > 0 && tally.outcomes.get(done).is_none_or(|count| *count == 0);
     Ok(if idle && !args.dry_run { exit::FAILURE } else { exit::OK })
 }
@@ -174,6 +194,16 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_may_be_named_by_its_number_alone() {
+        assert_eq!(numbers("17"), Ok("17".to_owned()));
+        assert_eq!(numbers("5-9"), Ok("5-9".to_owned()));
+        for wrong in ["evt_1", "5-", "-9", "", "1.5"] {
+            assert!(numbers(wrong).unwrap_err().contains("--id ID"), "{wrong}");
+        }
+        assert!(crate::cli::events::number("evt_1").unwrap_err().contains("events list --id ID"));
+    }
 
     #[test]
     fn a_tally_adds_up_and_is_told_in_one_sentence() {

@@ -31,8 +31,10 @@ pub(super) struct TailArgs {
 
 pub(super) fn run(args: TailArgs, output: Output) -> Result<u8, Stop> {
     let caller = Caller::new(args.caller)?;
+    let choice = args.select.choice();
+    caller.tell_of_no_source(choice.source.as_deref());
     let mut out = io::stdout().lock();
-    let mut follow = Follow::new(fields(&args.select.choice()), args.after, args.limit);
-    follow.run(&caller, &mut |event| line(&mut out, event, output).map_err(Stop::failure))?;
+    let mut follow = Follow::new(fields(&choice), args.after, args.limit);
+    follow.run(&caller, &mut |event| line(&mut out, event, output).map_err(Stop::unprinted))?;
     Ok(exit::OK)
 }

@@ -8,7 +8,7 @@ use crate::cli::access::{self, reachable};
 use crate::cli::files::unread;
 use crate::cli::http::Url;
 use crate::cli::stop::Stop;
-use crate::config::{Ingress, Loaded, Source};
+use crate::config::{Ingress, Loaded, Source, nearest};
 use crate::exit;
 use crate::provider::secret::Secret;
 use crate::provider::{Catalog, Definition, Scheme};
@@ -55,9 +55,12 @@ impl<'t> Target<'t> {
         });
         let provider = source.map_or(name, |(_, source, _)| source.provider.as_str());
         let definition = catalog.get(provider).ok_or_else(|| {
-            let known: Vec<&str> = catalog.iter().map(|known| known.name.as_str()).collect();
-            let there = format!("providers: {}", known.join(", "));
-            Stop::usage(format!("{provider:?} is no source and no provider; {}", unread(provider, &there)))
+            let names: Vec<&str> = sources.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            let there = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+            let near = nearest(provider, &names).or_else(|| catalog.nearest(provider));
+            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_else(|| ";".to_owned());
+            let all = unread(provider, "`hookgate providers list` has all");
+            Stop::usage(format!("{provider:?} is no source{there} and no provider{near} {all}"))
         })?;
         Ok(Self { definition, source })
     }
@@ -221,6 +224,10 @@ mod tests {
         let alone = find("shopify").unwrap();
         assert_eq!(alone.url().unwrap().to_string(), "http://127.0.0.1:8080/in/shopify");
         assert!(alone.needs_secret("shopify").why.contains("--secret-env NAME"));
-        assert_eq!(find("strip").err().unwrap().code, exit::USAGE);
+        let stop = find("strpe").err().unwrap();
+        assert_eq!(stop.code, exit::USAGE);
+        let told = "\"strpe\" is no source (code, more, shop) and no provider; did you mean stripe? `hookgate providers list` has all";
+        assert!(stop.why.starts_with(told), "{}", stop.why);
+        assert!(find("shpo").err().unwrap().why.contains("did you mean shop?"));
     }
 }
