@@ -40,12 +40,25 @@ pub fn back_up(from: &Path, to: &Path) -> Result<BackedUp, JournalError> {
     let first = segment::numbers(&ReadOnly::default(), from)?;
     let id = folder::known_identity(&ReadOnly::default(), from, &first)?;
     let (mut made, mut next) = (Vec::new(), first.first().copied());
+    let mut cut = None;
     while let Some(number) = next {
         let sealed = begun_after(from, number)?;
-        let Some(bytes) = copy((from, to), number, &id, sealed.is_some())? else {
-            for (gone, _) in made.drain(..) {
+        let copied = match copy((from, to), number, &id, sealed.is_some()) {
+            // What was prepared behind its last frame was given back since it was measured, which is done once.
+            Err(error) if error.is_cut() && cut != Some(number) => {
+                cut = Some(number);
+                continue;
+            }
+            copied => copied?,
+        };
+        let Some(bytes) = copied else {
+            // It may be there by half.
+            for gone in made.drain(..).map(|(gone, _)| gone).chain([number]) {
                 let path = segment::path(to, gone);
-                RealDisk.remove(&path).context("remove", &path)?;
+                match RealDisk.remove(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    removed => removed.context("remove", &path)?,
+                }
             }
             next = after(from, number)?;
             continue;

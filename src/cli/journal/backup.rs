@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,7 +14,7 @@ use crate::cli::output::{self, Output};
 use crate::cli::stop::Stop;
 use crate::disk::{Disk as _, ReadOnly, RealDisk};
 use crate::exit;
-use crate::journal::{BackedUp, RESTORED, back_up, check_format};
+use crate::journal::{BackedUp, JournalError, RESTORED, back_up, check_format};
 
 /// Key files are merged now and then: so often the copy begins anew where one has gone meanwhile.
 const TRIES: usize = 20;
@@ -47,7 +48,10 @@ pub(super) fn run(args: &BackupArgs, output: Output) -> Result<u8, Stop> {
         )));
     }
     // Of another format, the frames that are being written could not be told from what is not written yet.
-    check_format(&ReadOnly::default(), dir).map_err(|error| Stop::data(error.to_string()))?;
+    check_format(&ReadOnly::default(), dir).map_err(|error| match error {
+        JournalError::Version { .. } => Stop::data(error.to_string()),
+        _ => Stop::failure(error.to_string()),
+    })?;
     let mut part = to.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -86,7 +90,7 @@ fn failed(path: &Path, error: &io::Error) -> Stop {
 }
 
 fn make(dir: &Path) -> Result<(), Stop> {
-    fs::create_dir(dir).map_err(|error| match error.kind() {
+    fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Stop::failure(format!(
             "{} is left of a backup that did not end, or of one under way: remove it if none is",
             dir.display()
