@@ -142,7 +142,9 @@ impl Drain {
         let takes_until = now.plus(grace);
         let begun = match course.begun {
             // Whatever this order says, it would be later.
-            Some(before) if before.takes_until <= takes_until => return,
+            Some(before) if before.takes_until <= takes_until || inner.keeper.taking() == Taking::Nothing => {
+                return;
+            }
             Some(before) => Begun { takes_until, ..before },
             None => Begun { at: now, takes_until, ended: inner.ended(), settled: false },
         };

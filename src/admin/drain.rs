@@ -110,7 +110,9 @@ pub(super) async fn begin(request: HttpRequest, parts: Data<AdminParts>, body: B
         Err(detail) => return malformed(&detail),
     };
     parts.health.drain.begin(grace.duration());
-    did(&parts, &request, "drain", &format!("deliveries are refused in {grace}"));
+    let until = parts.health.drain.seen().takes_until;
+    let outcome = until.map(|until| format!("deliveries are refused from {until} on"));
+    did(&parts, &request, "drain", &outcome.unwrap_or_else(|| "cancelled meanwhile".to_owned()));
     told(&parts)
 }
 

@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 The gateway is not ready at once (/readyz: 503), so that balancers send elsewhere; after --grace it answers deliveries 503, \
 and hands over what it keeps. It goes on running and taking nothing until it is stopped. A restart takes deliveries again.
 
-Exit codes: 0 nothing is left (or --cancel: deliveries are taken again), 1 something is, 69 nobody answers.
+Exit codes: 0 nothing is left (or --cancel: deliveries are taken again), 1 something is, or --status of a gateway that is \
+not drained, 69 nobody answers.
 
 Example, one replica fewer:
   kubectl exec hookgate-2 -- hookgate drain --config /etc/hookgate/hookgate.toml && kubectl scale statefulset hookgate --replicas 2")]
@@ -110,14 +111,15 @@ fn gone(stop: Stop, last: &Value) -> Stop {
 fn without_gateway(stop: Stop, loaded: Option<crate::config::Loaded>) -> Stop {
     let journal = loaded.map(|loaded| loaded.settings.journal).filter(|journal| journal.ack == Ack::Journal);
     let Some(dir) = journal.map(|journal| journal.dir) else { return stop };
-    let why = format!("{}\n{}", stop.why, held_by(&dir));
-    Stop { why, ..stop }
+    // All of it is read, which takes its time.
+    eprintln!("{}; looking into its journal", stop.why);
+    Stop { why: held_by(&dir), ..stop }
 }
 
 fn held_by(dir: &Path) -> String {
     let at = dir.display();
     if !dir.exists() {
-        return format!("and there is no journal at {at}");
+        return format!("there is no journal at {at}");
     }
     match Archive::read(dir) {
         Ok(archive) => match archive.facts().segments.iter().map(|segment| segment.live).sum::<u64>() {
@@ -127,7 +129,7 @@ fn held_by(dir: &Path) -> String {
                  and drain it, or move the folder to a machine where one runs"
             ),
         },
-        Err(error) => format!("and the journal at {at} cannot be read: {error}"),
+        Err(error) => format!("the journal at {at} cannot be read: {error}"),
     }
 }
 

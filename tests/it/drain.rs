@@ -59,7 +59,8 @@ fn balancers_are_turned_away_first_and_senders_later() {
     let gateway = setup().start();
     let mut sender = Client::new(gateway.ingress());
     assert_eq!(sender.deliver(&event("evt_1")).header("connection"), "");
-    let told = begin(&gateway, "2s");
+    // Two calls have to fit into it, on a busy machine too.
+    let told = begin(&gateway, "5s");
     assert_eq!((&told["phase"], &told["left"]["total"]), (&json!("turning_away"), &json!(1)));
     let (status, text) = gateway.ready();
     assert_eq!(status, 503);
@@ -184,7 +185,9 @@ fn what_is_left_after_the_wait_is_told_with_what_to_do() {
     gateway.restart();
     let (code, _, err) = said(waiting);
     assert!(matches!(code, Some(1 | 69)), "{code:?} {err}");
-    assert!(err.contains("left: 3 pending") || err.contains("was started again"), "{err}");
+    // It may have been stopped before it answered.
+    let told = ["left: 3 pending", "was started again", "holds 4 events"];
+    assert!(told.iter().any(|told| err.contains(told)), "{err}");
     assert_eq!((gateway.ready().0, seen(&gateway)["phase"].as_str()), (200, Some("serving")));
     gateway.kill();
     let output = gateway.run(&["drain"]);
