@@ -1,7 +1,7 @@
 //! Refusals that an address gets too many of: held back for a moment, so that whoever makes them up waits.
 //!
-//! Only the answers to forged requests are held; who verifies is not looked at. At most a fixed number is held; whose
-//! turn to be held comes beyond that is closed at once.
+//! Only the answers to requests whose proof fails are held, stale ones among them; who verifies is not looked at. At most a
+//! fixed number is held; whose turn to be held comes beyond that is closed at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -318,17 +318,29 @@ fn answers_to_a_captured_request_are_held_as_those_to_a_forged_one_are() {
     // Were they not, the time of an answer would tell whether the signature was right.
     let captured = stripe_at("shop", &secret("shop"), now() - 9_000, &body);
     let forged = stripe_at("shop", "whsec_of_nobody_0123456789abcdef", now() - 9_000, &body);
-    let mut client = Client::new(gateway.ingress());
+    let address = gateway.ingress();
     for (name, signed) in [("forged", &forged), ("captured", &captured), ("forged again", &forged)] {
-        let held = (0..5_000).any(|_| {
-            let begun = Instant::now();
-            let answer = client.deliver(signed);
-            assert_eq!(answer.status, 401);
-            begun.elapsed() >= Duration::from_millis(450)
+        let held = || {
+            let mut client = Client::new(address);
+            (0..5_000).any(|_| {
+                let begun = Instant::now();
+                let answer = client.deliver(signed);
+                assert_eq!(answer.status, 401);
+                begun.elapsed() >= Duration::from_millis(450)
+            })
+        };
+        // Several, as one alone may be slower than what an address is allowed.
+        let held = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(held)).collect();
+            clients.into_iter().all(|client| client.join().unwrap())
         });
-        assert!(held, "{name}: 5,000 refusals of one address, and none was held");
+        assert!(held, "{name}: 20,000 refusals of one address, and some were not held");
     }
-    let begun = Instant::now();
-    assert_eq!(client.deliver(&stripe("shop", &body)).status, 200);
-    assert!(begun.elapsed() < Duration::from_millis(400), "what verifies was held: {:?}", begun.elapsed());
+    let soon = |index: u32| {
+        let begun = Instant::now();
+        let honest = stripe("shop", &stripe_event(&format!("evt_honest_{index}")));
+        assert_eq!(gateway.deliver(&honest).status, 200);
+        begun.elapsed() < Duration::from_millis(400)
+    };
+    assert!((0..5).any(soon), "what verifies was held");
 }

@@ -154,7 +154,10 @@ class Round:
         worker.most = self.plan.events * 2 // 3
         worker.start()
         written = self.finished(self.load("--count", self.plan.events, "--connections", 64, "--id-seed", 7))
+        deadline = time.monotonic() + 300
         while worker.done < worker.most and worker.is_alive():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.name}: the worker has {worker.done} of {worker.most} events after five minutes")
             time.sleep(0.05)
         waiting = self.stats()["pending"]
         under = self.load("--rate", RATE, "--duration", BEFORE + AFTER, "--connections", 32, "--dup-fraction", 0.05)

@@ -1,4 +1,4 @@
-//! What the public listener may take: by the configuration, by the number of cores, by the files that may be open.
+//! What the listeners may take: by the configuration, by the number of cores, by the files that may be open.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
