@@ -1,6 +1,7 @@
 //! The drain: takes what comes out of RabbitMQ as it comes, over any number of connections, and shows it the checker.
 
 use std::future::ready;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,6 +20,8 @@ use crate::stage::Site;
 /// How often it looks whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
 const STEP: Duration = Duration::from_secs(5);
+/// The type of a message of our own, whose id is a number.
+pub const BEHIND: &str = "behind";
 
 /// Drains until the stage is over. Faults of the broker end a connection; another follows.
 pub fn run(site: &Site<'_>) {
@@ -73,6 +76,11 @@ async fn drain(site: &Site<'_>, connection: &Connection, number: u32) -> Option<
 
 fn take(site: &Site<'_>, delivery: &Delivery, connection: u32) {
     let properties = &delivery.properties;
+    if properties.kind().as_ref().is_some_and(|kind| kind.as_str() == BEHIND) {
+        let number = properties.message_id().as_ref().and_then(|id| id.as_str().parse().ok());
+        site.behind.store(number.unwrap_or_default(), Ordering::SeqCst);
+        return;
+    }
     let header =
         |name: &str| properties.headers().as_ref().and_then(|table| table.inner().get(name).cloned());
     let id = properties.message_id().as_ref().and_then(|id| message_id(id.as_str()));

@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::chaos::Mode;
 use crate::check::Blind;
+use crate::drain::BEHIND;
 use crate::events::SOURCES;
 use crate::plan::{Fault, Link, Service, Step};
 use crate::services::{MESSAGE_BYTES_MAX, RabbitMq};
@@ -25,7 +26,7 @@ const BLIND: Duration = Duration::from_secs(5);
 const DECLARED: Duration = Duration::from_secs(60);
 /// What was routed to a queue is in it after so long, on a busy machine.
 const ARRIVED: Duration = Duration::from_secs(1);
-/// From one look at a queue to the next.
+/// From one look at what the drain has taken to the next.
 const LOOK: Duration = Duration::from_millis(50);
 const EXCHANGE: &str = "webhooks";
 
@@ -257,7 +258,7 @@ async fn unroute_by(site: &Site<'_>, broker: &RabbitMq, step: &Step, deletes: bo
     let (queue, key) = (format!("webhooks.{name}"), format!("{name}.#"));
     let (queue, key) = (queue.as_str(), key.as_str());
     channel.queue_unbind(queue.into(), EXCHANGE.into(), key.into(), FieldTable::default()).await?;
-    if deletes && is_empty(&channel, queue).await? {
+    if deletes && is_empty(site, &channel, queue).await? {
         let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         site.deleted.fetch_add(deleted, Ordering::SeqCst);
     }
@@ -275,15 +276,19 @@ async fn unroute_by(site: &Site<'_>, broker: &RabbitMq, step: &Step, deletes: bo
     connection.close(200, "OK".into()).await
 }
 
-/// Waits until the drain has taken all, as far as it does within some seconds. Empty is what stays so for a while: what
-/// RabbitMQ has routed may still be on its way to the queue, and the deletion would not count it.
-async fn is_empty(channel: &Channel, queue: &str) -> lapin::Result<bool> {
-    let (end, mut looks) = (Instant::now() + CONFIRM + ARRIVED, 0);
-    let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+/// Waits until the drain has taken all, as far as it does within some seconds: a message of our own goes behind it, and
+/// comes out. What RabbitMQ says of a queue's length is 0, too, where the queue has no answer within a quarter of a second
+/// (`rabbit_quorum_queue:stat`), and so would the deletion say.
+async fn is_empty(site: &Site<'_>, channel: &Channel, queue: &str) -> lapin::Result<bool> {
+    tokio::time::sleep(ARRIVED).await;
+    let number = site.now() + 1;
+    let own = BasicProperties::default()
+        .with_type(BEHIND.into())
+        .with_message_id(number.to_string().as_str().into());
+    channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), b"", own).await?;
+    let end = Instant::now() + CONFIRM + ARRIVED;
     while Instant::now() < end {
-        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
-        looks = if found.message_count() == 0 { looks + 1 } else { 0 };
-        if LOOK * looks >= ARRIVED {
+        if site.behind.load(Ordering::SeqCst) == number {
             return Ok(true);
         }
         tokio::time::sleep(LOOK).await;

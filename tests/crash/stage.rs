@@ -46,6 +46,8 @@ pub struct Site<'a> {
     pub calm: RwLock<()>,
     /// Messages that a deleted queue took along.
     pub deleted: AtomicU32,
+    /// Which message that was put behind all others of a queue has come out last.
+    pub behind: AtomicU64,
     incidents: Mutex<Vec<Incident>>,
     blind: Mutex<Vec<Blind>>,
     last: AtomicU64,
@@ -222,6 +224,7 @@ fn run(
         lanes: AtomicUsize::new(stage.topology.gateways() + 1),
         calm: RwLock::new(()),
         deleted: AtomicU32::new(0),
+        behind: AtomicU64::new(0),
         incidents: Mutex::default(),
         blind: Mutex::default(),
         last: AtomicU64::new(0),

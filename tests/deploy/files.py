@@ -56,7 +56,8 @@ def _(_context):
     copied = {word.rstrip("/") for rest in of("COPY") if "--from=" not in rest for word in rest.split()[:-1]}
     for path in sorted((ROOT / "src").rglob("*.rs")):
         # Tests stand at the end of a file, or in one of their own.
-        text = "" if path.name == "example.rs" else path.read_text().split("#[cfg(test)]\nmod ")[0]
+        of_tests = path.name in ("example.rs", "tests.rs") or "tests" in path.parts[len(ROOT.parts):]
+        text = "" if of_tests else path.read_text().split("#[cfg(test)]\nmod ")[0]
         included = [path.parent / found for found in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text)]
         included += [ROOT / found for found in re.findall(r'#\[folder = "([^"]+)"', text)]
         for found in included:
