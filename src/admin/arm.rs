@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::guard::Area;
+use super::order;
 use super::server::{AdminParts, Done, problem};
 use crate::capture::{WINDOW_DEFAULT, WINDOW_MAX};
 use crate::units::Span;
@@ -57,23 +58,13 @@ pub(super) async fn arm(
 }
 
 fn window(body: &[u8]) -> Result<Span, String> {
+    let expected = r#"nothing, or JSON such as {"for": "10m"}, more than 0 and at most 1 day"#;
+    let order: Order = order::read_or_default(body, BODY_BYTES_MAX, expected)?;
     let default =
         Span::from_millis(u64::try_from(WINDOW_DEFAULT.as_millis()).unwrap_or(0)).unwrap_or(Span::MAX);
-    let allowed = |found: &str| {
-        format!(
-            "{found}; expected nothing, or JSON such as {{\"for\": \"10m\"}}, more than 0 and at most 1 day"
-        )
-    };
-    if body.len() > BODY_BYTES_MAX {
-        return Err(allowed(&format!("a body of {} bytes", body.len())));
-    }
-    let order = match body {
-        b"" => Order::default(),
-        body => serde_json::from_slice(body).map_err(|error| allowed(&error.to_string()))?,
-    };
     let window = order.window.unwrap_or(default);
     if window.is_zero() || window.duration() > WINDOW_MAX {
-        return Err(allowed(&format!("a window of {window}")));
+        return Err(format!("a window of {window}; expected {expected}"));
     }
     Ok(window)
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::events::{fresh, malformed};
 use super::guard::Area;
 use super::history::{pairs, unknown};
+use super::order;
 use super::server::{AdminParts, Done, problem};
 use crate::sink::rabbitmq::{DeadError, DeadLetters, Found, Letter, Verb, Which};
 use crate::tasks;
@@ -125,15 +126,8 @@ fn letters<'p>(
 }
 
 fn order(body: &[u8]) -> Result<(Which, bool), String> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
-    }
-    let order: Order = serde_json::from_slice(body).map_err(|error| {
-        format!(
-            "{error}; expected JSON such as {{\"source\": \"shop\", \"dry_run\": true}}, {{\"ids\": [\"…\"]}} or \
-             {{\"all\": true}}"
-        )
-    })?;
+    let expected = r#"JSON such as {"source": "shop", "dry_run": true}, {"ids": ["…"]} or {"all": true}"#;
+    let order: Order = order::read(body, BODY_BYTES_MAX, expected)?;
     let which = match order {
         Order { source: Some(source), ids: None, all: false, .. } => Which::Source(source),
         Order { source: None, ids: Some(ids), all: false, .. } => Which::Ids(checked(ids)?),

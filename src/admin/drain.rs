@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::events::{fresh, malformed};
 use super::guard::Area;
 use super::openapi::Refused;
+use super::order;
 use super::server::{AdminParts, Done};
 use crate::drain::{Left, Seen};
 use crate::units::Span;
@@ -155,19 +156,11 @@ fn told(parts: &AdminParts) -> HttpResponse {
 }
 
 fn grace(body: &[u8]) -> Result<Span, String> {
-    let allowed = |found: &str| {
-        format!("{found}; expected nothing, or JSON such as {{\"grace\": \"10s\"}}, at most an hour")
-    };
-    if body.len() > BODY_BYTES_MAX {
-        return Err(allowed(&format!("a body of {} bytes", body.len())));
-    }
-    let order = match body {
-        b"" => DrainOrder::default(),
-        body => serde_json::from_slice(body).map_err(|error| allowed(&error.to_string()))?,
-    };
+    let expected = r#"nothing, or JSON such as {"grace": "10s"}, at most an hour"#;
+    let order: DrainOrder = order::read_or_default(body, BODY_BYTES_MAX, expected)?;
     let grace = order.grace.unwrap_or(GRACE_DEFAULT);
     if grace.duration() > GRACE_MAX {
-        return Err(allowed(&format!("a grace of {grace}")));
+        return Err(format!("a grace of {grace}; expected {expected}"));
     }
     Ok(grace)
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::guard::Area;
+use super::order;
 use super::server::{AdminParts, Done, problem};
 use crate::accept::{Action, Fate};
 use crate::clock::Timestamp;
@@ -164,16 +165,12 @@ pub(super) fn operator<'p>(
 }
 
 fn call(action: Action, now: Timestamp, body: &[u8]) -> Result<Call, String> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
-    }
-    let order: Order = serde_json::from_slice(body).map_err(|error| {
-        format!(
-            "{error}; expected JSON such as {{\"selection\": {{\"source\": \"shop\", \"since\": \"2h\"}}, \
-             \"dry_run\": true}}; fields of the selection: {}",
-            Choice::FIELDS.join(", ")
-        )
-    })?;
+    let expected = format!(
+        "JSON such as {{\"selection\": {{\"source\": \"shop\", \"since\": \"2h\"}}, \"dry_run\": true}}; fields of \
+         the selection: {}",
+        Choice::FIELDS.join(", ")
+    );
+    let order: Order = order::read(body, BODY_BYTES_MAX, &expected)?;
     let selection = order.selection.read(now)?;
     if selection.is_all() && !order.all {
         return Err("the selection is empty; to mean every event, send \"all\": true".to_owned());

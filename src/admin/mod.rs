@@ -16,6 +16,7 @@ mod inbox;
 mod known;
 mod notices;
 mod openapi;
+mod order;
 mod pace;
 mod quarantine;
 mod reload;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::events::{fresh, malformed};
 use super::guard::Area;
 use super::history::{fault, history, limit_of, no_cursor, pairs, unknown};
+use super::order;
 use super::server::{AdminParts, Done, problem};
 use crate::history::{HistoryError, Kept};
 use crate::quarantine::{self, Judged};
@@ -173,14 +174,8 @@ async fn one(request: &HttpRequest, parts: &AdminParts, id: &str) -> Result<Kept
 }
 
 fn order(body: &[u8]) -> Result<(Order, i64), String> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(format!("the body has {} bytes; allowed are {BODY_BYTES_MAX}", body.len()));
-    }
-    let order: Order = serde_json::from_slice(body).map_err(|error| {
-        format!(
-            "{error}; expected JSON such as {{\"source\": \"shop\", \"dry_run\": true}}, or {{\"all\": true}}"
-        )
-    })?;
+    let expected = r#"JSON such as {"source": "shop", "dry_run": true}, or {"all": true}"#;
+    let order: Order = order::read(body, BODY_BYTES_MAX, expected)?;
     if order.source.is_some() == order.all {
         return Err("say either \"source\" or \"all\": true".to_owned());
     }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::events::{fresh, malformed};
 use super::guard::Area;
 use super::openapi::{Problem, Refused};
+use super::order;
 use super::server::{AdminParts, Done, problem};
 use super::sources::unknown;
 use crate::sample::{Break, NoTrial, Trial, Verdict};
@@ -136,16 +137,8 @@ impl From<Broken> for Option<Break> {
 }
 
 fn order(body: &[u8]) -> Result<SampleOrder, String> {
-    let allowed = |found: &str| {
-        format!(
-            "{found}; expected nothing, or JSON such as {{\"event\": \"invoice.paid\", \"break\": \"none\"}}, where break is none, body, signature or time"
-        )
-    };
-    match body {
-        b"" => Ok(SampleOrder::default()),
-        body if body.len() > BODY_BYTES_MAX => Err(allowed(&format!("a body of {} bytes", body.len()))),
-        body => serde_json::from_slice(body).map_err(|error| allowed(&error.to_string())),
-    }
+    let expected = r#"nothing, or JSON such as {"event": "invoice.paid", "break": "none"}, where break is none, body, signature or time"#;
+    order::read_or_default(body, BODY_BYTES_MAX, expected)
 }
 
 fn shown(trial: Trial, source: &Source, broken: Broken) -> SampleOutcome {
