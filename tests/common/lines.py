@@ -2,15 +2,8 @@
 
 import socket
 import threading
-import time
 
-
-def until(what, holds, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
+from asking import until
 
 
 class Line:

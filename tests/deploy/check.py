@@ -18,7 +18,8 @@ import names  # noqa: E402, F401
 import proxies  # noqa: E402, F401
 import running  # noqa: E402, F401
 import stores  # noqa: E402, F401
-from common import CHECKS, Failed, LeftOut  # noqa: E402
+from asking import Failed  # noqa: E402
+from common import CHECKS, LeftOut  # noqa: E402
 
 # Most of them wait for a server to start.
 AT_ONCE = 3

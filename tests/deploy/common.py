@@ -8,15 +8,12 @@ import sys
 from pathlib import Path
 
 import yaml
+from asking import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 BIN = Path(sys.executable).parent
 CHECKS = []
-
-
-class Failed(Exception):
-    """What is wrong, for whoever mends it."""
 
 
 class LeftOut(Exception):
@@ -107,11 +104,3 @@ def name_of(path):
 def fenced(text, language):
     """What stands in a Markdown text between fences of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
-
-
-def replaced(text, pairs):
-    """A text with each of these replaced, each of which has to be there."""
-    for found, other in pairs:
-        demand(found in text, f"{found!r} is not there any more, and the check replaces it")
-        text = text.replace(found, other)
-    return text

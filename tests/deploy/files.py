@@ -9,7 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 import yaml
-from common import BIN, DEPLOY, ROOT, LeftOut, check, demand, document, documents, files, json_of, name_of, replaced, run, tool, well
+from asking import replaced
+from common import BIN, DEPLOY, ROOT, LeftOut, check, demand, document, documents, files, json_of, name_of, run, tool, well
 
 # The exposure that systemd counts for the unit, times ten; what is left is the network, which it is there for.
 EXPOSURE = 15

@@ -2,11 +2,11 @@
 
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 
-from common import demand, run
+from asking import total
+from common import run
 from services import Process, free_ports
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
@@ -73,18 +73,7 @@ class Gateway:
             return refused.code, refused.read().decode()
 
     def metric(self, name, **labels):
-        total = 0.0
-        for found, own, value in re.findall(r"^(\w+)(?:\{(.*?)\})? (\S+)$", self.get("/metrics")[1], re.M):
-            if found == name and all(f'{label}="{wanted}"' in own for label, wanted in labels.items()):
-                total += float(value)
-        return total
+        return total(self.get("/metrics")[1], name, **labels)
 
     def stop(self):
         self.process.stop()
-
-
-def until(what, seconds, done):
-    end = time.monotonic() + seconds
-    while not done():
-        demand(time.monotonic() < end, f"{what}: not within {seconds} s")
-        time.sleep(0.05)

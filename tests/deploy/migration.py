@@ -10,8 +10,9 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+from asking import until
 from common import DEPLOY, check, demand, fenced, run, well
-from gateway import Gateway, until
+from gateway import Gateway
 from services import RabbitMq
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -75,7 +76,7 @@ def _(context):
         seen = application.seen
         demand(len(seen) == 2 and seen[0] == seen[1], f"the handler was called {len(seen)} times:\n{said}")
         demand(json.loads(seen[1])["id"] == "evt_of_before", "another event")
-        until("it is acknowledged", 5, lambda: gateway.metric("hookgate_events_confirmed_total", source="stripe") == 1)
+        until("it is acknowledged", lambda: gateway.metric("hookgate_events_confirmed_total", source="stripe") == 1, 5)
     finally:
         application.shutdown()
         gateway.stop()
@@ -88,7 +89,7 @@ def _(context):
     try:
         broker = RabbitMq(folder / "rabbitmq")
         gateway = Gateway(context, "gateway", configuration("acme"), ACME_ENDPOINT_SECRET=SECRET, AMQP_URL=broker.url)
-        until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
+        until("the sink is connected", lambda: gateway.get("/readyz")[1].startswith("ready"), 20)
         bindings = json.loads(fenced(PAGE.read_text(), "json")[0])
         [binding] = bindings["bindings"]
         queue = {"name": binding["destination"], "vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
@@ -103,7 +104,7 @@ def _(context):
         def counted():
             listed = json.loads(well([*ctl, "list_queues", "--formatter", "json", "name", "messages"], env=environment))
             return {each["name"]: each["messages"] for each in listed}
-        until("both queues have the one event", 20, lambda: [counted().get(name) for name in ("stripe", "webhooks.acme")] == [1, 1])
+        until("both queues have the one event", lambda: [counted().get(name) for name in ("stripe", "webhooks.acme")] == [1, 1], 20)
     finally:
         if gateway:
             gateway.stop()

@@ -4,7 +4,8 @@ import os
 import re
 import tomllib
 
-from common import BIN, DEPLOY, ROOT, check, demand, document, fenced, files, name_of, replaced, run, well
+from asking import replaced
+from common import BIN, DEPLOY, ROOT, check, demand, document, fenced, files, name_of, run, well
 from kubernetes import OVERLAYS, rendered
 
 # What Prometheus itself adds.

@@ -10,7 +10,8 @@ import ssl
 import threading
 import time
 
-from common import DEPLOY, check, demand, replaced, tool, well
+from asking import replaced
+from common import DEPLOY, check, demand, tool, well
 from gateway import CALLER, HOST, SECRET, SHOP, Gateway
 from names import one_line
 from services import Process, free_ports

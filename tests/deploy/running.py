@@ -8,8 +8,9 @@ import urllib.error
 import urllib.request
 from datetime import datetime
 
-from common import DEPLOY, LeftOut, check, demand, json_of, replaced, run, tool, well
-from gateway import CALLER, SHOP, Gateway, until
+from asking import replaced, until
+from common import DEPLOY, LeftOut, check, demand, json_of, run, tool, well
+from gateway import CALLER, SHOP, Gateway
 from services import Process, free_ports
 
 
@@ -39,7 +40,7 @@ def _(context):
             except urllib.error.HTTPError:
                 return False
 
-        until("Prometheus is ready", 20, is_ready)
+        until("Prometheus is ready", is_ready, 20)
 
         def answer(path):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as reply:
@@ -49,10 +50,10 @@ def _(context):
             found = answer(f"query?query={question}")["result"]
             return float(found[0]["value"][1]) if found else None
 
-        until("a scrape", 20, lambda: value("hookgate_sink_up") == 1)
+        until("a scrape", lambda: value("hookgate_sink_up") == 1, 20)
         demand(value("up") == 1, "the gateway is not up")
-        until("the rules are evaluated", 20, lambda: all(
-            rule["health"] != "unknown" for group in answer("rules")["groups"] for rule in group["rules"]))
+        until("the rules are evaluated", lambda: all(
+            rule["health"] != "unknown" for group in answer("rules")["groups"] for rule in group["rules"]), 20)
         rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
         ill = [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
         demand(rules and not ill, f"rules that cannot be evaluated: {ill}")
@@ -74,7 +75,7 @@ def _(context):
         gateway.command("send", "shop")
         gateway.command("send", "shop", "--times", "3", "--break", "signature")
         gateway.config.write_text(gateway.config.read_text() + "nothing = 1\n")
-        until("a reload is refused", 15, lambda: "not reloaded" in gateway.log.read_text())
+        until("a reload is refused", lambda: "not reloaded" in gateway.log.read_text(), 15)
     finally:
         gateway.stop()
     properties = json_of(DEPLOY / "logs/index-template.json")["template"]["mappings"]["properties"]

@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 
-from common import DEPLOY, check, demand, document, replaced, tool, well
-from gateway import SECRET, Gateway, until
+from asking import asked, replaced, until
+from common import DEPLOY, check, demand, document, tool, well
+from gateway import SECRET, Gateway
 from services import Process, RabbitMq, free_ports
 
 
@@ -73,21 +73,14 @@ def redis(folder):
     return process, port
 
 
-def asked(port, *words):
-    """One answer of Redis, a line each."""
-    with socket.create_connection(("127.0.0.1", port), 5) as to:
-        to.sendall(f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words))
-        return [line for line in to.recv(65536).decode().split("\r\n") if line and line[0] not in "*$"]
-
-
 def delivered(gateway, count):
     """Sends events to the source `stripe`, and waits until all are confirmed."""
     before = gateway.metric("hookgate_events_confirmed_total", source="stripe")
     for _ in range(count):
         code, said = gateway.command("send", "stripe")
         demand(code == 0, said)
-    until("events are confirmed", 20,
-          lambda: gateway.metric("hookgate_events_confirmed_total", source="stripe") == before + count)
+    until("events are confirmed",
+          lambda: gateway.metric("hookgate_events_confirmed_total", source="stripe") == before + count, 20)
 
 
 def taken(gateway, count, url):
@@ -128,7 +121,7 @@ def _(context):
         # First one that declares nothing, with the rights of such: all that it finds is of the definitions.
         ctl("set_permissions", "hookgate", "^$", "^webhooks$", "^$")
         gateway = Gateway(context, "finding", replaced(text, [("declare = true", "declare = false")]), **variables)
-        until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
+        until("the sink is connected", lambda: gateway.get("/readyz")[1].startswith("ready"), 20)
         delivered(gateway, 2)
         taken(gateway, 2, worker)
         demand(any(key.startswith("hookgate") for key in asked(port, "KEYS", "*")), "nothing was claimed in Redis")
@@ -136,7 +129,7 @@ def _(context):
 
         # With these it can declare nothing; the rights of the definitions are what it needs for that.
         gateway = Gateway(context, "refused", text, **variables)
-        until("the refusal is told", 20, lambda: "FAILED (rabbitmq: refused" in gateway.get("/readyz")[1])
+        until("the refusal is told", lambda: "FAILED (rabbitmq: refused" in gateway.get("/readyz")[1], 20)
         gateway.stop()
         demand(password not in gateway.log.read_text(), "the password is in the log")
 
@@ -144,7 +137,7 @@ def _(context):
         # declares is what the definitions have, or RabbitMQ would refuse it with 406.
         ctl("import_definitions", str(DEPLOY / "rabbitmq/definitions.json"))
         gateway = Gateway(context, "declaring", text, **variables)
-        until("the sink is connected", 20, lambda: gateway.get("/readyz")[1].startswith("ready"))
+        until("the sink is connected", lambda: gateway.get("/readyz")[1].startswith("ready"), 20)
         delivered(gateway, 3)
         taken(gateway, 3, worker)
         code, said = gateway.command("check", "--connect")

@@ -24,9 +24,9 @@ sys.path[:0] = [str(HERE.parent / "common"), str(HERE.parent / "bench")]
 
 import pika  # noqa: E402
 from account import Message, self_test, settle  # noqa: E402
+from asking import until  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from faults import FAULTS, LONG_ONLY  # noqa: E402
-from lines import until  # noqa: E402
 from replicas import FLEETS, SECRET, Replicas  # noqa: E402
 from report import Stage, figures, write  # noqa: E402
 from sizes import sizes  # noqa: E402

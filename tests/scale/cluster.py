@@ -11,7 +11,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lines import Line, until
+from asking import until
+from lines import Line
 from services import RabbitMq, free_ports
 
 SIZE = 3

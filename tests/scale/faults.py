@@ -3,8 +3,8 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from asking import until
 from cluster import TICK_TIME
-from lines import until
 
 # Long enough for events to be claimed, published and said to be done, too short for the Sentinels to miss anybody.
 HELD = 0.7

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from lines import until
+from asking import total, until
 from services import Process, free_ports
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
@@ -51,11 +51,7 @@ class Replica:
         return self.get("/readyz")[1].startswith("ready")
 
     def metric(self, name, **labels):
-        total = 0.0
-        for found, own, value in re.findall(r"^(\w+)(?:\{(.*?)\})? (\S+)$", self.get("/metrics")[1], re.M):
-            if found == name and all(f'{label}="{wanted}"' in own for label, wanted in labels.items()):
-                total += float(value)
-        return total
+        return total(self.get("/metrics")[1], name, **labels)
 
     def left(self):
         """Events that it has not handed over, and is not told that another did."""

@@ -8,7 +8,7 @@ import time
 
 import meter
 from cluster import Cluster
-from lines import until
+from asking import until
 from replicas import SECRET, Replica, Replicas
 from report import about, table
 from services import free_ports

@@ -5,7 +5,8 @@ import socket
 import time
 from pathlib import Path
 
-from lines import Line, until
+from asking import asked, replaced, until
+from lines import Line
 from services import Process, free_ports
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -13,23 +14,6 @@ SENTINELS = 3
 DOWN_AFTER = 1500
 # What a gateway keeps for an event, in any command that writes it.
 CLAIM = re.compile(rb"hookgate:([0-9a-f]{64})\b")
-
-
-def replaced(text, pairs):
-    """A text with each of these replaced, each of which has to be there."""
-    for found, other in pairs:
-        if found not in text:
-            raise AssertionError(f"{found!r} is not there any more, and the check replaces it")
-        text = text.replace(found, other)
-    return text
-
-
-def asked(port, *words):
-    """One answer of Redis, a line each."""
-    with socket.create_connection(("127.0.0.1", port), 2) as to:
-        to.settimeout(2)
-        to.sendall(f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words))
-        return [line for line in to.recv(65536).decode().split("\r\n") if line and line[0] not in "*$"]
 
 
 class Redis:

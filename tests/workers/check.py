@@ -23,8 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "common"))
 
 import pika
-from lines import Line, until
-from servers import Database, Gateway, Postgres
+from asking import until
+from lines import Line
+from servers import Gateway, Postgres
 from services import RabbitMq
 
 TREE = Path(__file__).resolve().parent.parent.parent

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 import psycopg
-from lines import until
+from asking import until
 from services import Process, free_ports, wait_for_port
 
 SECRET = "a-secret-of-the-sender-of-32-bytes"
