@@ -5,10 +5,13 @@ is known. Nothing of it is kept: `run` makes it anew, and hands it to the fuzzer
 import base64
 import hashlib
 import json
+import random
 import re
 import sys
 import tomllib
 from pathlib import Path
+
+import der
 
 TREE = Path(__file__).resolve().parents[2]
 # What a target's input may have at most, as `run` bounds it.
@@ -62,6 +65,34 @@ def settings(table, above=""):
 ODD = (" ", "\t\r ", "null", "true", "fals", "1", "-", "-0", "0.5", "1.", "1e", "1E+3", "2e-400", "1e400", "01", "9" * 25)
 ODD += ('""', '"a"', '"\\u0041\\n\\/"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\ud800\\u0041"', '"\\x"', '"\\u00"', '"\x01"')
 ODD += ('"\xe9"', '"', "[]", "[1]", "{}", '{"a":1}', "[" * 130, '{"":' * 130, ",", ":", "]", "}", "x", "\x00", "")
+
+# Signs of markup, of signatures in headers, and of forms.
+MARKUP = ("<", "</a>", "<b>", ">", "/", "=", '"', "'", "&", ";", "&#x110000;", "<!--", "-->", "]]>", "<?", "?>", " ", "\0")
+SIGNED = ("", "t", "v1", "v1=", "=", ",", " ", "t=", "1800000000", "9" * 25, "YWFh", "ab" * 32, "\0")
+FIELDS = ("", "&", "=", "+", "%", "%4", "%41", "%ff", "a", "--", "\r\n", "\n", '"', "\\", ";", ":", 'name="a"', 'filename="b"', "\0", "\xe9")
+ORDER = random.Random(1)
+
+
+def twisted(text, signs):
+    """A text with a sign at each of its places, more or in the place of what stands there."""
+    tokens = re.findall(r"\w+|<!--|-->|<!\[CDATA\[|]]>|<\?|\?>|</|\s+|.", text)
+    for at in range(len(tokens) + 1):
+        for sign in signs:
+            yield "".join([*tokens[:at], sign, *tokens[at:]])
+            yield "".join([*tokens[:at], sign, *tokens[at + 1 :]])
+
+
+def numbers():
+    """Numbers that lie between two of those that a computer has, or beyond, with few digits and with more than are read."""
+    yield from ("1.7976931348623158e308", "1.7976931348623159e308", "4.9e-324", "2.4703282292062327208e-324", "2.4703282292062328e-324")
+    yield from ("2.2250738585072011e-308", "6.02214076e23", "0." + "0" * 400 + "1", "1" + "0" * 400, "9007199254740993.0000000000000000000000001")
+    yield from (f"{9007199254740993 << power}.5" for power in (0, 10, 100, 500))
+    yield from (f"1e{power}" for power in range(-30, 31))
+    for count in (*range(17, 42, 3), 60, 100, 200, 400, 760, 780):
+        digits = "".join(ORDER.choices("0123456789", k=count))
+        for power in range(-340, 310, 50):
+            yield f"1{digits[: count // 2]}.{digits[count // 2 :]}e{power - count // 2}"
+            yield f"9{digits}e{power - count}"
 
 
 def odd(text):
@@ -171,6 +202,31 @@ def key_and_document(keys, documents):
         documents.add(b"\0\0" + text.encode())
     for text in odd('{"b":[1,{"a":2}],"a":{"c":"d","k":"MCow"}}'):
         documents.add(b"\2\0" + text.encode())
+    for number in numbers():
+        keys.add(f'{{"kty":"RSA","a":{number}}}')
+        documents.add(b"\0\0" + f'{{"keys":[{{"a":{number}}}],"a":{number}}}'.encode())
+    for text in marks():
+        keys.add(text)
+    odd_der(known, keys, documents)
+
+
+def odd_der(known, keys, documents):
+    """What is odd in one key of each kind and length, and in a certificate."""
+    # The certificates among them are longer, and name less than that one.
+    kinds = {(form[:24], len(form)): form for form in known if len(form) < 600 and form[:1] == b"0" and der.values(form)}
+    for form in [*kinds.values(), der.certificate()]:
+        for data in der.odd(form):
+            text = base64.b64encode(data)
+            keys.add(text)
+            documents.add(b"\3\1-----BEGIN CERTIFICATE-----\n" + text + b"\n-----END CERTIFICATE-----\n")
+
+
+def marks():
+    """Letters with more and more marks over and under them, in no order: what a normal form sorts."""
+    some = "\u0300\u0301\u0316\u0327\u0345\u034f\u0591\u05b0\u064b\u0f71\u3099\u20d0\u1e9b\uac01\ufdfa"
+    for count in (*range(2, 64), 100, 200, 400, 600):
+        yield "a" + "".join(ORDER.choices(some, k=count))
+        yield "a" + "".join(sorted(ORDER.choices(some, k=count), reverse=True))
 
 
 def token(seeds):
@@ -222,17 +278,17 @@ def short(seeds):
 
 
 def verify(seeds):
-    numbers = {}
+    places, shapes = {}, {}
     for file in sorted((TREE / "providers").glob("*.toml"), key=lambda file: file.stem):
         provider = tomllib.loads(file.read_text())
         for scheme in provider["schemes"]:
-            numbers[(provider["name"], scheme["name"])] = len(numbers)
+            places[(provider["name"], scheme["name"])] = len(places)
     taken = {}
     for vector in vectors():
         which = (vector["provider"], vector.get("scheme"))
         # Of each scheme some; what differs beyond that, differs in the signature.
         taken[which] = taken.get(which, 0) + 1
-        if which not in numbers or taken[which] > 12:
+        if which not in places or taken[which] > 12:
             continue
         request = vector["request"]
         _, _, query = request["url"].partition("?")
@@ -244,7 +300,24 @@ def verify(seeds):
             data = data.replace(str(vector["now"]).encode(), str(NOW).encode())
         # Schemes for which the target has no key are passed over there: how many stand before, it alone knows.
         for before in range(4):
-            seeds.add(bytes([max(numbers[which] - before, 0) % 256]) + data)
+            number = bytes([max(places[which] - before, 0) % 256])
+            seeds.add(number + data)
+            kind = body[:1] if body[:1] in (b"{", b"[", b"<", b"-") else b"a"
+            shapes.setdefault((kind, "eyJ" in headers + query, which if taken[which] == 1 else None), (number, query, headers, body))
+    for (kind, has_token, _), (number, query, headers, body) in shapes.items():
+        head = f"{query}\n{headers}\n".encode()
+        some = list(twisted(f"{query}\n{headers}", SIGNED))
+        for text in ORDER.sample(some, min(len(some), 100)):
+            seeds.add(number + f"{text}\n".encode() + body)
+        text = body.decode(errors="replace")
+        bodies = list(odd(text)) if kind in b"{[" else list(twisted(text, MARKUP if kind == b"<" else FIELDS))
+        for text in ORDER.sample(bodies, min(len(bodies), 100)):
+            seeds.add(number + head + text.encode())
+        for token_head in re.findall(r"eyJ[\w-]+", headers + query)[:1] if has_token else []:
+            known = base64.urlsafe_b64decode(token_head + "=" * (-len(token_head) % 4)).decode(errors="replace")
+            for text in [*odd(known), *(f'{{"a":{one}}}' for one in numbers())]:
+                other = base64.urlsafe_b64encode(text.encode()).rstrip(b"=")
+                seeds.add(number + head.replace(token_head.encode(), other) + body)
 
 
 def long(seeds):
@@ -259,15 +332,11 @@ def long(seeds):
             if 0 < len(line) <= 96:
                 seeds.add(b"\n" + line + b"\n")
                 seeds.add(line + b"\n \n")
-    signs = ("<", "</a>", "<b>", ">", "/", "=", '"', "'", "&", ";", "&#x110000;", "<!--", "-->", "]]>", "<?", "?>", " ", "\0")
     xml = '<a b = "1" ><a a="&lt;x" /> &#65; <![CDATA[y]]> <!-- c --> <?p q?> </a >'
-    signed = ("", "t", "v1", "v1=", "=", ",", " ", "t=", "1800000000", "9" * 25, "YWFh", "ab" * 32, "\0")
     pairs = "t=1800000000,v1=abab,v0=x t=1,v1=cd"
-    for text, some in (xml, signs), (pairs, signed):
-        tokens = re.findall(r"\w+|<!--|-->|<!\[CDATA\[|]]>|<\?|\?>|</|.", text)
-        for at in range(len(tokens) + 1):
-            for sign in some if at % 2 else some[::2]:
-                seeds.add("".join([*tokens[:at], sign, *tokens[at:]]) + "\n \n")
+    for text, some in (xml, MARKUP), (pairs, SIGNED):
+        for other in twisted(text, some):
+            seeds.add(f"{other}\n \n")
 
 
 def main():
