@@ -12,6 +12,8 @@ import tomllib
 from pathlib import Path
 
 import der
+import shapes
+from shapes import twisted
 
 TREE = Path(__file__).resolve().parents[2]
 # What a target's input may have at most, as `run` bounds it.
@@ -35,6 +37,10 @@ class Seeds:
             (self.folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
 
+def as_key(key):
+    return key if re.fullmatch(r"[\w-]+", key, flags=re.A) else json.dumps(key, ensure_ascii=False)
+
+
 def as_toml(value):
     """A value as it stands behind `=` in one line."""
     if isinstance(value, bool):
@@ -44,7 +50,7 @@ def as_toml(value):
     if isinstance(value, list):
         return "[" + ", ".join(map(as_toml, value)) + "]"
     if isinstance(value, dict):
-        pairs = (f"{key} = {as_toml(inner)}" for key, inner in value.items())
+        pairs = (f"{as_key(key)} = {as_toml(inner)}" for key, inner in value.items())
         return "{ " + ", ".join(pairs) + " }" if value else "{}"
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
@@ -52,8 +58,8 @@ def as_toml(value):
 def settings(table, above=""):
     """The lines `key=value` of a configuration; a table below a named thing is written out, too."""
     for key, value in table.items():
-        path = f"{above}{key}"
-        if isinstance(value, dict) and path.count(".") < 2:
+        path = f"{above}{as_key(key)}"
+        if isinstance(value, dict) and value and path.count(".") < 2:
             yield from settings(value, f"{path}.")
         else:
             known = re.sub(r'env = "[A-Z_]+"', f'env = "{KNOWN_SECRET}"', as_toml(value))
@@ -71,15 +77,6 @@ MARKUP = ("<", "</a>", "<b>", ">", "/", "=", '"', "'", "&", ";", "&#x110000;", "
 SIGNED = ("", "t", "v1", "v1=", "=", ",", " ", "t=", "1800000000", "9" * 25, "YWFh", "ab" * 32, "\0")
 FIELDS = ("", "&", "=", "+", "%", "%4", "%41", "%ff", "a", "--", "\r\n", "\n", '"', "\\", ";", ":", 'name="a"', 'filename="b"', "\0", "\xe9")
 ORDER = random.Random(1)
-
-
-def twisted(text, signs):
-    """A text with a sign at each of its places, more or in the place of what stands there."""
-    tokens = re.findall(r"\w+|<!--|-->|<!\[CDATA\[|]]>|<\?|\?>|</|\s+|.", text)
-    for at in range(len(tokens) + 1):
-        for sign in signs:
-            yield "".join([*tokens[:at], sign, *tokens[at:]])
-            yield "".join([*tokens[:at], sign, *tokens[at + 1 :]])
 
 
 def numbers():
@@ -107,8 +104,21 @@ def odd(text):
         yield text[:at]
 
 
+def commented(text):
+    """The settings that are commented out, each with the table that it belongs to."""
+    above = ""
+    for line in text.splitlines():
+        if table := re.match(r"(?:# )?(\[[\w.]+\])", line):
+            above = table[1]
+        elif setting := re.match(r"# (\w+ = .*)", line):
+            yield above, setting[1]
+
+
 def config(seeds):
-    texts = [(TREE / "deploy/hookgate.toml").read_text()]
+    example = (TREE / "deploy/hookgate.toml").read_text()
+    tables = []
+    # What is commented out there is a setting all the same.
+    texts = [example, *(f"{above}\n{line}" for above, line in commented(example))]
     for test in sorted((TREE / "tests/config").glob("*.test")):
         parts = re.split(r"^--- (.*)\n", test.read_text(), flags=re.M)[1:]
         for kind, text in zip(parts[::2], parts[1::2]):
@@ -128,10 +138,33 @@ def config(seeds):
         for name in dict.fromkeys(line.split(".")[0] for line in lines):
             own = [line for line in lines if line.startswith(f"{name}.") and line not in source]
             seeds.add("\n".join((own + source)[:30]))
+        tables.append(tomllib.loads(text))
+    other_settings(seeds, tables)
+
+
+def other_settings(seeds, tables):
+    """Each setting with each value that is known of it, and with odd ones; and some of those that are known together."""
+    least = {"provider": "stripe", "secrets": [{"env": KNOWN_SECRET}]}
+    base = {"sources": {"shop": least}}
+    kinds = shapes.Shapes(schema("gateway"), shapes.seen_in(tables), least)
+    some = {}
+    for path, other, whole in kinds.of([base, *tables]):
+        lines = list(settings(whole))
+        seeds.add("\n".join(lines))
+        seeds.add("\n".join(re.sub(r'="([^"\\]*)"$', r"=\1", line) for line in lines))
+        if other in kinds.seen.get(path[-1] if path else "", ()):
+            some.update((line, None) for line in lines)
+    for count in range(10_000):
+        seeds.add("\n".join([*settings(base), *ORDER.sample(list(some), 2 + count % 6)]))
+
+
+def schema(name):
+    return json.loads((TREE / f"schemas/{name}.schema.json").read_text())
 
 
 def definition(seeds):
     told = re.compile(r"^(docs|notes|pitfalls|schedule|disables|unverified|help)\s*=\s*(\[[^\]]*\]|.*)\n", re.M)
+    files = []
     for file in sorted((TREE / "providers").glob("*.toml")):
         text = file.read_text()
         bare = re.sub(r"^\[sender\]\n(?:(?!\[).*\n)*", "", told.sub("", text), flags=re.M)
@@ -140,6 +173,15 @@ def definition(seeds):
         head, *schemes = re.split(r"^(?=\[\[schemes\]\])", bare, flags=re.M)
         for scheme in schemes:
             seeds.add(head + scheme)
+            files.append(head + scheme)
+    other_definitions(seeds, [tomllib.loads(text) for text in sorted(files, key=len)])
+
+
+def other_definitions(seeds, files):
+    """Each key of a provider file with each value that is known of it, and with odd ones, in one of the files."""
+    kinds = shapes.Shapes(schema("provider"), shapes.seen_in(files), {})
+    for _, _, whole in kinds.of(files):
+        seeds.add("".join(f"{as_key(key)} = {as_toml(value)}\n" for key, value in whole.items()))
 
 
 def der_of(pem):
@@ -337,6 +379,15 @@ def long(seeds):
     for text, some in (xml, MARKUP), (pairs, SIGNED):
         for other in twisted(text, some):
             seeds.add(f"{other}\n \n")
+    parts = '--b\rContent-Disposition: form-data; filename*=c; name="a"; x=y\rA: b\r\r{"a":1}\r--b--'
+    members = '{"alg":"HS256","b64":false,"crit":["exp"],"kid":"a","typ":"JWT"}'
+    heads = (base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode() for text in odd(members))
+    values = odd('{"b":[],"a":[{"a":"\\u0041","c":null},1.5e3]}')
+    for texts in twisted(parts, FIELDS), (f"{head}.e30.YWFh" for head in heads), (text.replace("\n", "\r") for text in values):
+        some = list(texts)
+        for text in ORDER.sample(some, min(len(some), 300)):
+            seeds.add(f"{text}\n \n")
+            seeds.add(f"\n \n{text}")
 
 
 def main():
