@@ -1,31 +1,53 @@
 //! Urlencoded forms over raw bytes: a field by name, where its value lies, and all fields as one sorted text.
 //!
 //! A form is read where signed bytes want one, whatever its Content-Type says: that header is not signed, so
-//! nothing that identity or proof depend on may follow it.
+//! nothing that identity or proof depend on may follow it. For a proof it may stand in the way.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::multipart;
+use super::multipart::{self, Announced};
+use crate::delivery::Delivery;
 
 /// Fields that a form may have before its sorting is refused; senders have some dozens.
 const FIELDS_MAX: usize = 10_000;
 
-/// The first field `name` of a body, decoded. `None` where there is none, or the body is plainly no form: one
-/// that begins like JSON or XML has no fields, whatever `&` and `=` its texts have in them; one that begins with
-/// `--` is a multipart body.
-pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
-    match body {
-        [b'-', b'-', ..] => multipart::field(body, name).map(Cow::Borrowed),
-        _ if is_other(body) => None,
-        _ => parameter(body, name),
+/// The field `name` of a body, decoded: the first, or where it is `strict` that which all of them are, in a form that is
+/// not announced as another.
+pub(super) fn field_in<'d>(delivery: &'d Delivery, name: &str, strict: bool) -> Option<Cow<'d, str>> {
+    let body = &delivery.body;
+    if !strict {
+        return field(body, name);
+    }
+    match (multipart::announced(&delivery.headers), body.starts_with(b"--")) {
+        (Announced::Other | Announced::Urlencoded, false) if !is_other(body) => {
+            parameter_in(body, name, true)
+        }
+        (Announced::Other, true) => multipart::sole_field(body, None, name).map(Cow::Borrowed),
+        (Announced::Multipart(boundary), true) => {
+            multipart::sole_field(body, Some(boundary), name).map(Cow::Borrowed)
+        }
+        _ => None,
     }
 }
 
-/// The first parameter `name` of a query, decoded.
-pub(super) fn parameter<'d>(text: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
-    form_urlencoded::parse(text).find(|(key, _)| key == name).map(|(_, value)| value)
+/// The first field `name` of a body, decoded. `None` where there is none, or the body is plainly no form: one
+/// that begins like JSON or XML has no fields, whatever `&` and `=` its texts have in them; one that begins with
+/// `--` is a multipart body.
+fn field<'d>(body: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
+    match body {
+        [b'-', b'-', ..] => multipart::field(body, name).map(Cow::Borrowed),
+        _ if is_other(body) => None,
+        _ => parameter_in(body, name, false),
+    }
+}
+
+/// The parameter `name` of a query, decoded: the first, or where it is `strict` that which all of them are.
+pub(super) fn parameter_in<'d>(text: &'d [u8], name: &str, strict: bool) -> Option<Cow<'d, str>> {
+    let mut values = form_urlencoded::parse(text).filter(|(key, _)| key == name).map(|(_, value)| value);
+    let first = values.next()?;
+    (!strict || values.all(|other| other == first)).then_some(first)
 }
 
 /// Where the value of the first field `name` lies in a body, as it is written there.
@@ -181,7 +203,7 @@ mod tests {
         fn any_text_survives_writing_and_reading(name in "\\PC{1,8}", value in "\\PC{0,12}") {
             let body = format!("{}={}", encoded(&name), encoded(&value));
             prop_assert_eq!(sorted(body.as_bytes()), Some(format!("{name}{value}")));
-            let found = parameter(body.as_bytes(), &name);
+            let found = parameter_in(body.as_bytes(), &name, true);
             prop_assert_eq!(found.as_deref(), Some(&*value));
         }
 

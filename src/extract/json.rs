@@ -117,6 +117,11 @@ fn characters(raw: &str) -> Option<Cow<'_, str>> {
 /// Looks up all `pointers` in one pass over `body`. A key that stands twice counts where it stands last, as
 /// with common parsers. All `None` where the body is not one valid JSON text.
 pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>> {
+    find_in(body, pointers, false)
+}
+
+/// The same; where it is `strict`, nothing is found below a key that stands twice.
+pub(super) fn find_in<'a>(body: &'a [u8], pointers: &[&Pointer], strict: bool) -> Vec<Option<Found<'a>>> {
     let mut found = vec![None; pointers.len()];
     // Seen here, since what is passed over is not looked at so closely as what is taken.
     let Ok(text) = std::str::from_utf8(body) else { return found };
@@ -126,7 +131,7 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
         found[*slot] = Some(root(text));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let walk = Walk { base: body.as_ptr() as usize, active, found: &mut found };
+    let walk = Walk { base: body.as_ptr() as usize, strict, active, found: &mut found };
     let whole = walk.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     if whole.is_err() {
         found.iter_mut().for_each(|slot| *slot = None);
@@ -147,6 +152,7 @@ type Active<'p> = SmallVec<[(usize, &'p [String]); 4]>;
 
 struct Walk<'f, 'p, 'a> {
     base: usize,
+    strict: bool,
     active: Active<'p>,
     found: &'f mut Vec<Option<Found<'a>>>,
 }
@@ -177,7 +183,7 @@ impl<'p, 'a> Walk<'_, 'p, 'a> {
         active.retain(|(_, rest)| !rest.is_empty());
         let deeper = active;
         if !deeper.is_empty() && text.starts_with(['{', '[']) {
-            let walk = Walk { base: self.base, active: deeper, found: self.found };
+            let walk = Walk { base: self.base, strict: self.strict, active: deeper, found: self.found };
             // The text was just parsed as one valid value, so walking it again cannot fail.
             walk.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_default();
         }
@@ -200,15 +206,19 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     }
 
     fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
+        let mut met = SmallVec::<[usize; 4]>::new();
         while let Some(key) = map.next_key::<&'a RawValue>()? {
             let below = characters(key.get()).map_or_else(Active::new, |key| self.below(&key));
-            if below.is_empty() {
+            self.forget(&below);
+            // Pointers that have one key in common have it twice in common, too.
+            let twice = self.strict && below.iter().any(|(slot, _)| met.contains(slot));
+            if below.is_empty() || twice {
                 map.next_value::<IgnoredAny>()?;
-            } else {
-                self.forget(&below);
-                let raw = map.next_value::<&'a RawValue>()?;
-                self.take(below, raw);
+                continue;
             }
+            met.extend(below.iter().map(|(slot, _)| *slot));
+            let raw = map.next_value::<&'a RawValue>()?;
+            self.take(below, raw);
         }
         Ok(())
     }

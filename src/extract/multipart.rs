@@ -1,6 +1,8 @@
 //! Fields of a multipart/form-data body. Its delimiter is its first line: the Content-Type that also names it is
 //! signed by nobody.
 
+use crate::delivery::Headers;
+
 /// Parts that are looked at; one in which more stand has no fields beyond them.
 const PARTS_MAX: usize = 100;
 /// Longest delimiter, its dashes included (RFC 2046 allows 72 characters).
@@ -9,6 +11,53 @@ const DELIMITER_MAX: usize = 72;
 /// The value of the first part `name` that is no file. `None` where there is none, it is not UTF-8, or the body is
 /// no multipart body that ends.
 pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<&'d str> {
+    read(body, name, false)
+}
+
+/// The same where all parts `name` are one value, the delimiter is of the `boundary` that is told, and nothing stands in
+/// the body in which another reader could see other parts.
+pub(super) fn sole_field<'d>(body: &'d [u8], boundary: Option<&str>, name: &str) -> Option<&'d str> {
+    let delimiter = body.split(|byte| *byte == b'\n').next()?.trim_ascii_end();
+    let fits = |boundary: &str| delimiter.strip_prefix(b"--") == Some(boundary.as_bytes());
+    if boundary.is_none_or(fits) { read(body, name, true) } else { None }
+}
+
+/// The form that Content-Type says a body is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Announced<'h> {
+    /// None at all, or something else.
+    Other,
+    Urlencoded,
+    /// With its boundary; empty where that cannot be told.
+    Multipart(&'h str),
+}
+
+/// What the headers say of the body.
+pub(super) fn announced(headers: &Headers) -> Announced<'_> {
+    let types: Vec<&[u8]> = headers
+        .iter()
+        .filter(|(name, _)| *name == b"content-type")
+        .map(|(_, value)| value.trim_ascii())
+        .collect();
+    let begins = |value: &&[u8], kind: &str| {
+        value.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind.as_bytes()))
+    };
+    if !types.iter().any(|value| begins(value, "multipart/")) {
+        let urlencoded = types.iter().any(|value| begins(value, "application/x-www-form-urlencoded"));
+        return if urlencoded { Announced::Urlencoded } else { Announced::Other };
+    }
+    let text = if let [one] = types[..] { std::str::from_utf8(one).unwrap_or_default() } else { "" };
+    let mut rest = text.find(';').and_then(|at| text.get(at..)).unwrap_or_default();
+    while let Some((key, value, after)) = parameter(rest) {
+        if key.eq_ignore_ascii_case("boundary") {
+            return Announced::Multipart(value);
+        }
+        rest = after;
+    }
+    Announced::Multipart("")
+}
+
+fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
     let mut lines = body.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?;
     let ending: &[u8] = if first.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
@@ -23,12 +72,19 @@ pub(super) fn field<'d>(body: &'d [u8], name: &str) -> Option<&'d str> {
             let last = rest.starts_with(b"--");
             if last || rest == ending {
                 let part = body.get(start..at)?.strip_suffix(ending).unwrap_or_default();
-                found = found.or_else(|| value(part, ending, name));
+                let next = value(part, ending, name);
+                if strict && found.is_some() && next.is_some_and(|next| found != Some(next)) {
+                    return None;
+                }
+                found = found.or(next);
                 parts += 1;
                 start = at + line.len();
+            } else if strict {
+                return None;
             }
             if last {
-                return std::str::from_utf8(found?).ok();
+                let ends = body.get(at + delimiter.len() + 2..)?.trim_ascii().is_empty();
+                return std::str::from_utf8(found.filter(|_| ends || !strict)?).ok();
             }
         }
         if parts == PARTS_MAX {

@@ -100,20 +100,21 @@ impl Pick {
         match self {
             Self::Header(name) => header(scene.delivery, name).map(Cow::Borrowed),
             Self::Json(_) | Self::Item(_) => self.found(scene)?.text(),
-            Self::Form(name) => form::field(&scene.delivery.body, name),
-            Self::Query(name) => form::parameter(scene.delivery.query().as_bytes(), name),
-            Self::Xml(path) => xml::find(&scene.delivery.body, &[path]).pop()?.map(Cow::Owned),
+            Self::Form(name) => form::field_in(scene.delivery, name, scene.strict),
+            Self::Query(name) => form::parameter_in(scene.delivery.query().as_bytes(), name, scene.strict),
+            Self::Xml(path) => xml::find(&scene.delivery.body, &[path], scene.strict).pop()?.map(Cow::Owned),
             Self::Body => std::str::from_utf8(&scene.delivery.body).ok().map(Cow::Borrowed),
             Self::Signature(name) => scene.named(name).map(Cow::Borrowed),
             Self::Jwt(pointer) => json::find(scene.claims?, &[pointer]).pop()??.text(),
             Self::JwtHeader(_) => None,
             Self::Inside(outer, pointer) => {
                 let text = outer.read_in(scene)?;
-                let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
+                let value =
+                    json::find_in(text.as_bytes(), &[pointer], scene.strict).pop()??.text()?.into_owned();
                 Some(Cow::Owned(value))
             }
             Self::InsideXml(outer, path) => {
-                xml::find(outer.read_in(scene)?.as_bytes(), &[path]).pop()?.map(Cow::Owned)
+                xml::find(outer.read_in(scene)?.as_bytes(), &[path], scene.strict).pop()?.map(Cow::Owned)
             }
             Self::Base64(outer) => base64(&outer.read_in(scene)?).map(Cow::Owned),
         }
@@ -198,8 +199,8 @@ impl Pick {
     /// A value of the JSON body, or of the element that is looked at, as it is written.
     fn found<'d>(&self, scene: &Scene<'d>) -> Option<Found<'d>> {
         match self {
-            Self::Json(pointer) => json::find(&scene.delivery.body, &[pointer]).pop()?,
-            Self::Item(pointer) => json::find(scene.item?.as_bytes(), &[pointer]).pop()?,
+            Self::Json(pointer) => json::find_in(&scene.delivery.body, &[pointer], scene.strict).pop()?,
+            Self::Item(pointer) => json::find_in(scene.item?.as_bytes(), &[pointer], scene.strict).pop()?,
             _ => None,
         }
     }
@@ -211,7 +212,7 @@ impl Pick {
             Self::Json(_) | Self::Item(_) => self.found(scene).map(|found| Cow::Borrowed(found.raw())),
             Self::Inside(outer, pointer) => {
                 let text = outer.read_in(scene)?;
-                let raw = json::find(text.as_bytes(), &[pointer]).pop()??.raw().to_owned();
+                let raw = json::find_in(text.as_bytes(), &[pointer], scene.strict).pop()??.raw().to_owned();
                 Some(Cow::Owned(raw))
             }
             _ => None,
@@ -241,13 +242,16 @@ impl Pick {
     ) -> Vec<Option<Cow<'d, str>>> {
         let pointers =
             picks.clone().filter_map(|pick| if let Self::Json(at) = pick { Some(at) } else { None });
-        let mut json = walked(pointers, scene.delivery.body.as_ref());
+        let mut json = walked(pointers, scene.delivery.body.as_ref(), scene.strict);
         let pointers =
             picks.clone().filter_map(|pick| if let Self::Item(at) = pick { Some(at) } else { None });
-        let mut items = walked(pointers, scene.item.unwrap_or_default().as_bytes());
+        let mut items = walked(pointers, scene.item.unwrap_or_default().as_bytes(), scene.strict);
         let paths = picks.clone().filter_map(|pick| if let Self::Xml(at) = pick { Some(at) } else { None });
         let paths: Vec<&xml::Path> = paths.collect();
-        let elements = if paths.is_empty() { Vec::new() } else { xml::find(&scene.delivery.body, &paths) };
+        let elements = match paths.is_empty() {
+            true => Vec::new(),
+            false => xml::find(&scene.delivery.body, &paths, scene.strict),
+        };
         let mut elements = elements.into_iter();
         let read = |pick: &Self| match pick {
             Self::Json(_) => json.next().flatten().and_then(|value| value.text()),
@@ -262,9 +266,10 @@ impl Pick {
 fn walked<'p, 'd>(
     pointers: impl Iterator<Item = &'p Pointer>,
     text: &'d [u8],
+    strict: bool,
 ) -> std::vec::IntoIter<Option<Found<'d>>> {
     let pointers: Vec<&Pointer> = pointers.collect();
-    if pointers.is_empty() { Vec::new() } else { json::find(text, &pointers) }.into_iter()
+    if pointers.is_empty() { Vec::new() } else { json::find_in(text, &pointers, strict) }.into_iter()
 }
 
 /// The text that base64 of either alphabet stands for. Lines may be broken, as mail has them.
@@ -397,7 +402,8 @@ mod tests {
         let delivery =
             Delivery { method: "POST".into(), target: "/?q=2".into(), headers, body, received_at: at };
         let named = [("t", "5"), ("u", "6"), ("u", "7"), ("t", "5")];
-        let scene = Scene { delivery: &delivery, item: Some("{\"id\":9}"), named: &named, claims: None };
+        let scene =
+            Scene { delivery: &delivery, item: Some("{\"id\":9}"), named: &named, ..Scene::of(&delivery) };
         let picks =
             ["json:/a", "item:/id", "query:q", "json:/b/0", "signature:t", "signature:u", "item:/none"];
         let picks: Vec<Pick> = picks.iter().map(|text| Pick::parse(text).unwrap()).collect();

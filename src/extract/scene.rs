@@ -13,12 +13,20 @@ pub struct Scene<'d> {
     pub named: &'d [(&'d str, &'d str)],
     /// The claims that `jwt:` names, a JSON text: those of the token that proved the delivery.
     pub claims: Option<&'d [u8]>,
+    /// Whether a place that two readers could read differently has no value: see [`Self::to_prove`].
+    pub strict: bool,
 }
 
 impl<'d> Scene<'d> {
     /// A delivery and nothing beside it.
     pub fn of(delivery: &'d Delivery) -> Self {
-        Self { delivery, item: None, named: &[], claims: None }
+        Self { delivery, item: None, named: &[], claims: None, strict: false }
+    }
+
+    /// The same for a proof, which must be of the value that a worker finds. What stands twice has none: of some the
+    /// first counts, of others the last, and parsers differ; nor has a form that is announced as another.
+    pub fn to_prove(delivery: &'d Delivery) -> Self {
+        Self { strict: true, ..Self::of(delivery) }
     }
 
     /// The value of that name beside the signature; `None` where there is none, or several that differ.

@@ -48,9 +48,10 @@ impl fmt::Display for Path {
     }
 }
 
-/// Looks up all `paths` in one pass: the text of the first element, or the first attribute, on each.
-pub(super) fn find(body: &[u8], paths: &[&Path]) -> Vec<Option<String>> {
-    let walked = std::str::from_utf8(body).ok().and_then(|text| Walk::new(paths).whole(text));
+/// Looks up all `paths` in one pass: the text of the first element, or the first attribute, on each. Where it is
+/// `strict`, nothing where there is a second one.
+pub(super) fn find(body: &[u8], paths: &[&Path], strict: bool) -> Vec<Option<String>> {
+    let walked = std::str::from_utf8(body).ok().and_then(|text| Walk::new(paths, strict).whole(text));
     walked.unwrap_or_else(|| vec![None; paths.len()])
 }
 
@@ -114,18 +115,27 @@ struct Sought<'p> {
     /// Whether the element is open whose text is read.
     open: bool,
     done: bool,
+    twice: bool,
 }
 
 struct Walk<'p> {
+    strict: bool,
     depth: usize,
     roots: usize,
     sought: Vec<Sought<'p>>,
 }
 
 impl<'p> Walk<'p> {
-    fn new(paths: &[&'p Path]) -> Self {
-        let sought = |path: &&'p Path| Sought { path, followed: 0, value: None, open: false, done: false };
-        Self { depth: 0, roots: 0, sought: paths.iter().map(sought).collect() }
+    fn new(paths: &[&'p Path], strict: bool) -> Self {
+        let sought = |path: &&'p Path| Sought {
+            path,
+            followed: 0,
+            value: None,
+            open: false,
+            done: false,
+            twice: false,
+        };
+        Self { strict, depth: 0, roots: 0, sought: paths.iter().map(sought).collect() }
     }
 
     fn whole(mut self, text: &str) -> Option<Vec<Option<String>>> {
@@ -150,7 +160,8 @@ impl<'p> Walk<'p> {
             }
         }
         let whole = self.depth == 0 && self.roots == 1;
-        whole.then(|| self.sought.into_iter().map(|sought| sought.value).collect())
+        let value = |sought: Sought<'p>| sought.value.filter(|_| !sought.twice);
+        whole.then(|| self.sought.into_iter().map(value).collect())
     }
 
     fn enter(&mut self, start: &BytesStart<'_>) -> Option<()> {
@@ -159,17 +170,22 @@ impl<'p> Walk<'p> {
         }
         self.roots += usize::from(self.depth == 0);
         let local = start.local_name();
-        for sought in self.sought.iter_mut().filter(|sought| !sought.done && sought.followed == self.depth) {
+        let wanted = |sought: &&mut Sought<'_>| self.strict || !sought.done;
+        for sought in self.sought.iter_mut().filter(wanted).filter(|sought| sought.followed == self.depth) {
             if sought.path.steps.get(self.depth).is_none_or(|step| step != local.as_ref()) {
                 continue;
             }
             sought.followed += 1;
             if sought.followed == sought.path.steps.len() {
-                match &sought.path.attribute {
-                    None => (sought.value, sought.open) = (Some(String::new()), true),
-                    Some(name) => sought.value = attribute(start, name),
+                let mut values = sought.path.attribute.as_ref().map(|name| attributes(start, name));
+                let value = values.as_mut().map_or_else(|| Some(String::new()), Iterator::next);
+                let again = self.strict && values.is_some_and(|mut rest| rest.next().is_some());
+                sought.twice |= again || sought.done && value.is_some();
+                if !sought.done {
+                    sought.open = sought.path.attribute.is_none();
+                    sought.done = value.is_some();
+                    sought.value = value;
                 }
-                sought.done = sought.value.is_some();
             }
         }
         self.depth += 1;
@@ -204,15 +220,15 @@ impl<'p> Walk<'p> {
     }
 }
 
-/// The attribute of that local name; of two, the first.
-fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
+/// The attributes of that local name.
+fn attributes<'s>(start: &'s BytesStart<'_>, name: &'s str) -> impl Iterator<Item = String> + use<'s> {
     let mut attributes = start.attributes();
     // Without the look for repeated names, which is quadratic in their number.
-    let found = attributes.with_checks(false).flatten();
-    let mut found = found.filter(|attribute| {
+    attributes.with_checks(false);
+    let found = attributes.flatten().filter(move |attribute| {
         !attribute.key.as_ref().starts_with("xmlns") && attribute.key.local_name().as_ref() == name
     });
-    Some(found.next()?.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
+    found.map_while(|attribute| Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned()))
 }
 
 #[cfg(test)]
@@ -222,7 +238,7 @@ mod tests {
 
     fn texts(body: &str, paths: &[&str]) -> Vec<Option<String>> {
         let paths: Vec<Path> = paths.iter().map(|path| Path::parse(path).unwrap()).collect();
-        find(body.as_bytes(), &paths.iter().collect::<Vec<_>>())
+        find(body.as_bytes(), &paths.iter().collect::<Vec<_>>(), false)
     }
 
     fn text(body: &str, path: &str) -> Option<String> {
@@ -303,8 +319,8 @@ mod tests {
         #[test]
         fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64), text in "[<>a&;/!\\[\\]\\-?\"'= x]{0,40}") {
             let path = Path::parse("/a/@x").unwrap();
-            find(&body, &[&path]);
-            find(text.as_bytes(), &[&path]);
+            find(&body, &[&path], true);
+            find(text.as_bytes(), &[&path], false);
         }
     }
 }

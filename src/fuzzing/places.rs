@@ -27,6 +27,8 @@ pub fn place(data: &[u8]) {
     let other = Pick::parse("json:/a").expect("it is one");
     let all = Pick::read_all([&other, &pick, &other].into_iter(), &scene);
     assert_eq!((all.len(), &all[1], &all[0]), (3, &value, &all[2]), "in whatever company");
+    let strict = pick.read_in(&Scene { strict: true, ..scene });
+    assert!(strict.is_none() || strict == value, "what is proved is what is read");
     let number = pick.is_number(&scene);
     assert!(!number || value.is_some_and(|value| value.parse::<f64>().is_ok()));
     let inner = pick.read_claim(rest);

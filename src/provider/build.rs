@@ -80,6 +80,14 @@ pub(super) fn blamed(
     told
 }
 
+/// Templates in which the time is known as such.
+fn dated(signed: Vec<Template>, timestamp: Option<&TimestampRule>) -> Vec<Template> {
+    match timestamp.map(|rule| rule.from.place()) {
+        Some(time) => signed.into_iter().map(|template| template.dated(&time)).collect(),
+        None => signed,
+    }
+}
+
 /// Collects the problems while the parts are read.
 #[derive(Default)]
 pub(super) struct Check {
@@ -123,7 +131,8 @@ impl Check {
         let each = raw.each.as_ref().and_then(|text| self.each(text, &signed));
         let written = algorithm.map(|algorithm| self.written(algorithm, &raw.signature));
         let signature = self.signature(written.as_ref().unwrap_or(&raw.signature));
-        let timestamp = raw.timestamp.as_ref().map(|timestamp| self.timestamp(timestamp, &raw.signature));
+        let timestamp = raw.timestamp.as_ref().and_then(|time| self.timestamp(time, &raw.signature));
+        let signed = dated(signed, timestamp.as_ref());
         let templates = Some(&signed[..]).filter(|_| !raw.signed.is_empty());
         let body_digest = raw.body_digest.as_ref().map(|digest| self.body_digest(digest, templates));
         let event = raw.event.clone().unwrap_or_default();
@@ -142,7 +151,7 @@ impl Check {
         self.key_form(algorithm, key_form, secret);
         let key = self.key_rule(&raw.key, algorithm);
         self.any_signed(algorithm, &raw.signed);
-        self.coverage(algorithm, &signed, timestamp.as_ref().and_then(Option::as_ref));
+        self.coverage(algorithm, &signed, timestamp.as_ref());
         let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
         let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
         let named = [("key.id", key.id.as_ref()), ("body_digest.from", digest)];
@@ -165,7 +174,7 @@ impl Check {
             matching,
             empty_body: raw.empty_body,
             signature: signature?,
-            timestamp: timestamp.flatten(),
+            timestamp,
             body_digest: body_digest.flatten(),
             token,
             known_secrets: raw.known_secrets.clone(),
@@ -271,9 +280,7 @@ impl Check {
         }
         let covered = |template: &Template| match timestamp.map(|rule| &rule.from) {
             None => true,
-            Some(TimeSource::Signature(name)) => {
-                template.covers_time() || template.covers(&Pick::Signature(name.clone()))
-            }
+            Some(TimeSource::Signature(_)) => template.covers_time(),
             Some(TimeSource::Place(Pick::Header(_))) if template.lists_header() => true,
             Some(TimeSource::Place(pick)) => template.covers_time() || template.covers(pick),
         };

@@ -185,7 +185,14 @@ impl Check {
                 filled(&[between, &separator, &assign], some);
             }
             Grammar::Versions { separator, assign, keys } => filled(&[separator, assign], !keys.is_empty()),
-            Grammar::Positional { separator, names } => filled(&[separator], !names.is_empty()),
+            Grammar::Positional { separator, .. } if separator.is_empty() => {
+                self.add(
+                    "signature.grammar.separator",
+                    "\"\"",
+                    "what stands between the items, such as \",\"",
+                );
+            }
+            Grammar::Positional { .. } => {}
             Grammar::Pattern { pattern: text } => {
                 pattern = self.pattern("signature.grammar.pattern", text);
                 let group =

@@ -34,7 +34,8 @@ pub enum Grammar {
     Positional {
         /// Between items.
         separator: String,
-        /// Names of the first items.
+        /// Names of the first items; none where all are signatures.
+        #[serde(default)]
         names: Vec<String>,
     },
     /// What the groups of a regular expression over the whole value hold: `signature`, and named values.

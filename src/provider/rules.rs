@@ -260,6 +260,16 @@ pub enum TimeSource {
     Place(Pick),
 }
 
+impl TimeSource {
+    /// Its place, also where that is beside the signature.
+    pub fn place(&self) -> Pick {
+        match self {
+            Self::Signature(name) => Pick::Signature(name.clone()),
+            Self::Place(place) => place.clone(),
+        }
+    }
+}
+
 /// As a provider file writes it.
 impl fmt::Display for TimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -106,6 +106,20 @@ impl Template {
         Ok(Self { pieces })
     }
 
+    /// The same where `time` is the place of the signed time: written by its place, it is the time all the same, with
+    /// all that holds for one.
+    pub(super) fn dated(mut self, time: &Pick) -> Self {
+        for piece in &mut self.pieces {
+            match piece {
+                Piece::Value(pick) | Piece::Optional { pick, lower: false } if pick == time => {
+                    *piece = Piece::Timestamp
+                }
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// `text` so that it stands for itself in a template.
     pub fn escape(text: &str) -> String {
         text.replace('{', "{{").replace('}', "}}")

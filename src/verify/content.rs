@@ -124,7 +124,9 @@ impl<'c> Content<'c> {
     }
 
     fn needed(&self, pick: &Pick) -> Result<&str, Refused> {
-        let missing = || Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing"));
+        let missing = || {
+            Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing or stands twice"))
+        };
         self.value(pick).ok_or_else(missing)
     }
 

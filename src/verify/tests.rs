@@ -6,6 +6,7 @@ mod demands;
 mod oracle;
 mod pairs;
 mod properties;
+mod strict;
 mod tokens;
 mod wycheproof;
 

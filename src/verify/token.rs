@@ -24,7 +24,7 @@ impl Verifier {
     /// The exact cause.
     pub(super) fn judge_token(&self, jws: Jws, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
         let scheme = self.scheme();
-        let scene = Scene::of(delivery);
+        let scene = Scene::to_prove(delivery);
         let carriers = header::carriers(&scheme.signature, &scene)?;
         let text = self.token_text(&carriers)?;
         beside::check(scheme, &scene)?;
@@ -67,7 +67,7 @@ impl Verifier {
 
     /// The id of the key that the delivery says its token was signed with.
     pub(super) fn token_key(&self, jws: Jws, delivery: &Delivery) -> Result<Option<String>, Refused> {
-        let scene = Scene::of(delivery);
+        let scene = Scene::to_prove(delivery);
         let carriers = header::carriers(&self.scheme().signature, &scene)?;
         let token = Token::parse(self.token_text(&carriers)?, jws)?;
         Ok(self.named_key(&scene, Some(&token.header))?.map(Cow::into_owned))

@@ -187,7 +187,7 @@ impl Verifier {
 
     /// What is looked at where nothing is proved.
     fn admit(&self, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
-        beside::check(&self.scheme, &Scene::of(delivery))?;
+        beside::check(&self.scheme, &Scene::to_prove(delivery))?;
         let none = |_| Reject::NoActiveSecret.because("this source does not say that it proves nothing");
         let nothing = |key: &Key| Ok(matches!(key.material_for(self.scheme.algorithm), Material::Nothing));
         let secret = self.first_key(None, by, nothing).map_err(none)?;
@@ -199,7 +199,7 @@ impl Verifier {
         let Some(fetch) = &self.scheme.key.fetch else { return Ok(None) };
         let id = match self.scheme.algorithm {
             Algorithm::Jwt(jws) => self.token_key(jws, delivery)?,
-            _ => self.named_key(&Scene::of(delivery), None)?.map(Cow::into_owned),
+            _ => self.named_key(&Scene::to_prove(delivery), None)?.map(Cow::into_owned),
         };
         fetch.wanted(id.as_deref(), delivery).map(Some)
     }
@@ -264,7 +264,7 @@ impl Verifier {
     }
 
     fn judge_signed(&self, delivery: &Delivery, by: By<'_>) -> Result<Judged, Refused> {
-        let scene = Scene::of(delivery);
+        let scene = Scene::to_prove(delivery);
         let Some(place) = &self.scheme.each else { return self.judge_one(&scene, by) };
         let none = || Reject::CompanionMissing.because(format!("{place} is no array with an element in it"));
         let text = place.json(&scene).ok_or_else(none)?;

@@ -79,6 +79,18 @@ fn numbered_headers_count_until_the_first_that_is_not_there() {
 }
 
 #[test]
+fn a_list_may_hold_signatures_alone() {
+    let grammar = "encoding = \"hex\", grammar = { kind = \"positional\", separator = \", \" }";
+    let scheme = scheme(&PLAIN.replace("encoding = \"hex\"", grammar));
+    let (good, other) = (mac(PLAIN, SECRET), "00".repeat(32));
+    let holds = |value: &str| verdict(&scheme, SECRET, delivery(&[("x-sig", value)])).map(|_| ());
+    assert_eq!(holds(&good), Ok(()));
+    assert_eq!(holds(&format!("{other}, {good}")), Ok(()));
+    assert_eq!(holds(&format!("{other}, {other}")), Err(Reject::SignatureMismatch));
+    assert_eq!(signed(&scheme, SECRET, &[]).headers.first("x-sig"), Some(good.as_bytes()));
+}
+
+#[test]
 fn a_signature_is_judged_with_the_time_of_its_own_set() {
     let sets = r#"
 algorithm = "hmac-sha256"
