@@ -154,6 +154,10 @@ def other_settings(seeds, tables):
         seeds.add("\n".join(re.sub(r'="([^"\\]*)"$', r"=\1", line) for line in lines))
         if other in kinds.seen.get(path[-1] if path else "", ()):
             some.update((line, None) for line in lines)
+    for count in range(200):
+        places = (f"{ORDER.choice((10, 192))}.{ORDER.randrange(4) * 64}.0.0/{ORDER.randrange(10, 33)}" for _ in range(count % 30))
+        more = (f"fd0{ORDER.randrange(4)}::/{ORDER.randrange(16, 129)}" for _ in range(count // 8))
+        seeds.add("\n".join([*settings(base), f"sources.shop.addresses={as_toml([*places, *more])}"]))
     for count in range(10_000):
         seeds.add("\n".join([*settings(base), *ORDER.sample(list(some), 2 + count % 6)]))
 
@@ -348,6 +352,15 @@ def verify(seeds):
             shapes.setdefault((kind, "eyJ" in headers + query, which if taken[which] == 1 else None), (number, query, headers, body))
     for (kind, has_token, _), (number, query, headers, body) in shapes.items():
         head = f"{query}\n{headers}\n".encode()
+        for name in "urlencoded", "multipart/form-data; boundary=b", "multipart/form-data;boundary=\"b", "multipart/mixed; a=b; Boundary = xYzZY":
+            kind_line = f"content-type:{name}\n".replace(":u", ":application/x-www-form-u")
+            plain = re.sub(r"(?im)^content-type:.*\n", "", headers)
+            seeds.add(number + f"{query}\n{plain}{kind_line}\n".encode() + body)
+            seeds.add(number + f"{query}\n{headers}{kind_line}\n".encode() + body)
+        # A name twice: first the one, then the other.
+        seeds.add(number + f"{query}&{query}\n{headers}\n".encode() + body + (b"&" + body if kind == b"a" else body))
+        if kind == b"{":
+            seeds.add(number + head + body[:-1] + b"," + body[1:])
         some = list(twisted(f"{query}\n{headers}", SIGNED))
         for text in ORDER.sample(some, min(len(some), 100)):
             seeds.add(number + f"{text}\n".encode() + body)

@@ -12,6 +12,7 @@ ODD += ([], [[]], [""], ["x"], ["x", "x"], [1, True], {}, {"x": 1}, {"": ""}, [{
 # Texts of the kinds that hookgate has of its own, right and wrong.
 TEXTS = ("0s", "1s", "1d", "1h30m", "90000000d", "1x", "s", "0B", "1KiB", "7MB", "99999999TiB", "1Kib", "0/s", "5/s", "5/x", "/s", "5/")
 TEXTS += ("127.0.0.1:0", "0.0.0.0:80", "[::]:80", "127.0.0.1", "10.0.0.0/8", "10.0.0.1/8", "::ffff:10.0.0.0/104", "fd00::/8", "10.0.0.0/40")
+TEXTS += ("::/0", "::ffff:0:0/96", "::ffff:1.2.3.4/128", "0.0.0.0/0", "fd00::1/128", "::ffff:10.0.0.0/95", "1.2.3.4/32", "/8", "1.2.3/8")
 TEXTS += ("https://a.example", "https://a.example/b?c#d", "http://a", "https://", "https://a:99999", "https://u:p@a", "a.example", "*.a", "a@b", "@")
 TEXTS += ("/", "/a", "/a/", "//", "/a b", "/{x}", "a/b", "/*", "/a/*/b", "/~0", "/~2", "usual", "never", "amq.x", "X-Name", "x y", "é", "{", "}", "{{", "{x}")
 TEXTS += ("json:/a", "json:", "json:a", "header:X-A", "header:", "query:a", "form:a", "form:a > json:/b", "item:/a", "xml:/a/b", "xml:a", "jwt:/a", "url", "body")
