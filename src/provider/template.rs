@@ -347,7 +347,11 @@ fn piece(name: &str) -> Result<Piece, String> {
         return Ok(Piece::BodyAs(form));
     }
     let place = |text: &str| {
-        Pick::parse(text).map_err(|_| {
+        let of_a_path = |place: &str| ["json", "xml", "item", "jwt"].contains(&place);
+        Pick::parse(text).map_err(|why| {
+            if text.split_once(':').is_some_and(|(place, _)| of_a_path(place)) {
+                return why;
+            }
             let names: Vec<String> = PIECES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
             format!(
                 "`{{{name}}}` is no piece; allowed: {}, {}, {{signed_headers:header:NAME}}, a place such as \
@@ -428,6 +432,8 @@ mod tests {
     fn a_bad_template_says_what_is_allowed() {
         for (text, part) in [
             ("{bdy}", "`{bdy}` is no piece"),
+            ("{json:a.b}", "it begins with `/`"),
+            ("{lower xml:a/b}", "it is written `/a/b/c`"),
             ("{body", "without its"),
             ("a}", "without its"),
             ("{if body}", "without its"),
