@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes first inputs out of what the tree holds: seeds.py FOLDER writes FOLDER/TARGET/NAME for the targets whose format
-is known. Nothing of it is kept: `run` makes it anew, and hands it to the fuzzer beside the committed corpora."""
+"""Makes first inputs out of what the tree holds: seeds.py FOLDER [TARGET…] writes FOLDER/TARGET/NAME for the targets whose
+format is known. Nothing of it is kept: `run` makes it anew, and hands it to the fuzzer beside the committed corpora."""
 
 import base64
 import hashlib
@@ -309,6 +309,29 @@ def token(seeds):
         seeds.add(f"{line(headers[0])}\n{line(claims)}\n{one}")
 
 
+def place(seeds):
+    """Places, and bodies that have a value there, odd or twice."""
+    values = '{"a":{"b":1,"b":"\\u0061","c":null},"a":[{"b":true}],"":{"":[]}}'
+    markup = '<a b="1" x:b="&lt;"><b>1</b><c/><b x="y">2<!-- -->3</b><a><b/></a></a>'
+    parts = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n{"b":1}\r\n--b\r\nA: b\r\ncontent-disposition: form-data; name=a\r\n\r\n2\r\n--b--\r\n'
+    fields = 'a=1&b=2&a=%7B"b"%3A1%7D&%61=+'
+    kinds = (
+        ("json:/a/b json:/a json: item:/a/b jwt:/a/b jwt-header:/a/0/b", odd(values)),
+        ("body > json:/a/b,header:x-a > json:/a,signature:a > json:/a/0/b,json:// > json:/", odd(values)),
+        ("xml:/a/b xml:/a/@b xml:/a/a/b xml:/a/b/@x", twisted(markup, MARKUP)),
+        ("body > xml:/a/b,header:x-a > xml:/a/@b,signature:a > xml:/a", twisted(markup, MARKUP)),
+        ("form:a form:b", twisted(parts, FIELDS)),
+        ("form:a > json:/b,form:a > base64,form:a > xml:/a", twisted(parts, FIELDS)),
+        ("form:a query:a query:b form:%", twisted(fields, FIELDS)),
+        ("query:a > json:/b,form:a > json:/b", twisted(fields, FIELDS)),
+    )
+    for names, texts in kinds:
+        bodies = list(texts)
+        for name in names.split("," if " > " in names else " "):
+            for text in bodies:
+                seeds.add(f"{name}\n{text}")
+
+
 def short(seeds):
     for pointer in "/a", "/*", "/a/1", "/*/*/b", "/m~1n":
         for text in odd('{"a":[1,{"b":null}],"c":"d","m/n":{"b":1.5}}'):
@@ -403,15 +426,23 @@ def long(seeds):
             seeds.add(f"\n \n{text}")
 
 
+MAKERS = {
+    ("config",): config,
+    ("definition",): definition,
+    ("key", "document"): key_and_document,
+    ("long",): long,
+    ("place",): place,
+    ("short",): short,
+    ("token",): token,
+    ("verify",): verify,
+}
+
+
 def main():
-    folder = Path(sys.argv[1])
-    config(Seeds(folder, "config"))
-    definition(Seeds(folder, "definition"))
-    key_and_document(Seeds(folder, "key"), Seeds(folder, "document"))
-    long(Seeds(folder, "long"))
-    short(Seeds(folder, "short"))
-    token(Seeds(folder, "token"))
-    verify(Seeds(folder, "verify"))
+    folder, *targets = sys.argv[1:]
+    for names, make in MAKERS.items():
+        if not targets or any(name in targets for name in names):
+            make(*(Seeds(Path(folder), name) for name in names))
 
 
 if __name__ == "__main__":
