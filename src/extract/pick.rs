@@ -15,6 +15,8 @@ use crate::delivery::Delivery;
 
 /// Between a place and what is looked up in its text.
 const INSIDE: &str = " > ";
+/// Texts inside each other. JSON in JSON has its quotes escaped, and the escapes of those inside: with each it doubles.
+const INSIDE_MAX: usize = 8;
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -59,6 +61,9 @@ impl Pick {
     /// # Errors
     /// A sentence that says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.matches(INSIDE).count() > INSIDE_MAX {
+            return Err(format!("at most {INSIDE_MAX} `{INSIDE}` in a place"));
+        }
         if let Some((outer, inner)) = text.rsplit_once(INSIDE) {
             let outer = Box::new(Self::parse(outer)?);
             return match inner {
@@ -338,6 +343,13 @@ mod tests {
         let pick = Pick::parse(place).unwrap();
         assert_eq!(pick.to_string(), place);
         pick.read(&delivery).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn texts_inside_each_other_have_a_bound() {
+        let place = |levels: usize| format!("json:/a{}", " > json:/a".repeat(levels));
+        assert!(Pick::parse(&place(INSIDE_MAX)).is_ok());
+        assert!(Pick::parse(&place(INSIDE_MAX + 1)).unwrap_err().contains("at most 8"));
     }
 
     #[test]
