@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Delivery;
 use crate::event::{Digest, Keys};
-use crate::extract::{self, Pick, Scene};
-use crate::provider::{BodyForm, EventPlace, Piece, Scheme, Template, UrlPort};
+use crate::extract::{self, FormText, Pick, Scene};
+use crate::provider::{EventPlace, Piece, Scheme, Template, UrlPort};
 use crate::verify::Verified;
 
 /// An event's identity, with the id and type that the provider gave it.
@@ -163,8 +163,8 @@ impl<'d> Covered<'d> {
             false => Cow::Borrowed(delivery.target.as_str()),
         };
         let url = scheme.covers_target().then(|| [origin, &target].concat());
-        let fields = if scheme.covers_repeats() { extract::form_all_fields } else { extract::form_fields };
-        let fields = scheme.covers_form_alone().then(|| fields(&delivery.body)).flatten();
+        let form = FormText { repeats: scheme.covers_repeats(), ..scheme.form_text.clone() };
+        let fields = scheme.covers_form_alone().then(|| form.fields(&delivery.body)).flatten();
         Self { url, fields, scheme, body: &delivery.body }
     }
 
@@ -184,14 +184,14 @@ impl<'d> Covered<'d> {
         let mut hash = Sha256::new();
         hash.update(self.url.as_deref().unwrap_or_default());
         match &self.fields {
-            Some(_) => self.texts().for_each(|text| hash.update(text)),
+            Some(fields) => hash.update(self.scheme.form_text.joined(fields)),
             None => feed_body(self.scheme, self.body, &mut hash),
         }
         hash.finalize().into()
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().flatten().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()])
+        self.fields.iter().flatten().flat_map(|field| self.scheme.form_text.texts(field)).map(str::as_bytes)
     }
 }
 
@@ -205,12 +205,8 @@ fn body_digest(scheme: &Scheme, body: &[u8]) -> [u8; 32] {
 /// Bodies that are signed the same are the same: one that is spelled otherwise counts by what is signed of it.
 fn feed_body(scheme: &Scheme, body: &[u8], hash: &mut Sha256) {
     let mut spelled = Cow::Borrowed(body);
-    for form in scheme.respellings() {
-        let other = match form {
-            BodyForm::Ascii => extract::spelled_ascii(&spelled).map(Cow::into_owned),
-            BodyForm::Compact => extract::spelled_compact(&spelled),
-            BodyForm::Base64 | BodyForm::Crc32 | BodyForm::Digest { .. } => None,
-        };
+    for spelling in scheme.respellings() {
+        let other = spelling.of(&spelled).map(Cow::into_owned);
         spelled = other.map_or(spelled, Cow::Owned);
     }
     let body = &*spelled;
@@ -326,6 +322,33 @@ event = { id = "header:X-Id", type = "form:Status" }
     }
 
     #[test]
+    fn what_a_form_has_beside_its_signed_fields_makes_no_other_event() {
+        let form = "algorithm = \"hmac-sha256\"\nsigned = [\"{form_sorted}\"]\n\
+                    form_sorted = { separator = \"&\", assign = \"=\", except = [\"kind\"], empty = false }\n";
+        let values = form.replace(", assign = \"=\"", "");
+        for (rules, ours, others) in [
+            (form, "a=1&b=2&kind=x", "b=2&kind=y&a=1&c="),
+            (form, "a=1&b=2", "kind=&b=2&a=1"),
+            (&values, "a=1&b=2", "c=1&d=2"),
+        ] {
+            let keys = |body| key(rules, ("/in/x", "", body)).keys();
+            assert_eq!(keys(ours), keys(others), "{others}");
+            assert_ne!(keys(ours), keys("a=1&b=3"));
+        }
+        let keys = |body| key(form, ("/in/x", "", body)).keys();
+        let (one, divided) = (keys("a=1&b=2"), keys("a=1%26b%3D2"));
+        assert_eq!(one.content, divided.content, "the same signed bytes: a twin");
+    }
+
+    #[test]
+    fn members_in_another_order_are_one_event_where_they_are_signed_sorted() {
+        let rules = "algorithm = \"hmac-sha256\"\nsigned = [\"{body:sorted}\"]\n";
+        let keys = |body| key(rules, ("/in/x", "", body)).keys();
+        assert_eq!(keys(r#"{"a":1,"b":{"c":2,"d":3}}"#), keys(r#"{ "b": {"d":3,"c":2}, "a":1 }"#));
+        assert_ne!(keys(r#"{"a":1,"b":[2,3]}"#), keys(r#"{"a":1,"b":[3,2]}"#));
+    }
+
+    #[test]
     fn a_signed_digest_makes_body_and_url_the_content() {
         let rules = r#"
 algorithm = "hmac-sha256"
@@ -379,7 +402,9 @@ event = { id = ["{json:/a}:{json:/b}", "json:/a"] }
         let of = |body: &str| key(bare, ("/in/x", "", body)).keys();
         assert_eq!(of("{\"a\":1}"), of("{ \"a\" : 1 }"), "signed alike: a blank is no new event");
         assert_ne!(of("{\"a\":1}"), of("{\"a\":2}"));
-        for (piece, alike) in [("{body:sha256}", false), ("{body:compact:sha256}", true)] {
+        for (piece, alike) in
+            [("{body:sha256}", false), ("{body:compact:sha256}", true), ("{body:sorted}", true)]
+        {
             let digested = bare.replace("{body:compact}", piece);
             let of = |body: &str| key(&digested, ("/in/x", "", body)).keys();
             assert_eq!(of("{\"a\":1}") == of("{ \"a\" : 1 }"), alike, "{piece}");

@@ -75,20 +75,65 @@ pub fn encoded(value: &str) -> String {
     form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
-/// Every field's name and value, one after the other, in the order of [`fields`]. Two forms may read alike.
-pub fn sorted(body: &[u8]) -> Option<String> {
-    Some(fields(body)?.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+/// How all fields of a form are written as one text; by default names and values one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FormText {
+    /// What stands between two fields.
+    pub separator: String,
+    /// What stands between a field's name and its value.
+    pub assign: String,
+    /// Whether the values are written alone.
+    pub values_alone: bool,
+    /// Names of fields that are left out.
+    pub except: Vec<String>,
+    /// Whether fields of no value are left out.
+    pub valued_alone: bool,
+    /// Whether equal pairs are written as often as they stand there.
+    pub repeats: bool,
+    /// Whether a body has no such text where a name stands twice in it.
+    pub once: bool,
 }
 
-/// The same with equal pairs as often as they stand there.
-pub fn sorted_all(body: &[u8]) -> Option<String> {
-    Some(all_fields(body)?.iter().flat_map(|(name, value)| [&**name, &**value]).collect())
+impl FormText {
+    /// The fields of a body that are written, decoded: by name, then by value, in the order of UTF-16 code units. `None`
+    /// where they are not UTF-8, more than anybody sends, or a name stands twice that may not.
+    pub fn fields(&self, body: &[u8]) -> Option<Vec<(String, String)>> {
+        let mut all = if self.repeats { all_fields(body) } else { fields(body) }?;
+        if self.once && all.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return None;
+        }
+        all.retain(|(name, value)| !(self.except.contains(name) || self.valued_alone && value.is_empty()));
+        Some(all)
+    }
+
+    /// What is written of a field.
+    pub fn texts<'f>(&self, (name, value): &'f (String, String)) -> impl Iterator<Item = &'f str> {
+        (!self.values_alone).then_some(name.as_str()).into_iter().chain([value.as_str()])
+    }
+
+    /// The text of a body. Two forms may read alike.
+    pub fn of(&self, body: &[u8]) -> Option<String> {
+        Some(self.joined(&self.fields(body)?))
+    }
+
+    /// The text of those fields.
+    pub fn joined(&self, fields: &[(String, String)]) -> String {
+        let mut text = String::new();
+        for (at, field) in fields.iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { &self.separator });
+            for (part, written) in self.texts(field).enumerate() {
+                text.push_str(if part == 0 { "" } else { &self.assign });
+                text.push_str(written);
+            }
+        }
+        text
+    }
 }
 
 /// Every field's name and value, decoded: sorted by name, then by value, in the order of UTF-16 code units; a pair
 /// that stands there twice counts once. `None` where the fields are not UTF-8, since two different bodies would
 /// then read alike, or more than anybody sends.
-pub fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
+fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
     let mut fields = all_fields(body)?;
     fields.dedup();
     Some(fields)
@@ -155,6 +200,8 @@ mod tests {
 
     #[test]
     fn fields_are_sorted_by_name_then_value_and_told_once() {
+        let sorted = |body: &[u8]| FormText::default().of(body);
+        let sorted_all = |body: &[u8]| FormText { repeats: true, ..FormText::default() }.of(body);
         let cases = [
             ("", ""),
             ("b=2&a=1", "a1b2"),
@@ -173,7 +220,33 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_written_as_the_sender_does() {
+        let plain = FormText {
+            separator: "&".to_owned(),
+            assign: "=".to_owned(),
+            except: vec!["sign".to_owned()],
+            once: true,
+            ..FormText::default()
+        };
+        let valued = FormText { valued_alone: true, ..plain.clone() };
+        let bare = FormText { values_alone: true, separator: "|".to_owned(), ..plain.clone() };
+        for (form, body, want) in [
+            (&plain, "sign=x&b=2%263&a=", Some("a=&b=2&3")),
+            (&valued, "sign=x&b=2+3&a=&a0=1", Some("a0=1&b=2 3")),
+            (&bare, "b=2&c=&a=1", Some("1|2|")),
+            (&plain, "sign=x", Some("")),
+            (&plain, "a=1&b=2&a=1", Some("a=1&b=2")),
+            (&plain, "a=1&a=2", None),
+            (&valued, "a=1&a=", None),
+            (&plain, "sign=1&sign=2", None),
+        ] {
+            assert_eq!(form.of(body.as_bytes()).as_deref(), want, "{body}");
+        }
+    }
+
+    #[test]
     fn what_is_not_text_or_has_too_many_fields_is_not_sorted() {
+        let sorted = |body: &[u8]| FormText::default().of(body);
         assert_eq!(sorted(b"a=%FF"), None);
         assert_eq!(sorted(b"a=\xff"), None);
         assert!(sorted("a&".repeat(FIELDS_MAX).as_bytes()).is_some());
@@ -202,7 +275,7 @@ mod tests {
         #[test]
         fn any_text_survives_writing_and_reading(name in "\\PC{1,8}", value in "\\PC{0,12}") {
             let body = format!("{}={}", encoded(&name), encoded(&value));
-            prop_assert_eq!(sorted(body.as_bytes()), Some(format!("{name}{value}")));
+            prop_assert_eq!(FormText::default().of(body.as_bytes()), Some(format!("{name}{value}")));
             let found = parameter_in(body.as_bytes(), &name, true);
             prop_assert_eq!(found.as_deref(), Some(&*value));
         }
@@ -214,7 +287,7 @@ mod tests {
 
         #[test]
         fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            sorted(&body);
+            FormText::default().of(&body);
             field(&body, "a");
             field_span(&body, "a");
         }

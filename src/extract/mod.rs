@@ -15,13 +15,12 @@ mod xml;
 
 pub use elements::{NoElements, elements};
 pub use form::{
-    all_fields as form_all_fields, decoded as form_decoded, encoded as form_encoded,
-    field_span as form_field_span, fields as form_fields, sorted as form_sorted,
-    sorted_all as form_sorted_all,
+    FormText, all_fields as form_all_fields, decoded as form_decoded, encoded as form_encoded,
+    field_span as form_field_span,
 };
 pub use json::{Found, Pointer, find};
 pub use pick::Pick;
 pub use scene::Scene;
-pub use spelling::{ascii as spelled_ascii, compact as spelled_compact, crc32, unescaped};
+pub use spelling::{Spelling, crc32, unescaped};
 pub use write::{put, put_number, take_out};
 pub use xml::Path;

@@ -181,6 +181,24 @@ impl Pick {
         self == place || self.outer().is_some_and(|outer| outer.is_within(place))
     }
 
+    /// Whether it is a place of JSON, which has a text as it stands there.
+    pub fn is_json(&self) -> bool {
+        matches!(self, Self::Json(_) | Self::Item(_) | Self::Inside(..))
+    }
+
+    /// Whether it is the JSON value at `place`, or one inside of it.
+    pub fn is_below(&self, place: &Self) -> bool {
+        match (self, place) {
+            (Self::Json(inner), Self::Json(whole)) | (Self::Item(inner), Self::Item(whole)) => {
+                inner.below(whole).is_some()
+            }
+            (Self::Inside(one, inner), Self::Inside(other, whole)) => {
+                one == other && inner.below(whole).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is a claim of the scheme's token, or lies in the text of one.
     pub fn is_claim(&self) -> bool {
         match self {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, Headers};
-use crate::extract::{self, NoElements, Pick, Pointer};
+use crate::extract::{self, FormText, NoElements, Pick, Pointer, Spelling};
 
 /// Elements that are asked for; few, so that a fuzzer finds longer arrays.
 const ELEMENTS_MAX: usize = 8;
@@ -98,10 +98,20 @@ pub fn form(data: &[u8]) {
         assert_eq!(String::from_utf8_lossy(&decoded), *value, "where it lies is what it says");
     }
     if let Some(fields) = extract::form_all_fields(body) {
-        let sorted = extract::form_sorted_all(body).expect("its fields are known");
-        assert!(sorted.len() <= body.len());
-        let once = extract::form_fields(body).expect("its fields are known");
-        assert!(once.windows(2).all(|pair| pair[0] != pair[1]));
+        let all = FormText { repeats: true, ..FormText::default() };
+        assert!(all.of(body).expect("its fields are known").len() <= body.len());
+        let told_once = FormText::default().fields(body).expect("its fields are known");
+        assert!(told_once.windows(2).all(|pair| pair[0] != pair[1]));
+        let sole = FormText {
+            except: vec![name.to_string()],
+            valued_alone: true,
+            once: true,
+            ..FormText::default()
+        };
+        if let Some(sole) = sole.fields(body) {
+            assert!(sole.windows(2).all(|pair| pair[0].0 != pair[1].0));
+            assert!(sole.iter().all(|(field, value)| *field != name && !value.is_empty()));
+        }
         let units = |text: &str| text.encode_utf16().collect::<Vec<_>>();
         let ordered = |pair: &[(String, String)]| {
             (units(&pair[0].0), units(&pair[0].1)) <= (units(&pair[1].0), units(&pair[1].1))
@@ -171,19 +181,21 @@ pub fn xml(data: &[u8]) {
 /// Other spellings of a body.
 pub fn spelling(body: &[u8]) {
     let value = serde_json::from_slice::<Value>(body).ok();
-    if let Some(spelled) = extract::spelled_ascii(body) {
-        assert!(spelled.is_ascii() && spelled.len() <= 3 * body.len());
+    for spelling in Spelling::ALL {
+        let Some(spelled) = spelling.of(body) else {
+            assert!(value.is_none() || spelling == Spelling::Sorted, "JSON can be spelled");
+            continue;
+        };
+        let most = if spelling == Spelling::Ascii { 3 * body.len() } else { body.len() };
+        assert!(spelled.len() <= most && (spelling != Spelling::Ascii || spelled.is_ascii()));
         assert!(value.is_none() || serde_json::from_slice(&spelled).ok() == value, "the same values");
-        assert_eq!(extract::spelled_ascii(&spelled).as_deref(), Some(&*spelled), "once is enough");
+        assert_eq!(spelling.of(&spelled).as_deref(), Some(&*spelled), "once is enough");
     }
-    if let Some(spelled) = extract::spelled_compact(body) {
-        assert!(spelled.len() <= body.len());
-        assert!(value.is_none() || serde_json::from_slice(&spelled).ok() == value, "the same values");
-        assert_eq!(extract::spelled_compact(&spelled).as_deref(), Some(&*spelled), "once is enough");
+    // A tree of this library has its members in order.
+    if let (Some(value), true) = (&value, Spelling::Sorted.of(body).is_some()) {
+        let tree = value.to_string();
+        assert_eq!(Spelling::Sorted.of(tree.as_bytes()).as_deref(), Some(tree.as_bytes()));
     }
-    assert!(
-        value.is_none() || extract::spelled_compact(body).is_some() && extract::spelled_ascii(body).is_some()
-    );
     if let Ok(target) = std::str::from_utf8(body) {
         let plain = extract::unescaped(target);
         assert!(plain.len() <= target.len());

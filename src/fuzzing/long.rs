@@ -8,7 +8,7 @@ use super::bodies::{line, posted};
 use super::signatures::{NOW, SECRET, scheme, verifier};
 use crate::clock::{Clock as _, System};
 use crate::delivery::{Delivery, Headers};
-use crate::extract::{self, Pick, Pointer};
+use crate::extract::{self, FormText, Pick, Pointer, Spelling};
 use crate::verify::Verifier;
 
 /// Bytes of a body: the default bound of a gateway, or less of it where each run of the tests reads them unoptimised.
@@ -22,7 +22,7 @@ const GROWTH_MAX: usize = 3;
 /// Something that reads a body, by name; gives the bytes that it made.
 type Reader = (&'static str, fn(&Delivery) -> usize);
 
-const READERS: [Reader; 12] = [
+const READERS: [Reader; 13] = [
     ("json", |delivery| picked("json:/a/0/a", delivery)),
     ("elements", |delivery| {
         let spans = extract::elements(&delivery.body, Some(&Pointer::root()), 1000);
@@ -32,15 +32,16 @@ const READERS: [Reader; 12] = [
     ("form, where it lies", |delivery| {
         extract::form_field_span(&delivery.body, "none").map_or(0, |span| span.len())
     }),
-    ("form, sorted", |delivery| extract::form_sorted(&delivery.body).map_or(0, |text| text.len())),
+    ("form, sorted", |delivery| FormText::default().of(&delivery.body).map_or(0, |text| text.len())),
     ("query", |delivery| {
         let target = format!("/?{}", String::from_utf8_lossy(&delivery.body));
         picked("query:none", &Delivery { target, ..posted(b"") })
     }),
     ("xml", |delivery| picked("xml:/a/a/@a", delivery)),
     ("base64", |delivery| picked("body > base64", delivery)),
-    ("ascii", |delivery| extract::spelled_ascii(&delivery.body).map_or(0, |text| text.len())),
-    ("compact", |delivery| extract::spelled_compact(&delivery.body).map_or(0, |text| text.len())),
+    ("ascii", |delivery| spelled(Spelling::Ascii, delivery)),
+    ("compact", |delivery| spelled(Spelling::Compact, delivery)),
+    ("sorted", |delivery| spelled(Spelling::Sorted, delivery)),
     ("token", |delivery| refused(&AS_BODY, delivery)),
     ("pairs", |delivery| {
         let mut headers = Headers::default();
@@ -62,6 +63,10 @@ static PAIRS: LazyLock<Verifier> = LazyLock::new(|| {
 fn picked(place: &str, delivery: &Delivery) -> usize {
     let pick = Pick::parse(place).expect("it is a place");
     pick.read(delivery).map_or(0, |value| value.len())
+}
+
+fn spelled(spelling: Spelling, delivery: &Delivery) -> usize {
+    spelling.of(&delivery.body).map_or(0, |text| text.len())
 }
 
 fn refused(verifier: &Verifier, delivery: &Delivery) -> usize {

@@ -126,7 +126,6 @@ impl Check {
         let key_form = self.one_of("secret", secret, &KEY_FORMS);
         let signed: Vec<Template> =
             raw.signed.iter().filter_map(|text| self.read("signed", text, Template::parse(text))).collect();
-        let require = raw.require.iter().filter_map(|text| self.place("require", text)).collect();
         let (equal, matching) = (self.equal(&raw.equal), self.matching(&raw.matching));
         let each = raw.each.as_ref().and_then(|text| self.each(text, &signed));
         let written = algorithm.map(|algorithm| self.written(algorithm, &raw.signature));
@@ -169,12 +168,13 @@ impl Check {
             values: values(&signed),
             key,
             signed,
-            require,
+            require: raw.require.iter().filter_map(|text| self.place("require", text)).collect(),
             equal,
             matching,
             empty_body: raw.empty_body,
             signature: signature?,
             timestamp,
+            form_text: self.form_text(raw),
             body_digest: body_digest.flatten(),
             token,
             known_secrets: raw.known_secrets.clone(),
@@ -265,16 +265,20 @@ impl Check {
         }
     }
 
-    /// Only a plain digest has the secret in what it covers; a time that is not signed proves no freshness.
+    /// A plain digest has the secret in what it covers, an HMAC may, a public key has none; a time that is not signed
+    /// proves no freshness.
     fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
         match algorithm {
             Algorithm::Plain(_) if !signed.iter().all(Template::holds_secret) => {
                 let allowed = "{secret} in every template: without it anybody can make the digest";
                 self.add("signed", "a template without {secret}", allowed);
             }
-            Algorithm::Plain(_) => {}
-            _ if signed.iter().any(Template::holds_secret) => {
-                self.add("signed", "{secret}", "{secret} with a plain digest alone: here it is the key");
+            algorithm if algorithm.has_public_keys() && signed.iter().any(Template::holds_secret) => {
+                self.add(
+                    "signed",
+                    "{secret}",
+                    "{secret} with a plain digest or an HMAC: here nobody shares one",
+                );
             }
             _ => {}
         }

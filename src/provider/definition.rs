@@ -254,6 +254,8 @@ pub struct SchemeDefinition {
     /// Whether an empty body may be signed.
     #[serde(default)]
     pub empty_body: EmptyBody,
+    /// How `{form_sorted}` writes the fields, where not as names and values one after the other.
+    pub form_sorted: Option<FormSortedDefinition>,
     /// A digest of the body inside what is signed, which proves the body.
     pub body_digest: Option<BodyDigestDefinition>,
     /// Methods, where this scheme has others than the provider.
@@ -293,6 +295,23 @@ pub enum EmptyBody {
     Accept,
     /// Refused, as the provider's own SDK does.
     Refuse,
+}
+
+/// How the fields of a form are written as one text, sorted by name. A name that stands twice makes the form none.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FormSortedDefinition {
+    /// What stands between two fields, such as `&`.
+    pub separator: String,
+    /// What stands between a name and its value, such as `=`; without it the values are signed alone.
+    pub assign: Option<String>,
+    /// Names of fields that are not signed: that of the signature, and others that the sender leaves out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// Whether fields without a value are signed.
+    #[serde(default = "yes")]
+    pub empty: bool,
 }
 
 /// A digest of the body inside what is signed.

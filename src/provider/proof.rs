@@ -1,13 +1,13 @@
 //! What must hold between what a scheme signs and what relies on it: ids, digests of the body, forms of keys.
 
 use super::build::Check;
-use super::definition::{BodyDigestDefinition, Places, SignatureDefinition, Texts};
+use super::definition::{BodyDigestDefinition, Places, SchemeDefinition, SignatureDefinition, Texts};
 use super::demands::Proof;
 use super::event::{EventPlace, NamePart, is_composite};
 use super::grammar::Grammar;
-use super::rules::{Algorithm, BodyDigestRule, Digest, ENCODINGS, KeyForm};
+use super::rules::{Algorithm, BodyDigestRule, DIGESTS, ENCODINGS, KeyForm};
 use super::template::{Piece, Template};
-use crate::extract::Pick;
+use crate::extract::{FormText, Pick};
 
 impl Check {
     /// The places, and which of them the signature covers.
@@ -92,6 +92,24 @@ impl Check {
         Some(BodyDigestRule { from: from?, digest: digest?, encoding: encoding?, optional: raw.optional })
     }
 
+    /// How the fields of a sorted form are written.
+    pub(super) fn form_text(&mut self, raw: &SchemeDefinition) -> FormText {
+        let Some(form) = &raw.form_sorted else { return FormText::default() };
+        let written = |text: &String| text.contains("{form_sorted}") || text.contains("{form_sorted:all}");
+        if !raw.signed.iter().any(written) {
+            self.add("form_sorted", "a table of that name", "it with {form_sorted} in `signed`");
+        }
+        FormText {
+            separator: form.separator.clone(),
+            assign: form.assign.clone().unwrap_or_default(),
+            values_alone: form.assign.is_none(),
+            except: form.except.clone(),
+            valued_alone: !form.empty,
+            repeats: false,
+            once: true,
+        }
+    }
+
     /// How an algorithm that says so itself writes what it sends, where the file leaves it open.
     pub(super) fn written(&mut self, algorithm: Algorithm, raw: &SignatureDefinition) -> SignatureDefinition {
         let mut signature = raw.clone();
@@ -174,10 +192,3 @@ impl Check {
         }
     }
 }
-
-const DIGESTS: [(&str, Digest); 4] = [
-    ("sha1", Digest::Sha1),
-    ("sha256", Digest::Sha256),
-    ("sha384", Digest::Sha384),
-    ("sha512", Digest::Sha512),
-];

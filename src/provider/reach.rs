@@ -46,18 +46,17 @@ impl Check {
     fn circles(&mut self, scheme: &Scheme) {
         if scheme.algorithm.signs_templates() {
             for place in scheme.signature.places() {
-                let own = scheme.signed.iter().map(|template| around(template, place));
+                let own = scheme.signed.iter().map(|template| around(scheme, template, place));
                 if let Some(around) = own.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().next()) {
                     let found = format!("{place}, which {around} has in it: no signature covers itself");
                     self.add("signature.from", &found, "a place outside of what every template signs");
                 }
             }
             for template in &scheme.signed {
-                let mut own = scheme.signature.places().map(|place| around(template, place));
-                let some_can = scheme
-                    .signed
-                    .iter()
-                    .any(|other| scheme.signature.places().any(|place| around(other, place).is_none()));
+                let mut own = scheme.signature.places().map(|place| around(scheme, template, place));
+                let some_can = scheme.signed.iter().any(|other| {
+                    scheme.signature.places().any(|place| around(scheme, other, place).is_none())
+                });
                 if some_can && own.all(|around| around.is_some()) {
                     let found = format!("\"{template}\", which has the signature itself in it");
                     self.add("signed", &found, "templates without the place of the signature");
@@ -168,9 +167,12 @@ fn unnamed(grammar: &Grammar, name: &str) -> Option<String> {
 }
 
 /// The piece of a template that has the value at `place` in it, whatever the delivery.
-fn around<'t>(template: &'t Template, place: &Pick) -> Option<&'t Piece> {
+fn around<'t>(scheme: &Scheme, template: &'t Template, place: &Pick) -> Option<&'t Piece> {
+    let left_out = matches!(place.root(), Pick::Form(name) if scheme.form_text.except.contains(name));
     template.always().find(|piece| match piece {
-        Piece::Body | Piece::BodyAs(_) | Piece::FormSorted | Piece::FormSortedAll => place.is_in_body(),
+        Piece::FormSorted | Piece::FormSortedAll => place.is_in_body() && !left_out,
+        Piece::Body | Piece::BodyAs(_) => place.is_in_body(),
+        Piece::Raw(of) => place.is_below(of),
         Piece::Url(_) | Piece::UrlUnescaped | Piece::Target => matches!(place.root(), Pick::Query(_)),
         Piece::SignedHeaders(name) => *place.root() == Pick::Header(name.clone()),
         Piece::Value(of) | Piece::Lower(of) | Piece::Optional { pick: of, .. } => {
@@ -292,6 +294,7 @@ mod tests {
             ("\"{body:compact}\"", "json:/a > json:/sig", "{body:compact}"),
             ("\"{body:base64}\"", "xml:/a/@sig", "{body:base64}"),
             ("\"{form_sorted}\"", "form:sig", "{form_sorted}"),
+            ("\"{raw json:/a}\"", "json:/a/sig", "{raw json:/a}"),
             ("\"{form:p}\"", "form:p > json:/sig", "{form:p}"),
             ("\"{lower body}\"", "form:sig", "{lower body}"),
             ("\"{optional body}\"", "form:sig", "{optional body}"),
@@ -351,6 +354,9 @@ mod tests {
             "{body > base64}",
             "{body > json:/a}",
             "{json:}",
+            "{raw json:}",
+            "{raw json:/items}",
+            "{body:sorted}",
             "{if body}x{end}",
         ] {
             let found = each(&format!("{{item:/id}}{piece}"), "json:/items");

@@ -28,8 +28,12 @@ pub enum Algorithm {
     EcdsaP256Sha1,
     /// ECDSA on P-256 with SHA-256, as DER.
     EcdsaP256Sha256,
+    /// The same as the two numbers one after the other, as JSON Web Signatures have it.
+    EcdsaP256Sha256Raw,
     /// ECDSA on P-384 with SHA-384, as DER.
     EcdsaP384Sha384,
+    /// The same as the two numbers one after the other.
+    EcdsaP384Sha384Raw,
     /// RSA PKCS #1 v1.5 with SHA-1.
     RsaPkcs1Sha1,
     /// RSA PKCS #1 v1.5 with SHA-256.
@@ -62,7 +66,9 @@ impl Algorithm {
             Self::Ed25519
             | Self::EcdsaP256Sha1
             | Self::EcdsaP256Sha256
+            | Self::EcdsaP256Sha256Raw
             | Self::EcdsaP384Sha384
+            | Self::EcdsaP384Sha384Raw
             | Self::RsaPkcs1Sha1
             | Self::RsaPkcs1Sha256
             | Self::RsaPkcs1Sha384
@@ -323,7 +329,14 @@ pub struct TimestampRule {
     pub future: Option<Duration>,
 }
 
-pub(super) const ALGORITHMS: [(&str, Algorithm); 31] = [
+pub(super) const DIGESTS: [(&str, Digest); 5] = [
+    ("sha256", Digest::Sha256),
+    ("sha384", Digest::Sha384),
+    ("sha512", Digest::Sha512),
+    ("sha1", Digest::Sha1),
+    ("md5", Digest::Md5),
+];
+pub(super) const ALGORITHMS: [(&str, Algorithm); 33] = [
     ("hmac-sha1", Algorithm::HmacSha1),
     ("hmac-sha256", Algorithm::HmacSha256),
     ("hmac-sha384", Algorithm::HmacSha384),
@@ -336,7 +349,9 @@ pub(super) const ALGORITHMS: [(&str, Algorithm); 31] = [
     ("ed25519", Algorithm::Ed25519),
     ("ecdsa-p256-sha1", Algorithm::EcdsaP256Sha1),
     ("ecdsa-p256-sha256", Algorithm::EcdsaP256Sha256),
+    ("ecdsa-p256-sha256-raw", Algorithm::EcdsaP256Sha256Raw),
     ("ecdsa-p384-sha384", Algorithm::EcdsaP384Sha384),
+    ("ecdsa-p384-sha384-raw", Algorithm::EcdsaP384Sha384Raw),
     ("rsa-pkcs1-sha1", Algorithm::RsaPkcs1Sha1),
     ("rsa-pkcs1-sha256", Algorithm::RsaPkcs1Sha256),
     ("rsa-pkcs1-sha384", Algorithm::RsaPkcs1Sha384),

@@ -20,7 +20,7 @@ use super::rules::{
 };
 use super::template::{Piece, Template};
 use super::token::TokenRule;
-use crate::extract::{Pick, Pointer};
+use crate::extract::{FormText, Pick, Pointer, Spelling};
 
 /// A scheme, ready to verify with.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Scheme {
     /// Where a delivery names the key that it was signed with.
     /// Public secrets for tests, which no source may have.
     pub known_secrets: Vec<String>,
+    /// How the fields of a sorted form are written.
+    pub form_text: FormText,
     /// A digest of the body beside the signature.
     pub body_digest: Option<BodyDigestRule>,
     /// The public URL, where a source has one; needed where the URL is signed.
@@ -172,14 +174,19 @@ impl Scheme {
     }
 
     /// How the body may be spelled otherwise and be signed the same, where no digest proves its bytes.
-    pub fn respellings(&self) -> Vec<BodyForm> {
-        let forms = [BodyForm::Ascii, BodyForm::Compact];
-        let respelled = |form: &BodyForm| {
-            let so =
-                |piece: &Piece| matches!(piece, Piece::BodyAs(signed) if signed.respelled() == Some(*form));
-            !self.proves_digest() && self.signed.iter().any(|template| template.pieces.iter().any(so))
+    pub fn respellings(&self) -> Vec<Spelling> {
+        let signed = |spelling: &Spelling| {
+            !self.proves_digest() && self.body_forms().any(|form| form.respelled() == Some(*spelling))
         };
-        forms.into_iter().filter(respelled).collect()
+        Spelling::ALL.into_iter().filter(signed).collect()
+    }
+
+    /// Every form in which the body is signed.
+    fn body_forms(&self) -> impl Iterator<Item = BodyForm> {
+        self.signed.iter().flat_map(|template| &template.pieces).filter_map(|piece| match piece {
+            Piece::BodyAs(form) => Some(*form),
+            _ => None,
+        })
     }
 
     /// Whether fields that stand twice in a signed form are signed twice.
@@ -209,8 +216,23 @@ impl Scheme {
 
     /// What an operator should know of how this scheme proves, if anything.
     pub fn warnings(&self) -> Vec<String> {
-        let Algorithm::Plain(digest) = self.algorithm else { return Vec::new() };
         let mut warnings = Vec::new();
+        let named = self.body_digest.iter().map(|rule| rule.digest);
+        let broken = |digest: &Digest| matches!(digest, Digest::Md5 | Digest::Sha1);
+        if named.chain(self.body_forms().filter_map(BodyForm::digest)).any(|digest| broken(&digest)) {
+            warnings.push(
+                "the body is proved by a digest of MD5 or SHA-1, which are broken: whoever writes some of an event can \
+                 make two bodies of one digest"
+                    .to_owned(),
+            );
+        }
+        if self.form_text.values_alone {
+            warnings.push(
+                "`form_sorted` without `assign` signs no names: whoever sees one delivery can send its values under others"
+                    .to_owned(),
+            );
+        }
+        let Algorithm::Plain(digest) = self.algorithm else { return warnings };
         if digest == Digest::Md5 {
             warnings.push("MD5 is broken; it proves no more than that forging costs some effort".to_owned());
         }

@@ -11,7 +11,7 @@ use crate::extract::Pick;
 pub enum Piece {
     /// Fixed text.
     Literal(String),
-    /// The secret's key bytes, under a plain digest.
+    /// The secret's key bytes, under a plain digest or an HMAC.
     Secret,
     /// The time's text exactly as received.
     Timestamp,
@@ -37,6 +37,8 @@ pub enum Piece {
     SignedHeaders(String),
     /// A value of the delivery; without it there is nothing that could have been signed.
     Value(Pick),
+    /// The JSON text of a value, as it stands there.
+    Raw(Pick),
     /// A value in lower case.
     Lower(Pick),
     /// A value where there is one.
@@ -56,9 +58,11 @@ impl Piece {
     /// The place whose value it needs.
     pub(super) fn pick(&self) -> Option<&Pick> {
         match self {
-            Self::Value(pick) | Self::Lower(pick) | Self::Optional { pick, .. } | Self::If(pick) => {
-                Some(pick)
-            }
+            Self::Value(pick)
+            | Self::Raw(pick)
+            | Self::Lower(pick)
+            | Self::Optional { pick, .. }
+            | Self::If(pick) => Some(pick),
             _ => None,
         }
     }
@@ -224,6 +228,7 @@ impl Template {
     pub fn covers(&self, pick: &Pick) -> bool {
         self.place_of(pick).is_some()
             || self.is_part(pick)
+            || self.always().any(|piece| matches!(piece, Piece::Raw(whole) if pick.is_below(whole)))
             || pick.outer().is_some_and(|outer| self.covers(outer))
     }
 
@@ -355,7 +360,7 @@ fn piece(name: &str) -> Result<Piece, String> {
             let names: Vec<String> = PIECES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
             format!(
                 "`{{{name}}}` is no piece; allowed: {}, {}, {{signed_headers:header:NAME}}, a place such as \
-                 {{header:NAME}}, {{lower PLACE}}, {{optional PLACE}}, {{optional lower PLACE}}, {{if PLACE}} … {{end}}",
+                 {{header:NAME}}, {{raw json:/pointer}}, {{lower PLACE}}, {{optional PLACE}}, {{optional lower PLACE}}, {{if PLACE}} … {{end}}",
                 names.join(", "),
                 BodyForm::ALLOWED
             )
@@ -368,6 +373,15 @@ fn piece(name: &str) -> Result<Piece, String> {
         return match place(list)? {
             Pick::Header(name) => Ok(Piece::SignedHeaders(name)),
             _ => Err(format!("`{{{name}}}` is no piece; allowed: {{signed_headers:header:NAME}}")),
+        };
+    }
+    if let Some(raw) = name.strip_prefix("raw ") {
+        let pick = place(raw)?;
+        return match pick.is_json() {
+            true => Ok(Piece::Raw(pick)),
+            false => Err(format!(
+                "`{{{name}}}` is no piece; allowed: {{raw json:/pointer}}, {{raw PLACE > json:/pointer}}"
+            )),
         };
     }
     if let Some(rest) = name.strip_prefix("optional ") {
@@ -388,6 +402,7 @@ impl fmt::Display for Piece {
             Self::Literal(text) => f.write_str(&Template::escape(text)),
             Self::SignedHeaders(name) => write!(f, "{{signed_headers:header:{name}}}"),
             Self::Value(pick) => write!(f, "{{{pick}}}"),
+            Self::Raw(pick) => write!(f, "{{raw {pick}}}"),
             Self::Lower(pick) => write!(f, "{{lower {pick}}}"),
             Self::Optional { pick, lower: true } => write!(f, "{{optional lower {pick}}}"),
             Self::Optional { pick, lower: false } => write!(f, "{{optional {pick}}}"),
@@ -421,6 +436,7 @@ mod tests {
             "{url}{url:no_port}{url:std_port}{form_sorted}{form:p > json:/a}",
             "{url:unescaped}{path}{target}{body:base64}{body:crc32}{body:ascii}{body:compact}{form_sorted:all}",
             "{body:sha256}{body:sha512:raw}{body:compact:sha256:base64}",
+            "{raw json:/a}{raw form:p > json:/b}{body:sorted}{body:base64url}",
             "{signed_headers:header:x-list}{optional item:/a}{lower query:a.b}{optional lower body}{if xml:/a/@b}x{end}",
             "",
         ] {
@@ -441,6 +457,7 @@ mod tests {
             ("{if body}{if body}{end}{end}", "inside another"),
             ("{signed_headers:query:a}", "signed_headers:header:NAME"),
             ("{lower }", "is no piece"),
+            ("{raw header:a}", "{raw json:/pointer}"),
         ] {
             assert!(Template::parse(text).unwrap_err().contains(part), "{text}");
         }
@@ -507,6 +524,12 @@ mod tests {
             ("{path}", "query:a", false),
             ("{form:p}", "form:p > json:/id", true),
             ("{form_sorted:all}", "form:p", false),
+            ("{body:sorted}", "json:/a/b", true),
+            ("{body:base64url}", "form:a", true),
+            ("{raw json:/a}", "json:/a/b", true),
+            ("{raw json:/a}", "json:/ab", false),
+            ("{raw json:/a/b}", "json:/a", false),
+            ("{raw form:p > json:/a}", "form:p > json:/a/0", true),
         ] {
             assert_eq!(covers(text, pick), covered, "{text} {pick}");
         }
@@ -530,6 +553,7 @@ mod tests {
             ("{header:a}{body}", "json:/id", true),
             ("{method} {target}\n{body}", "query:id", true),
             ("{url}", "query:id", true),
+            ("{raw json:/data}", "json:/data/id", false),
             ("{url}{body}", "query:id", false),
             ("{url}.{body}", "query:id", false),
             ("{header:id}\n{body}", "header:id > base64", true),

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::algorithm::Output;
-use crate::extract::{self, Pick, Scene};
+use crate::extract::{self, FormText, Pick, Scene};
 use crate::provider::{BodyForm, DigestText, Piece, Scheme, Template, TimeSource};
 use crate::reject::{Refused, Reject};
 
@@ -38,7 +38,7 @@ impl<'c> Content<'c> {
         let mut content = Self { scheme, scene, time, values, made: Vec::new() };
         for piece in scheme.signed.iter().flat_map(|template| &template.pieces) {
             if is_made(piece) && !content.made.iter().any(|(known, _)| known == piece) {
-                content.made.push((piece.clone(), make(piece, &scene)));
+                content.made.push((piece.clone(), make(piece, scheme, &scene)));
             }
         }
         let unmade = |template: &Template| template.pieces.iter().any(|piece| content.unmade(piece));
@@ -107,6 +107,7 @@ impl<'c> Content<'c> {
             }
             Piece::SignedHeaders(name) => self.signed_headers(name, take)?,
             Piece::Value(pick) => take(self.needed(pick)?.as_bytes()),
+            Piece::Raw(pick) => take(pick.json(&self.scene).ok_or_else(|| unfound(pick))?.as_bytes()),
             Piece::Lower(pick) => take(self.needed(pick)?.to_lowercase().as_bytes()),
             Piece::Optional { pick, lower: false } => take(self.value(pick).unwrap_or_default().as_bytes()),
             Piece::Optional { pick, lower: true } => {
@@ -124,10 +125,7 @@ impl<'c> Content<'c> {
     }
 
     fn needed(&self, pick: &Pick) -> Result<&str, Refused> {
-        let missing = || {
-            Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing or stands twice"))
-        };
-        self.value(pick).ok_or_else(missing)
+        self.value(pick).ok_or_else(|| unfound(pick))
     }
 
     /// The headers that the list in header `list` names, sorted by name. What the list leaves out is not signed, so
@@ -181,6 +179,10 @@ impl<'c> Content<'c> {
     }
 }
 
+fn unfound(pick: &Pick) -> Refused {
+    Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing or stands twice"))
+}
+
 fn malformed() -> Refused {
     Reject::FormMalformed.because("the body is no form or JSON of UTF-8 text that could be signed")
 }
@@ -193,11 +195,12 @@ fn is_made(piece: &Piece) -> bool {
     matches!(piece, Piece::FormSorted | Piece::FormSortedAll | Piece::BodyAs(_))
 }
 
-fn make(piece: &Piece, scene: &Scene<'_>) -> Option<Vec<u8>> {
+fn make(piece: &Piece, scheme: &Scheme, scene: &Scene<'_>) -> Option<Vec<u8>> {
     let body = &scene.delivery.body;
+    let form = |repeats| FormText { repeats, ..scheme.form_text.clone() }.of(body).map(String::into_bytes);
     match piece {
-        Piece::FormSorted => extract::form_sorted(body).map(String::into_bytes),
-        Piece::FormSortedAll => extract::form_sorted_all(body).map(String::into_bytes),
+        Piece::FormSorted => form(false),
+        Piece::FormSortedAll => form(true),
         Piece::BodyAs(form) => written(*form, body),
         _ => None,
     }
@@ -207,15 +210,16 @@ fn make(piece: &Piece, scene: &Scene<'_>) -> Option<Vec<u8>> {
 fn written(form: BodyForm, body: &[u8]) -> Option<Vec<u8>> {
     Some(match form {
         BodyForm::Base64 => STANDARD.encode(body).into_bytes(),
+        BodyForm::Base64Url => URL_SAFE_NO_PAD.encode(body).into_bytes(),
         BodyForm::Crc32 => extract::crc32(body).to_string().into_bytes(),
-        BodyForm::Ascii => extract::spelled_ascii(body)?.into_owned(),
-        BodyForm::Compact => extract::spelled_compact(body)?,
-        BodyForm::Digest { digest, text, compact } => {
-            let of = if compact { Cow::Owned(extract::spelled_compact(body)?) } else { Cow::Borrowed(body) };
+        BodyForm::Spelled(spelling) => spelling.of(body)?.into_owned(),
+        BodyForm::Digest { digest, text, of } => {
+            let of = of.map_or(Some(Cow::Borrowed(body)), |spelling| spelling.of(body))?;
             let digest = Output::of_digest(digest, &of);
             match text {
                 DigestText::Hex => hex::encode(digest.as_bytes()).into_bytes(),
                 DigestText::Base64 => STANDARD.encode(digest.as_bytes()).into_bytes(),
+                DigestText::Base64Url => URL_SAFE_NO_PAD.encode(digest.as_bytes()).into_bytes(),
                 DigestText::Raw => digest.as_bytes().to_vec(),
             }
         }

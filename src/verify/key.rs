@@ -14,7 +14,7 @@ use super::algorithm::{Hash, Mac, Output};
 use super::handshake::Lent;
 use super::public::PublicKey;
 use crate::clock::Timestamp;
-use crate::provider::{Algorithm, Digest, KeyForm, Scheme};
+use crate::provider::{Algorithm, Digest, KeyForm, Scheme, Template};
 
 /// Base64 as secrets come: with or without padding.
 pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -81,7 +81,7 @@ pub struct Key {
 #[derive(Clone)]
 pub(super) enum Material {
     /// A MAC with its key set up.
-    Mac(Box<Mac>),
+    Mac(Box<Keyed>),
     /// What stands among the bytes of a plain digest.
     Plain(Arc<PlainKey>),
     /// What a token is compared with.
@@ -90,6 +90,21 @@ pub(super) enum Material {
     Public(Arc<PublicKey>),
     /// No key: the source proves nothing.
     Nothing,
+}
+
+/// A MAC, and the secret where it stands among the signed bytes, too.
+#[derive(Clone)]
+pub(super) struct Keyed {
+    pub(super) mac: Mac,
+    pub(super) secret: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl Keyed {
+    fn new(scheme: &Scheme, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let held = scheme.signed.iter().any(Template::holds_secret);
+        let secret = if held { bytes.to_vec() } else { Vec::new() };
+        Some(Self { mac: Mac::new(algorithm, bytes)?, secret: Arc::new(Zeroizing::new(secret)) })
+    }
 }
 
 /// The secret of a plain digest.
@@ -136,8 +151,8 @@ impl Key {
         };
         let mut choices = Vec::with_capacity(scheme.signature.choices.len());
         for (_, algorithm) in &scheme.signature.choices {
-            let mac = Mac::new(*algorithm, &decode(scheme.key_form, secret)?);
-            choices.extend(mac.map(|mac| (*algorithm, Material::Mac(Box::new(mac)))));
+            let keyed = Keyed::new(scheme, *algorithm, &decode(scheme.key_form, secret)?);
+            choices.extend(keyed.map(|keyed| (*algorithm, Material::Mac(Box::new(keyed)))));
         }
         Ok(Self { id, choices, lent: Lent::new(scheme, secret), ..Self::bare(label, material) })
     }
@@ -220,8 +235,8 @@ impl Material {
             Algorithm::Plain(digest) => Ok(Self::Plain(Arc::new(PlainKey { digest, bytes }))),
             Algorithm::Basic if !bytes.contains(&b':') => Err(KeyError::new("user:password")),
             Algorithm::Unauthenticated => Err(KeyError::new("nothing: this scheme has no secrets")),
-            algorithm => Ok(match Mac::new(algorithm, &bytes) {
-                Some(mac) => Self::Mac(Box::new(mac)),
+            algorithm => Ok(match Keyed::new(scheme, algorithm, &bytes) {
+                Some(keyed) => Self::Mac(Box::new(keyed)),
                 None => Self::Token(Output::of_token(&bytes)),
             }),
         }

@@ -92,8 +92,12 @@ fn signs(algorithm: Algorithm) -> Result<Signs, KeyError> {
         Algorithm::Ed25519 | Algorithm::Jwt(Jws::EdDsa) => Signs::Ed25519,
         Algorithm::EcdsaP256Sha256 => Signs::Ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
         Algorithm::EcdsaP384Sha384 => Signs::Ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
-        Algorithm::Jwt(Jws::Es256) => Signs::Ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
-        Algorithm::Jwt(Jws::Es384) => Signs::Ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+        Algorithm::EcdsaP256Sha256Raw | Algorithm::Jwt(Jws::Es256) => {
+            Signs::Ec(&ECDSA_P256_SHA256_FIXED_SIGNING)
+        }
+        Algorithm::EcdsaP384Sha384Raw | Algorithm::Jwt(Jws::Es384) => {
+            Signs::Ec(&ECDSA_P384_SHA384_FIXED_SIGNING)
+        }
         Algorithm::RsaPkcs1Sha256 | Algorithm::Jwt(Jws::Rs256) => Signs::Rsa(&RSA_PKCS1_SHA256),
         Algorithm::RsaPkcs1Sha384 | Algorithm::Jwt(Jws::Rs384) => Signs::Rsa(&RSA_PKCS1_SHA384),
         Algorithm::RsaPkcs1Sha512 | Algorithm::Jwt(Jws::Rs512) => Signs::Rsa(&RSA_PKCS1_SHA512),

@@ -49,8 +49,12 @@ impl Wanted {
             Algorithm::EcdsaP256Sha1 => Self::Ec(&ECDSA_P256_SHA1_ASN1, Curve::P256, sha1),
             Algorithm::EcdsaP256Sha256 => Self::Ec(&ECDSA_P256_SHA256_ASN1, Curve::P256, sha256),
             Algorithm::EcdsaP384Sha384 => Self::Ec(&ECDSA_P384_SHA384_ASN1, Curve::P384, sha384),
-            Algorithm::Jwt(Jws::Es256) => Self::Ec(&ECDSA_P256_SHA256_FIXED, Curve::P256, sha256),
-            Algorithm::Jwt(Jws::Es384) => Self::Ec(&ECDSA_P384_SHA384_FIXED, Curve::P384, sha384),
+            Algorithm::EcdsaP256Sha256Raw | Algorithm::Jwt(Jws::Es256) => {
+                Self::Ec(&ECDSA_P256_SHA256_FIXED, Curve::P256, sha256)
+            }
+            Algorithm::EcdsaP384Sha384Raw | Algorithm::Jwt(Jws::Es384) => {
+                Self::Ec(&ECDSA_P384_SHA384_FIXED, Curve::P384, sha384)
+            }
             Algorithm::RsaPkcs1Sha1 => Self::Rsa(&RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, sha1),
             Algorithm::RsaPkcs1Sha256 | Algorithm::Jwt(Jws::Rs256) => {
                 Self::Rsa(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, sha256)

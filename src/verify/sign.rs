@@ -74,6 +74,7 @@ impl<'s> Signer<'s> {
         }
         if let (Some(place), Some(id)) = (&scheme.key.id, self.id)
             && !place.is_token_header()
+            && !is_beside(place)
             && place.read(delivery).as_deref() != Some(id)
         {
             put(delivery, place, id)?;
@@ -100,7 +101,7 @@ impl<'s> Signer<'s> {
         now: Timestamp,
     ) -> Result<(), SignError> {
         let token = seal::token((scheme, jws), self, delivery, time, now)?;
-        let value = render(scheme, &token, None)?;
+        let value = render(scheme, &token, &[])?;
         put(delivery, &scheme.signature.from, &value)
     }
 }
@@ -144,11 +145,14 @@ impl Letter<'_> {
             let put = if rule.number { extract::put_number } else { extract::put };
             *delivery = put(delivery, &place, time).ok_or_else(|| SignError::Place(place.to_string()))?;
         }
-        if let Some(rule) = &scheme.body_digest {
+        if let Some(rule) = scheme.body_digest.as_ref().filter(|rule| !is_beside(&rule.from)) {
             put(delivery, &self.place(&rule.from)?, &digest::written(rule, &delivery.body))?;
         }
-        let signature = self.signature(signer, delivery)?;
-        let value = render(scheme, &signature, self.time)?;
+        let named = self.named(signer, delivery);
+        let named: Vec<(&str, &str)> =
+            named.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let signature = self.signature(signer, delivery, &named)?;
+        let value = render(scheme, &signature, &named)?;
         let slot = signer.slot.filter(|_| scheme.signature.slots).map_or(0, usize::from);
         let place = scheme.signature.places().nth(slot).unwrap_or(&scheme.signature.from);
         put(delivery, &self.place(place)?, &value)
@@ -164,19 +168,47 @@ impl Letter<'_> {
         }
     }
 
-    fn signature(&self, signer: &Signer<'_>, delivery: &Delivery) -> Result<String, SignError> {
+    /// The values beside the signature that the scheme reads: its time, what it must say of key and body, and of what
+    /// it leaves open `1`.
+    fn named(&self, signer: &Signer<'_>, delivery: &Delivery) -> Vec<(String, String)> {
+        let scheme = self.scheme;
+        let time = scheme.timestamp.as_ref().map(|rule| rule.from.place());
+        let digest = scheme.body_digest.as_ref();
+        let demanded = scheme.equal.iter().map(|rule| &rule.place);
+        let all = time.iter().chain(&scheme.values).chain(&scheme.require).chain(demanded);
+        let all = all.chain(scheme.matching.iter().map(|rule| &rule.place)).chain(scheme.key.id.iter());
+        let mut named: Vec<(String, String)> = Vec::new();
+        for place in all.chain(digest.iter().map(|rule| &rule.from)) {
+            let Pick::Signature(name) = place.root() else { continue };
+            if named.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            let equal = scheme.equal.iter().find(|rule| rule.place == *place);
+            let value = match (self.time.filter(|_| time.as_ref() == Some(place)), digest, equal) {
+                (Some(time), ..) => Some(time.to_owned()),
+                (_, Some(rule), _) if rule.from == *place => Some(digest::written(rule, &delivery.body)),
+                (.., Some(rule)) => rule.wanted.first().cloned(),
+                _ if scheme.key.id.as_ref() == Some(place) => signer.id.map(str::to_owned),
+                _ => None,
+            };
+            named.push((name.clone(), value.unwrap_or_else(|| "1".to_owned())));
+        }
+        named
+    }
+
+    fn signature(
+        &self,
+        signer: &Signer<'_>,
+        delivery: &Delivery,
+        named: &[(&str, &str)],
+    ) -> Result<String, SignError> {
         let whole = Scene::of(delivery);
         let element = self.element.and_then(|(array, index)| {
             let text = array.json(&whole)?;
             let span = extract::elements(text.as_bytes(), None, ITEMS_MAX).ok()?.into_iter().nth(index)?;
             text.get(span).map(str::to_owned)
         });
-        let time = self.scheme.timestamp.as_ref().map(|rule| &rule.from);
-        let named: Vec<(&str, &str)> = match (time, self.time) {
-            (Some(TimeSource::Signature(name)), Some(time)) => vec![(name.as_str(), time)],
-            _ => Vec::new(),
-        };
-        let scene = Scene { item: element.as_deref(), named: &named, ..whole };
+        let scene = Scene { item: element.as_deref(), named, ..whole };
         let content = Content::new(self.scheme, scene, self.time).map_err(missing)?;
         made(self.scheme, signer.secret, &content)
     }
@@ -218,29 +250,25 @@ fn made(scheme: &Scheme, secret: &[u8], content: &Content<'_>) -> Result<String,
     let Some(mac) = Mac::new(scheme.algorithm, &key) else {
         return Ok(encode(encoding, &key));
     };
-    let output = mac.of_pieces(|take| content.feed(template, take)).map_err(missing)?;
+    let output = mac.of_pieces(|take| content.feed_with(template, &key, take)).map_err(missing)?;
     Ok(encode(encoding, output.as_bytes()))
 }
 
-fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String, SignError> {
+/// What stands at the signature's place: it, and the values beside it.
+fn render(scheme: &Scheme, signature: &str, named: &[(&str, &str)]) -> Result<String, SignError> {
     let first = |keys: &[String]| keys.first().cloned().unwrap_or_default();
-    let named = match (scheme.timestamp.as_ref().map(|rule| &rule.from), time) {
-        (Some(TimeSource::Signature(name)), Some(time)) => Some((name, time)),
-        _ => None,
-    };
+    let value = |name: &String| named.iter().find(|(known, _)| known == name).map_or("", |(_, value)| *value);
     Ok(match &scheme.signature.grammar {
         Grammar::Plain { prefix, .. } => format!("{prefix}{signature}"),
         Grammar::Versions { assign, keys, .. } => format!("{}{assign}{signature}", first(keys)),
         Grammar::Pairs(form) | Grammar::Sets { pairs: form, .. } => {
             let PairsForm { separator, assign, keys, .. } = form;
-            let time = named.map(|(name, time)| format!("{name}{assign}{time}{separator}"));
-            format!("{}{}{assign}{signature}", time.unwrap_or_default(), first(keys))
+            let beside: String =
+                named.iter().map(|(name, value)| format!("{name}{assign}{value}{separator}")).collect();
+            format!("{beside}{}{assign}{signature}", first(keys))
         }
         Grammar::Positional { separator, names } => {
-            let value =
-                |name: &String| named.filter(|(known, _)| *known == name).map_or("", |(_, time)| time);
-            let items = names.iter().map(value).chain([signature]);
-            items.collect::<Vec<_>>().join(separator)
+            names.iter().map(value).chain([signature]).collect::<Vec<_>>().join(separator)
         }
         Grammar::Choices { choices } => {
             let ours = scheme.signature.choices.iter().find(|(_, algorithm)| *algorithm == scheme.algorithm);
@@ -248,8 +276,7 @@ fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String
             format!("{}{signature}", prefix.or(choices.keys().next()).map_or("", String::as_str))
         }
         Grammar::Pattern { pattern } => {
-            let time = named.map(|(name, time)| (name.as_str(), time));
-            let values: Vec<(&str, &str)> = time.into_iter().chain([("signature", signature)]).collect();
+            let values: Vec<(&str, &str)> = named.iter().copied().chain([("signature", signature)]).collect();
             let unfilled = || SignError::Place(format!("{} by a pattern", scheme.signature.from));
             let filled = skeleton::filled(pattern, &values).ok_or_else(unfilled)?;
             let groups = scheme.signature.pattern.as_ref().and_then(|pattern| pattern.captures(&filled));
@@ -262,6 +289,11 @@ fn render(scheme: &Scheme, signature: &str, time: Option<&str>) -> Result<String
             values.iter().all(same).then_some(filled.clone()).ok_or_else(unfilled)?
         }
     })
+}
+
+/// Whether it is a value beside the signature, and not one of the delivery.
+fn is_beside(place: &Pick) -> bool {
+    matches!(place, Pick::Signature(_))
 }
 
 fn put(delivery: &mut Delivery, place: &Pick, value: &str) -> Result<(), SignError> {

@@ -90,7 +90,7 @@ impl Verifier {
 pub(super) fn sealed(key: &Material, token: &Token<'_>) -> bool {
     match key {
         Material::Mac(keyed) => {
-            let own = keyed.of(token.signed.as_bytes());
+            let own = keyed.mac.of(token.signed.as_bytes());
             token.signature.len() == own.as_bytes().len()
                 && any_equal([super::algorithm::Output::from_bytes(&token.signature)].iter(), &own)
         }

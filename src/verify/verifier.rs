@@ -423,7 +423,7 @@ fn holds(
     match key {
         Material::Token(token) => Ok(any_equal(outputs(candidates), token)),
         Material::Mac(keyed) => {
-            let own = keyed.of_pieces(|take| content.feed(template, take))?;
+            let own = keyed.mac.of_pieces(|take| content.feed_with(template, &keyed.secret, take))?;
             Ok(any_equal(outputs(candidates), &own))
         }
         Material::Plain(plain) => {

@@ -96,10 +96,13 @@ fn public(algorithm: Algorithm, form: KeyForm, seed: &[u8]) -> Result<Pair, Stop
     };
     let curve: &EcdsaSigningAlgorithm = match algorithm {
         Algorithm::Ed25519 | Algorithm::Jwt(Jws::EdDsa) => return edwards(form, seed),
-        Algorithm::EcdsaP384Sha384 | Algorithm::Jwt(Jws::Es384) => &ECDSA_P384_SHA384_ASN1_SIGNING,
-        Algorithm::EcdsaP256Sha1 | Algorithm::EcdsaP256Sha256 | Algorithm::Jwt(Jws::Es256) => {
-            &ECDSA_P256_SHA256_ASN1_SIGNING
+        Algorithm::EcdsaP384Sha384 | Algorithm::EcdsaP384Sha384Raw | Algorithm::Jwt(Jws::Es384) => {
+            &ECDSA_P384_SHA384_ASN1_SIGNING
         }
+        Algorithm::EcdsaP256Sha1
+        | Algorithm::EcdsaP256Sha256
+        | Algorithm::EcdsaP256Sha256Raw
+        | Algorithm::Jwt(Jws::Es256) => &ECDSA_P256_SHA256_ASN1_SIGNING,
         _ => {
             let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
             let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;

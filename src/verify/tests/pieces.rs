@@ -1,0 +1,123 @@
+//! Pieces of what is signed, each against the text that a sender would sign, written out and signed by hand.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::*;
+
+/// A scheme of one template, with more lines.
+fn of(template: &str, more: &str) -> Arc<Scheme> {
+    scheme(&format!(
+        "algorithm = \"hmac-sha256\"\nsigned = ['{template}']\n\
+         signature = {{ from = \"header:x-sig\", encoding = \"hex\" }}\n{more}"
+    ))
+}
+
+/// A request with that body, whose signature is the MAC of `text`.
+fn by_hand(text: &[u8], body: &str) -> Delivery {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(text);
+    let signature = hex::encode(mac.finalize().into_bytes());
+    Delivery { body: body.to_owned().into(), ..delivery(&[("x-sig", &signature), ("x-salt", "s1")]) }
+}
+
+#[test]
+fn every_piece_is_what_the_sender_signs() {
+    let form = "form_sorted = { separator = \"&\", assign = \"=\", except = [\"sign\", \"sign_type\"], empty = false }";
+    let values = "form_sorted = { separator = \"|\", except = [\"mac\"] }";
+    for (template, more, body, text) in [
+        ("{header:x-salt}{secret}{body}", "", "{}", "s1a secret of some length{}"),
+        ("{raw json:/data}", "", r#"{"event":"paid","data":{ "id" : 1.50 }}"#, r#"{ "id" : 1.50 }"#),
+        ("{raw form:p > json:/a}.", "", "p={\"a\":[1,%202]}", "[1, 2]."),
+        ("{body:sorted}", "", r#"{"b": 1, "a": {"d": "x", "c": []}}"#, r#"{"a":{"c":[],"d":"x"},"b":1}"#),
+        ("{body:base64url}", "", "{\"a\":\"??>\"}", "eyJhIjoiPz8-In0"),
+        ("{body:md5:base64}", "", "abc", "kAFQmDzST7DWlj99KOF/cg=="),
+        ("{body:sha1}", "", "abc", "a9993e364706816aba3e25717850c26c9cd0d89d"),
+        ("{body:md5:base64url}", "", "abc", "kAFQmDzST7DWlj99KOF_cg"),
+        ("{body:sorted:md5}", "", "{\"b\":2, \"a\":1}", "608de49a4600dbb5b173492759792e4a"),
+        ("{form_sorted}", form, "sign=x&b=2%203&sign_type=RSA2&a=&c=4", "b=2 3&c=4"),
+        ("&{form_sorted}{secret}", form, "b=2&a=1", "&a=1&b=2a secret of some length"),
+        ("{form_sorted:all}", values, "b=2&mac=x&a=", "|2"),
+    ] {
+        let scheme = of(template, more);
+        let judged =
+            |text: &str, body: &str| verdict(&scheme, SECRET, by_hand(text.as_bytes(), body)).map(|_| ());
+        assert_eq!(judged(text, body), Ok(()), "{template}");
+        assert_eq!(judged(&format!("{text} "), body), Err(Reject::SignatureMismatch), "{template}");
+        let mut sent = Delivery { body: body.to_owned().into(), ..delivery(&[("x-salt", "s1")]) };
+        sign(&scheme, SECRET.as_bytes(), &mut sent, NOW).unwrap();
+        assert!(verdict(&scheme, SECRET, sent).is_ok(), "{template}: what is signed here is taken here");
+    }
+}
+
+#[test]
+fn a_body_that_a_piece_cannot_be_made_of_is_refused() {
+    let form = "form_sorted = { separator = \"&\", assign = \"=\", except = [\"sign\"] }";
+    for (template, more, body, cause) in [
+        ("{raw json:/data}", "", "{\"data\":1,\"data\":1}", Reject::CompanionMissing),
+        ("{raw json:/data}", "", "{\"event\":1}", Reject::CompanionMissing),
+        ("{body:sorted}", "", "{\"a\":1,\"a\":1}", Reject::FormMalformed),
+        ("{body:sorted:sha256}", "", "a=1", Reject::FormMalformed),
+        ("{form_sorted}", form, "a=1&a=2", Reject::FormMalformed),
+        ("{form_sorted}", form, "a=1&sign=1&sign=2", Reject::FormMalformed),
+    ] {
+        let found = verdict(&of(template, more), SECRET, by_hand(b"a=1&a=2", body));
+        assert_eq!(found.unwrap_err(), cause, "{template} {body}");
+    }
+}
+
+#[test]
+fn the_secret_is_signed_by_whoever_shares_it() {
+    let told = |algorithm: &str, template: &str| {
+        let file = format!(
+            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\nalgorithm = \"{algorithm}\"\n\
+             signed = [\"{template}\"]\nsignature = {{ from = \"header:x-sig\", encoding = \"hex\" }}\n"
+        );
+        let definition: Definition = toml::from_str(&file).unwrap();
+        let built = Scheme::build(&definition, None, &BTreeMap::new());
+        built.err().map(|problems| problems[0].to_string())
+    };
+    assert_eq!(told("hmac-sha512", "{secret}{body}"), None);
+    assert!(told("ed25519", "{secret}{body}").unwrap().contains("with a plain digest or an HMAC"));
+    assert!(told("sha256", "{body}").unwrap().contains("{secret} in every template"));
+}
+
+#[test]
+fn what_a_piece_leaves_unproved_is_warned_of() {
+    let warned = |template: &str, more: &str| of(template, more).warnings().join(" ");
+    assert!(warned("{body:md5}", "").contains("MD5 or SHA-1, which are broken"));
+    assert!(warned("{form_sorted}", "form_sorted = { separator = \"|\" }").contains("signs no names"));
+    assert_eq!(warned("{body:sorted:sha256}", ""), "");
+    assert_eq!(warned("{form_sorted}", "form_sorted = { separator = \"&\", assign = \"=\" }"), "");
+}
+
+#[test]
+fn two_numbers_one_after_the_other_are_no_der() {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(
+        &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+        &aws_lc_rs::rand::SystemRandom::new(),
+    );
+    let pkcs8 = pkcs8.unwrap();
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref());
+    let point = pair.unwrap().public_key().as_ref().to_vec();
+    // SubjectPublicKeyInfo of P-256 (RFC 5480): the same bytes before any point.
+    let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
+    let (private, public) = (STANDARD.encode(&pkcs8), STANDARD.encode([head, point.clone()].concat()));
+    let written = |algorithm: &str| {
+        scheme(&format!(
+            "algorithm = \"{algorithm}\"\nsigned = [\"{{body}}\"]\n\
+             signature = {{ from = \"header:x-sig\", encoding = \"base64url\" }}\n"
+        ))
+    };
+    let (raw, der) = (written("ecdsa-p256-sha256-raw"), written("ecdsa-p256-sha256"));
+    let sent = signed(&raw, &private, &[]);
+    let signature = URL_SAFE_NO_PAD.decode(sent.headers.first("x-sig").unwrap()).unwrap();
+    assert_eq!(signature.len(), 64);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(&sent.body, &signature).unwrap();
+    assert!(verdict(&raw, &public, sent.clone()).is_ok());
+    assert_eq!(verdict(&der, &public, sent).unwrap_err(), Reject::SignatureMismatch);
+    assert_eq!(verdict(&raw, &public, signed(&der, &private, &[])).unwrap_err(), Reject::SignatureMismatch);
+}
