@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::cut::Cut;
 use super::form;
 use super::json::{self, Found, Pointer};
 use super::scene::Scene;
@@ -53,6 +54,8 @@ pub enum Pick {
     InsideXml(Box<Self>, xml::Path),
     /// `PLACE > base64`: the text that the text at another place stands for.
     Base64(Box<Self>),
+    /// `PLACE > match:REGEX`: a part of the text at another place.
+    Match(Box<Self>, Cut),
 }
 
 impl Pick {
@@ -66,6 +69,9 @@ impl Pick {
         }
         if let Some((outer, inner)) = text.rsplit_once(INSIDE) {
             let outer = Box::new(Self::parse(outer)?);
+            if let Some(pattern) = inner.strip_prefix("match:") {
+                return Cut::parse(pattern).map(|cut| Self::Match(outer, cut));
+            }
             return match inner {
                 "base64" => Ok(Self::Base64(outer)),
                 inner => match Self::parse(inner)? {
@@ -122,6 +128,7 @@ impl Pick {
                 xml::find(outer.read_in(scene)?.as_bytes(), &[path], scene.strict).pop()?.map(Cow::Owned)
             }
             Self::Base64(outer) => base64(&outer.read_in(scene)?).map(Cow::Owned),
+            Self::Match(outer, cut) => cut_out(outer.read_in(scene)?, cut),
         }
     }
 
@@ -134,6 +141,7 @@ impl Pick {
                 let value = json::find(text.as_bytes(), &[pointer]).pop()??.text()?.into_owned();
                 Some(Cow::Owned(value))
             }
+            Self::Match(outer, cut) => cut_out(outer.read_claim(claims)?, cut),
             _ => None,
         }
     }
@@ -141,18 +149,16 @@ impl Pick {
     /// Where the place is in the delivery, if it is one within the element of that number of `array`; other places stay.
     pub fn of_element(&self, array: &Self, index: usize) -> Option<Self> {
         let below = |base: &Pointer, item: &Pointer| Pointer::parse(&format!("{base}/{index}{item}")).ok();
+        let outer = |outer: &Self| outer.of_element(array, index).map(Box::new);
         match (self, array) {
             (Self::Item(item), Self::Json(base)) => below(base, item).map(Self::Json),
-            (Self::Item(item), Self::Inside(outer, base)) => {
-                Some(Self::Inside(outer.clone(), below(base, item)?))
+            (Self::Item(item), Self::Inside(text, base)) => {
+                Some(Self::Inside(text.clone(), below(base, item)?))
             }
-            (Self::Inside(outer, pointer), _) => {
-                Some(Self::Inside(Box::new(outer.of_element(array, index)?), pointer.clone()))
-            }
-            (Self::InsideXml(outer, path), _) => {
-                Some(Self::InsideXml(Box::new(outer.of_element(array, index)?), path.clone()))
-            }
-            (Self::Base64(outer), _) => Some(Self::Base64(Box::new(outer.of_element(array, index)?))),
+            (Self::Inside(text, pointer), _) => Some(Self::Inside(outer(text)?, pointer.clone())),
+            (Self::InsideXml(text, path), _) => Some(Self::InsideXml(outer(text)?, path.clone())),
+            (Self::Base64(text), _) => Some(Self::Base64(outer(text)?)),
+            (Self::Match(text, cut), _) => Some(Self::Match(outer(text)?, cut.clone())),
             (Self::Item(_), _) => None,
             (other, _) => Some(other.clone()),
         }
@@ -161,7 +167,10 @@ impl Pick {
     /// The place whose text it is looked up in.
     pub fn outer(&self) -> Option<&Self> {
         match self {
-            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => Some(outer),
+            Self::Inside(outer, _)
+            | Self::InsideXml(outer, _)
+            | Self::Base64(outer)
+            | Self::Match(outer, _) => Some(outer),
             _ => None,
         }
     }
@@ -201,22 +210,12 @@ impl Pick {
 
     /// Whether it is a claim of the scheme's token, or lies in the text of one.
     pub fn is_claim(&self) -> bool {
-        match self {
-            Self::Jwt(_) => true,
-            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => outer.is_claim(),
-            _ => false,
-        }
+        matches!(self.root(), Self::Jwt(_))
     }
 
     /// Whether it is in the header of the scheme's token.
     pub fn is_token_header(&self) -> bool {
-        match self {
-            Self::JwtHeader(_) => true,
-            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => {
-                outer.is_token_header()
-            }
-            _ => false,
-        }
+        matches!(self.root(), Self::JwtHeader(_))
     }
 
     /// A value of the JSON body, or of the element that is looked at, as it is written.
@@ -249,13 +248,7 @@ impl Pick {
 
     /// Whether it lies in the body, so that a signed body proves it.
     pub fn is_in_body(&self) -> bool {
-        match self {
-            Self::Json(_) | Self::Form(_) | Self::Xml(_) | Self::Body | Self::Item(_) => true,
-            Self::Header(_) | Self::Query(_) | Self::Signature(_) | Self::Jwt(_) | Self::JwtHeader(_) => {
-                false
-            }
-            Self::Inside(outer, _) | Self::InsideXml(outer, _) | Self::Base64(outer) => outer.is_in_body(),
-        }
+        matches!(self.root(), Self::Json(_) | Self::Form(_) | Self::Xml(_) | Self::Body | Self::Item(_))
     }
 
     /// Reads several at once, so that a JSON or XML body is walked only once.
@@ -295,6 +288,15 @@ fn walked<'p, 'd>(
     if pointers.is_empty() { Vec::new() } else { json::find_in(text, &pointers, strict) }.into_iter()
 }
 
+/// The part of a text that `cut` says.
+fn cut_out<'d>(text: Cow<'d, str>, cut: &Cut) -> Option<Cow<'d, str>> {
+    let span = cut.span(&text)?;
+    match text {
+        Cow::Borrowed(text) => text.get(span).map(Cow::Borrowed),
+        Cow::Owned(text) => text.get(span).map(|part| Cow::Owned(part.to_owned())),
+    }
+}
+
 /// The text that base64 of either alphabet stands for. Lines may be broken, as mail has them.
 fn base64(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
@@ -321,6 +323,7 @@ impl fmt::Display for Pick {
             Self::Inside(outer, pointer) => write!(f, "{outer}{INSIDE}json:{pointer}"),
             Self::InsideXml(outer, path) => write!(f, "{outer}{INSIDE}xml:{path}"),
             Self::Base64(outer) => write!(f, "{outer}{INSIDE}base64"),
+            Self::Match(outer, cut) => write!(f, "{outer}{INSIDE}match:{cut}"),
         }
     }
 }
@@ -342,7 +345,7 @@ fn allowed(text: &str) -> String {
     format!(
         "`{text}` names no place; allowed: header:NAME, json:/pointer, form:NAME, query:NAME, xml:/a/b, body, \
          signature:NAME, item:/pointer, and after one of them ` > json:/pointer` or ` > xml:/a/b` for a value inside \
-         its text, ` > base64` for the text that it stands for"
+         its text, ` > base64` for the text that it stands for, ` > match:REGEX` for the group of it in that text"
     )
 }
 
@@ -381,6 +384,22 @@ mod tests {
         let nested = r#"{"data":"{\"inner\":\"{\\\"id\\\":9}\"}"}"#;
         assert_eq!(read("json:/data > json:/inner", "/", nested).as_deref(), Some("{\"id\":9}"));
         assert_eq!(read("form:payload > json:/type", "/", "{\"payload\":1}"), None);
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_cut_out() {
+        let form = "a=sig1%3Dx%3Bcreated%3D17&b={\"u\":\"/users/7\"}";
+        assert_eq!(read("form:a > match:sig1=(.*)", "/", form).as_deref(), Some("x;created=17"));
+        assert_eq!(
+            read("form:a > match:sig1=(.*) > match:.*created=([0-9]+)", "/", form).as_deref(),
+            Some("17")
+        );
+        assert_eq!(read("form:b > json:/u > match:/users/([^/]+)", "/", form).as_deref(), Some("7"));
+        assert_eq!(read("form:a > match:sig2=(.*)", "/", form), None);
+        assert_eq!(read("body > match:(a)=.*", "/", form).as_deref(), Some("a"));
+        assert_eq!(read("body > match:(a)=.*", "/", &format!("a={}", "x".repeat(16 * 1024))), None);
+        assert!(Pick::parse("form:a > match:x").unwrap_err().contains("exactly one group"));
+        assert!(Pick::parse("match:(x)").unwrap_err().contains("names no place"));
     }
 
     #[test]

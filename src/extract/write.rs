@@ -44,6 +44,13 @@ fn put_as(delivery: &Delivery, place: &Pick, value: &str, number: bool) -> Optio
             put(delivery, outer, &xml::with(&text, path, value)?)
         }
         Pick::Base64(outer) => put(delivery, outer, &STANDARD.encode(value)),
+        Pick::Match(outer, cut) => {
+            let mut text = outer.read(delivery)?.into_owned();
+            text.replace_range(cut.span(&text)?, value);
+            // What was put there need not be what is read there.
+            cut.span(&text).filter(|span| text.get(span.clone()) == Some(value))?;
+            put(delivery, outer, &text)
+        }
         Pick::Signature(_) | Pick::Item(_) | Pick::Jwt(_) | Pick::JwtHeader(_) => None,
     }
 }
@@ -185,6 +192,7 @@ mod tests {
             ("p=%7B%22id%22%3A%22a%22%7D&q", "form:p > json:/id", "b", "p=%7B%22id%22%3A%22b%22%7D&q"),
             ("<a> <b>1</b></a>", "xml:/a/b", "2", "<a> <b>2</b></a>"),
             ("{\"d\":\"PGE+MTwvYT4=\"}", "json:/d > base64 > xml:/a", "2", "{\"d\":\"PGE+MjwvYT4=\"}"),
+            ("{\"a\":\"t=1;u\"}", "json:/a > match:t=([0-9]+);.*", "25", "{\"a\":\"t=25;u\"}"),
             ("anything", "body", "else", "else"),
         ] {
             assert_eq!(with(body, place, value).as_deref(), Some(want));
@@ -206,6 +214,8 @@ mod tests {
             ("", "form:f > base64 > json:/a", Some("f=eyJhIjoidiJ9")),
             ("", "xml:/a/b", Some("<a><b>v</b></a>")),
             ("", "signature:t", None),
+            ("a=x", "form:a > match:t=(.*)", None),
+            ("a=t%3D1", "form:a > match:t=([0-9])", None),
         ] {
             assert_eq!(with(body, place, "v").as_deref(), want, "{body} {place}");
         }

@@ -241,12 +241,9 @@ impl Check {
 
     /// A token is the secret itself: where it stands goes to no journal and to no worker.
     fn kept_secret(&mut self, forward: &ForwardDefinition, token: Option<&Pick>) {
-        let leaks = match token {
+        let leaks = match token.map(Pick::root) {
             Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
             Some(Pick::Query(_)) => forward.query,
-            Some(Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer)) => {
-                return self.kept_secret(forward, Some(outer));
-            }
             Some(_) | None => false,
         };
         if let (true, Some(place)) = (leaks, token) {

@@ -446,3 +446,10 @@ pub struct SampleDefinition {
     #[serde(default)]
     pub demo: bool,
 }
+
+impl SampleDefinition {
+    /// The headers that a sample of that scheme has beside the signature, their marks not filled in.
+    pub fn headers_of(&self, scheme: &str) -> &BTreeMap<String, String> {
+        self.schemes.get(scheme).unwrap_or(&self.headers)
+    }
+}

@@ -234,12 +234,11 @@ impl Template {
 
     /// Whether it is signed as a part of the body or the URL.
     fn is_part(&self, pick: &Pick) -> bool {
-        match pick {
+        match pick.root() {
             Pick::Json(_) => self.covers_json(),
             Pick::Form(_) | Pick::Xml(_) | Pick::Body => self.covers_body(),
-            Pick::Header(_) | Pick::Signature(_) | Pick::Item(_) | Pick::Jwt(_) | Pick::JwtHeader(_) => false,
             Pick::Query(_) => self.covers_target(),
-            Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => self.is_part(outer),
+            _ => false,
         }
     }
 

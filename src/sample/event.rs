@@ -330,7 +330,7 @@ fn headers(
     values: [(&str, &String); 3],
 ) -> Headers {
     let mut headers = Headers::default();
-    for (name, template) in rules.schemes.get(&scheme.name).unwrap_or(&rules.headers) {
+    for (name, template) in rules.headers_of(&scheme.name) {
         let fill = |text: String, (mark, value): &(&str, &String)| text.replace(mark, value);
         headers.push(name, values.iter().fold(template.clone(), fill).as_bytes());
     }

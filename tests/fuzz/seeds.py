@@ -324,6 +324,7 @@ def place(seeds):
         ("form:a > json:/b,form:a > base64,form:a > xml:/a", twisted(parts, FIELDS)),
         ("form:a query:a query:b form:%", twisted(fields, FIELDS)),
         ("query:a > json:/b,form:a > json:/b", twisted(fields, FIELDS)),
+        ("form:a > match:(.*),query:a > match:[1a](.*),body > match:.*(..)x?,header:x-a > match:a=(1)|b > match:(.)", twisted(fields, FIELDS)),
     )
     for names, texts in kinds:
         bodies = list(texts)

@@ -188,7 +188,7 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
         .filter(|(place, _)| !is_own(scheme, place))
         .filter_map(|(place, value)| Some((delivered(scheme, &place)?, value)))
         .collect();
-    let roots: Vec<&Pick> = places.iter().map(|(place, _)| root(place)).collect();
+    let roots: Vec<&Pick> = places.iter().map(|(place, _)| place.root()).collect();
     let json = scheme.each.is_some() || roots.iter().any(|place| matches!(place, Pick::Json(_)));
     let form = scheme.covers_form_alone() || roots.iter().any(|place| matches!(place, Pick::Form(_)));
     let content_type = match (json, form) {
@@ -197,7 +197,14 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
         _ => "application/json",
     };
     let mut headers = Headers::default();
-    headers.push("content-type", content_type.as_bytes());
+    for (name, text) in definition.sample.iter().flat_map(|rules| rules.headers_of(&scheme.name)) {
+        let marks = [("{id}", "made_evt_1"), ("{type}", "order.created"), ("{now}", &NOW.to_string())];
+        let text = marks.iter().fold(text.clone(), |text, (mark, value)| text.replace(mark, value));
+        headers.push(name, text.as_bytes());
+    }
+    if headers.first("content-type").is_none() {
+        headers.push("content-type", content_type.as_bytes());
+    }
     let (method, target) = (scheme.methods.first().cloned(), format!("/in/{}", definition.name));
     let method = method.unwrap_or_else(|| "POST".to_owned());
     let empty = Delivery { method, target, headers, body: Bytes::new(), received_at: NOW };
@@ -210,14 +217,6 @@ fn tiny(definition: &Definition, scheme: &Scheme) -> Delivery {
     match Pick::parse(count) {
         Ok(place) => add(full, &(place, "1".to_owned())),
         Err(_) => full,
-    }
-}
-
-/// The place that the others lie in.
-fn root(place: &Pick) -> &Pick {
-    match place {
-        Pick::Inside(outer, _) | Pick::InsideXml(outer, _) | Pick::Base64(outer) => root(outer),
-        place => place,
     }
 }
 

@@ -52,6 +52,37 @@ fn every_piece_is_what_the_sender_signs() {
     }
 }
 
+/// RFC 9421, appendix B.2.5: signed by the RFC's own key.
+#[test]
+fn an_http_message_signature_is_signed_by_what_its_input_says() {
+    let rules = r#"
+algorithm = "hmac-sha256"
+secret = "base64"
+signed = ["\"date\": {header:Date}\n\"@authority\": example.com\n\"content-type\": {header:Content-Type}\n\"@signature-params\": {header:Signature-Input > match:sig-b25=(.*)}"]
+matching = { "header:Signature-Input" = 'sig-b25=\("date" "@authority" "content-type"\);created=[0-9]+;keyid="test-shared-secret"' }
+signature = { from = "header:Signature", encoding = "base64", grammar = { kind = "pattern", pattern = 'sig-b25=:(?P<signature>[^:]+):' } }
+timestamp = { from = 'header:Signature-Input > match:sig-b25=(.*) > match:[^;]*;created=([0-9]+);.*', unit = "seconds" }
+"#;
+    let secret = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==";
+    let input =
+        "sig-b25=(\"date\" \"@authority\" \"content-type\");created=1618884473;keyid=\"test-shared-secret\"";
+    let judged = |date: &str, input: &str| {
+        let headers = [
+            ("date", date),
+            ("content-type", "application/json"),
+            ("signature-input", input),
+            ("signature", "sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:"),
+        ];
+        let request = Delivery { body: Bytes::from_static(b"{\"hello\": \"world\"}"), ..delivery(&headers) };
+        verdict(&scheme(rules), secret, request).map(|verified| verified.signed_at().map(Timestamp::seconds))
+    };
+    let date = "Tue, 20 Apr 2021 02:07:55 GMT";
+    assert_eq!(judged(date, input), Ok(Some(1_618_884_473)));
+    assert_eq!(judged("Tue, 20 Apr 2021 02:07:56 GMT", input), Err(Reject::SignatureMismatch));
+    assert_eq!(judged(date, &input.replace("4473", "4474")), Err(Reject::SignatureMismatch));
+    assert!(judged(date, &input.replace("sig-b25", "sig1")).is_err());
+}
+
 #[test]
 fn a_body_that_a_piece_cannot_be_made_of_is_refused() {
     let form = "form_sorted = { separator = \"&\", assign = \"=\", except = [\"sign\"] }";
