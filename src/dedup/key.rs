@@ -33,8 +33,9 @@ impl EventKey {
         // Where a digest of the body may be left out, what stands in such a body swallows nothing that is proved.
         let proved = verified.covers_body() == scheme.covers_body();
         let identified = scheme.unique_ids && !event_id.is_empty();
-        let keys = if verified.covers_body() && !(found.id_signed && identified) {
-            let covered = Covered::of(scheme, delivery);
+        let raw = scheme.raw_values();
+        let keys = if (verified.covers_body() || !raw.is_empty()) && !(found.id_signed && identified) {
+            let covered = Covered::of(scheme, delivery, &raw);
             let unsigned = named("event").add(&covered.divided());
             let event = identity(unsigned, &event_id, &found.id_parts).add(event_type.as_bytes());
             let content = named("content").add(&covered.joined());
@@ -149,12 +150,14 @@ fn other_ids(scheme: &Scheme, delivery: &Delivery, place: &EventPlace) -> Vec<St
 struct Covered<'d> {
     url: Option<String>,
     fields: Option<Vec<(String, String)>>,
+    /// The JSON values that are signed in the place of the body.
+    raw: Option<Vec<u8>>,
     scheme: &'d Scheme,
     body: &'d [u8],
 }
 
 impl<'d> Covered<'d> {
-    fn of(scheme: &'d Scheme, delivery: &'d Delivery) -> Self {
+    fn of(scheme: &'d Scheme, delivery: &'d Delivery, raw: &[&Pick]) -> Self {
         let signed = scheme.origin.as_ref().filter(|_| scheme.signed.iter().all(Template::covers_url));
         let origin = signed.map_or("", |origin| origin.text(UrlPort::Configured));
         let unescaped = |piece: &Piece| *piece == Piece::UrlUnescaped;
@@ -164,15 +167,21 @@ impl<'d> Covered<'d> {
         };
         let url = scheme.covers_target().then(|| [origin, &target].concat());
         let form = FormText { repeats: scheme.covers_repeats(), ..scheme.form_text.clone() };
-        let fields = scheme.covers_form_alone().then(|| form.fields(&delivery.body)).flatten();
-        Self { url, fields, scheme, body: &delivery.body }
+        let fields = scheme.covers_form_alone().then(|| form.fields(delivery)).flatten();
+        let scene = Scene::to_prove(delivery);
+        let texts = || raw.iter().filter_map(|pick| pick.json(&scene)).collect::<Vec<_>>().join("\n");
+        let raw = (!raw.is_empty()).then(|| texts().into_bytes());
+        Self { url, fields, raw, scheme, body: &delivery.body }
     }
 
     /// The digest of its parts, each told from the next.
     fn divided(&self) -> [u8; 32] {
-        let body = match &self.fields {
-            Some(_) => self.texts().fold(Parts(Sha256::new()), |parts, text| parts.add(text)).finish().0,
-            None => body_digest(self.scheme, self.body),
+        let body = match (&self.fields, &self.raw) {
+            (_, Some(raw)) => Parts(Sha256::new()).add(raw).finish().0,
+            (Some(_), None) => {
+                self.texts().fold(Parts(Sha256::new()), |parts, text| parts.add(text)).finish().0
+            }
+            (None, None) => body_digest(self.scheme, self.body),
         };
         let url = self.url.as_ref().map(|url| Parts(Sha256::new()).add(url.as_bytes()).add(&body));
         url.map_or(body, |parts| parts.finish().0)
@@ -183,9 +192,10 @@ impl<'d> Covered<'d> {
     fn joined(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.url.as_deref().unwrap_or_default());
-        match &self.fields {
-            Some(fields) => hash.update(self.scheme.form_text.joined(fields)),
-            None => feed_body(self.scheme, self.body, &mut hash),
+        match (&self.fields, &self.raw) {
+            (_, Some(raw)) => hash.update(raw),
+            (Some(fields), None) => hash.update(self.scheme.form_text.joined(fields)),
+            (None, None) => feed_body(self.scheme, self.body, &mut hash),
         }
         hash.finalize().into()
     }
@@ -338,6 +348,33 @@ event = { id = "header:X-Id", type = "form:Status" }
         let keys = |body| key(form, ("/in/x", "", body)).keys();
         let (one, divided) = (keys("a=1&b=2"), keys("a=1%26b%3D2"));
         assert_eq!(one.content, divided.content, "the same signed bytes: a twin");
+    }
+
+    #[test]
+    fn what_stands_beside_the_signed_value_of_a_body_makes_no_other_event() {
+        let rules = "algorithm = \"hmac-sha256\"\nsigned = [\"{raw json:/data}\"]\n";
+        for ids in ["", "event = { id = \"json:/data/id\" }\n"] {
+            let keys = |body| key(&format!("{rules}{ids}"), ("/in/x", "", body)).keys();
+            let one = keys(r#"{"event":"paid","data":{"id":7}}"#);
+            assert_eq!(one, keys(r#"{ "data":{"id":7}, "event":"failed", "id":8 }"#), "{ids}");
+            assert_ne!(one, keys(r#"{"event":"paid","data":{"id":8}}"#), "{ids}");
+        }
+        let named = format!("{rules}event = {{ id = \"json:/id\" }}\n");
+        let keys = |body| key(&named, ("/in/x", "", body)).keys();
+        let (one, other) = (keys(r#"{"id":1,"data":{"n":7}}"#), keys(r#"{"id":2,"data":{"n":7}}"#));
+        assert_ne!(one.message_id, other.message_id);
+        assert_eq!(one.content, other.content, "another id over the same signed bytes: a twin");
+    }
+
+    #[test]
+    fn json_beside_a_form_is_told_apart_as_json() {
+        let both = "algorithm = \"hmac-sha256\"\nsigned = [\"{form_sorted}\", \"{body:sorted}\"]\n\
+                    form_sorted = { separator = \"&\", assign = \"=\", empty = false }\n";
+        let keys = |rules: &str, body| key(rules, ("/in/x", "", body)).keys();
+        assert_eq!(keys(both, r#"{"a":1,"b":2}"#), keys(both, r#"{"b":2, "a":1}"#), "signed alike");
+        assert_ne!(keys(both, r#"{"order":1}"#), keys(both, r#"{"order":2,"z":"zz"}"#));
+        let turned = both.replace("\"{form_sorted}\", \"{body:sorted}\"", "\"{body}\", \"{form_sorted}\"");
+        assert_ne!(keys(&turned, r#"{"order":1}"#), keys(&turned, r#"{"order":2,"z":"zz"}"#));
     }
 
     #[test]

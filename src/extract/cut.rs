@@ -34,11 +34,19 @@ impl Cut {
         let build = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
         // Alone first: put into the group below, half an expression could become a whole one.
         let built = build(text).and_then(|_| build(&format!("\\A(?:{text})\\z")));
-        match built.ok().filter(|pattern| pattern.captures_len() == 2) {
-            Some(pattern) => Ok(Self { text: text.to_owned(), pattern }),
-            None => Err(format!(
-                "`match:{text}` cuts nothing out; allowed: a regular expression with exactly one group, without back \
-                 references and look-around, of bounded size when compiled, such as `match:sig1=(.*)`"
+        let found = match built.as_ref().map(|pattern| pattern.captures_len() - 1) {
+            Ok(1) => None,
+            Ok(0) => Some("has no group".to_owned()),
+            Ok(groups) => Some(format!("has {groups} groups")),
+            Err(regex::Error::CompiledTooBig(_)) => Some("is too large when compiled".to_owned()),
+            Err(_) => Some("is no regular expression, or one with back references or look-around".to_owned()),
+        };
+        match (built, found) {
+            (Ok(pattern), None) => Ok(Self { text: text.to_owned(), pattern }),
+            (_, found) => Err(format!(
+                "`match:{text}` {}; allowed: one with exactly one group, which is the part that counts, such as \
+                 `match:sig1=(.*)`; others begin with `(?:`",
+                found.unwrap_or_default()
             )),
         }
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::alike;
 use super::multipart::{self, Announced};
 use crate::delivery::Delivery;
 
@@ -43,11 +44,16 @@ fn field<'d>(body: &'d [u8], name: &str) -> Option<Cow<'d, str>> {
     }
 }
 
-/// The parameter `name` of a query, decoded: the first, or where it is `strict` that which all of them are.
+/// The parameter `name` of a query, decoded: the first, or where it is `strict` that which all of them are, with none
+/// beside it that some parser takes for it.
 pub(super) fn parameter_in<'d>(text: &'d [u8], name: &str, strict: bool) -> Option<Cow<'d, str>> {
-    let mut values = form_urlencoded::parse(text).filter(|(key, _)| key == name).map(|(_, value)| value);
-    let first = values.next()?;
-    (!strict || values.all(|other| other == first)).then_some(first)
+    let mut all = form_urlencoded::parse(text);
+    if !strict {
+        return all.find(|(key, _)| key == name).map(|(_, value)| value);
+    }
+    let mut alike = all.filter(|(key, _)| alike::fields(name, key));
+    let (key, first) = alike.next()?;
+    (key == name && alike.all(|(key, other)| key == name && other == first)).then_some(first)
 }
 
 /// Where the value of the first field `name` lies in a body, as it is written there.
@@ -96,14 +102,25 @@ pub struct FormText {
 
 impl FormText {
     /// The fields of a body that are written, decoded: by name, then by value, in the order of UTF-16 code units. `None`
-    /// where they are not UTF-8, more than anybody sends, or a name stands twice that may not.
-    pub fn fields(&self, body: &[u8]) -> Option<Vec<(String, String)>> {
-        let mut all = if self.repeats { all_fields(body) } else { fields(body) }?;
+    /// where they are not UTF-8, more than anybody sends, or a name stands twice that may not; and where any reader could
+    /// take the body for something else than an urlencoded form, of which not all need be signed.
+    pub fn fields(&self, delivery: &Delivery) -> Option<Vec<(String, String)>> {
+        let mut all =
+            Some(delivery).filter(|delivery| is_form(delivery)).and_then(|form| all_fields(&form.body))?;
         if self.once && all.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return None;
         }
-        all.retain(|(name, value)| !(self.except.contains(name) || self.valued_alone && value.is_empty()));
-        Some(all)
+        if !self.repeats {
+            all.dedup();
+        }
+        let left_out = |(name, value): &(String, String)| {
+            self.except.contains(name) || self.valued_alone && value.is_empty()
+        };
+        let (out, written): (Vec<_>, Vec<_>) = all.drain(..).partition(left_out);
+        // Nobody signed that field, and a worker could read it in the place of one that is signed.
+        let names =
+            alike::Names::new(written.iter().filter(|_| !out.is_empty()).map(|(name, _)| name.as_str()));
+        (!out.iter().any(|(name, _)| names.any(name))).then_some(written)
     }
 
     /// What is written of a field.
@@ -112,8 +129,8 @@ impl FormText {
     }
 
     /// The text of a body. Two forms may read alike.
-    pub fn of(&self, body: &[u8]) -> Option<String> {
-        Some(self.joined(&self.fields(body)?))
+    pub fn of(&self, delivery: &Delivery) -> Option<String> {
+        Some(self.joined(&self.fields(delivery)?))
     }
 
     /// The text of those fields.
@@ -131,15 +148,8 @@ impl FormText {
 }
 
 /// Every field's name and value, decoded: sorted by name, then by value, in the order of UTF-16 code units; a pair
-/// that stands there twice counts once. `None` where the fields are not UTF-8, since two different bodies would
+/// that stands there twice counts twice. `None` where the fields are not UTF-8, since two different bodies would
 /// then read alike, or more than anybody sends.
-fn fields(body: &[u8]) -> Option<Vec<(String, String)>> {
-    let mut fields = all_fields(body)?;
-    fields.dedup();
-    Some(fields)
-}
-
-/// The same with equal pairs as often as they stand there.
 pub fn all_fields(body: &[u8]) -> Option<Vec<(String, String)>> {
     let mut fields = Vec::new();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -166,8 +176,17 @@ fn by_units(one: &str, other: &str) -> Ordering {
     unit(one[at]).cmp(&unit(other[at]))
 }
 
+/// Whether a body is an urlencoded form to every reader, or empty.
+fn is_form(delivery: &Delivery) -> bool {
+    let announced = multipart::announced(&delivery.headers);
+    let multipart = matches!(announced, Announced::Multipart(_)) || delivery.body.starts_with(b"--");
+    !multipart && !is_other(&delivery.body)
+}
+
+/// Whether a body begins like JSON or XML, in UTF-8 or, which a NUL or a byte order mark gives away, in UTF-16.
 fn is_other(body: &[u8]) -> bool {
-    body.first().is_some_and(|first| b"{[<\" \t\r\n".contains(first))
+    let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    text.first().is_some_and(|first| b"{[<\" \t\r\n\0\xfe\xff".contains(first))
 }
 
 /// A name or value as UTF-8.
@@ -196,12 +215,19 @@ pub fn decoded(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::delivery::Headers;
     use proptest::prelude::*;
+
+    fn posted(body: &[u8]) -> Delivery {
+        let (method, target, body) = ("POST".to_owned(), "/".to_owned(), body.to_vec().into());
+        Delivery { method, target, headers: Headers::default(), body, received_at: Timestamp::default() }
+    }
 
     #[test]
     fn fields_are_sorted_by_name_then_value_and_told_once() {
-        let sorted = |body: &[u8]| FormText::default().of(body);
-        let sorted_all = |body: &[u8]| FormText { repeats: true, ..FormText::default() }.of(body);
+        let sorted = |body: &[u8]| FormText::default().of(&posted(body));
+        let sorted_all = |body: &[u8]| FormText { repeats: true, ..FormText::default() }.of(&posted(body));
         let cases = [
             ("", ""),
             ("b=2&a=1", "a1b2"),
@@ -235,18 +261,40 @@ mod tests {
             (&valued, "sign=x&b=2+3&a=&a0=1", Some("a0=1&b=2 3")),
             (&bare, "b=2&c=&a=1", Some("1|2|")),
             (&plain, "sign=x", Some("")),
-            (&plain, "a=1&b=2&a=1", Some("a=1&b=2")),
+            (&plain, "a=1&b=2&a=1", None),
+            (&valued, "{\"x\":\"&a=1&\"}", None),
+            (&valued, "\u{feff}{\"x\":\"&a=1&\"}", None),
+            (&valued, "--b\r\n&a=1", None),
+            (&valued, "data[id]=1&data=", None),
+            (&valued, "id=1&id%00=", None),
             (&plain, "a=1&a=2", None),
             (&valued, "a=1&a=", None),
             (&plain, "sign=1&sign=2", None),
+            (&valued, "total_amount=1&total.amount=", None),
+            (&valued, "a=1&A[]=", None),
         ] {
-            assert_eq!(form.of(body.as_bytes()).as_deref(), want, "{body}");
+            assert_eq!(form.of(&posted(body.as_bytes())).as_deref(), want, "{body}");
         }
     }
 
     #[test]
+    fn what_some_reader_takes_for_another_kind_of_body_is_no_form() {
+        let of = |kind: &str| {
+            let mut form = posted(b"x=\r\n--b\r\n&id=7");
+            form.headers.push("content-type", kind.as_bytes());
+            FormText::default().of(&form).is_some()
+        };
+        assert!(of("application/x-www-form-urlencoded") && of("text/plain"));
+        assert!(!of("multipart/form-data; boundary=b"));
+        for body in [&b"\0{"[..], b"\xff\xfe{\0", b"\xfe\xff\0{", b"<a>", b" a=1"] {
+            assert_eq!(FormText::default().of(&posted(body)), None, "{body:?}");
+        }
+        assert_eq!(FormText::default().of(&posted(b"")).as_deref(), Some(""));
+    }
+
+    #[test]
     fn what_is_not_text_or_has_too_many_fields_is_not_sorted() {
-        let sorted = |body: &[u8]| FormText::default().of(body);
+        let sorted = |body: &[u8]| FormText::default().of(&posted(body));
         assert_eq!(sorted(b"a=%FF"), None);
         assert_eq!(sorted(b"a=\xff"), None);
         assert!(sorted("a&".repeat(FIELDS_MAX).as_bytes()).is_some());
@@ -275,7 +323,7 @@ mod tests {
         #[test]
         fn any_text_survives_writing_and_reading(name in "\\PC{1,8}", value in "\\PC{0,12}") {
             let body = format!("{}={}", encoded(&name), encoded(&value));
-            prop_assert_eq!(FormText::default().of(body.as_bytes()), Some(format!("{name}{value}")));
+            prop_assert_eq!(FormText::default().of(&posted(body.as_bytes())), Some(format!("{name}{value}")));
             let found = parameter_in(body.as_bytes(), &name, true);
             prop_assert_eq!(found.as_deref(), Some(&*value));
         }
@@ -287,7 +335,7 @@ mod tests {
 
         #[test]
         fn never_panics_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            FormText::default().of(&body);
+            FormText::default().of(&posted(&body));
             field(&body, "a");
             field_span(&body, "a");
         }

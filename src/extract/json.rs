@@ -8,6 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::alike;
+
 /// A JSON pointer (RFC 6901), split into its unescaped steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
@@ -120,7 +122,7 @@ pub fn find<'a>(body: &'a [u8], pointers: &[&Pointer]) -> Vec<Option<Found<'a>>>
     find_in(body, pointers, false)
 }
 
-/// The same; where it is `strict`, nothing is found below a key that stands twice.
+/// The same; where it is `strict`, nothing is found below a key that stands twice, in whatever case.
 pub(super) fn find_in<'a>(body: &'a [u8], pointers: &[&Pointer], strict: bool) -> Vec<Option<Found<'a>>> {
     let mut found = vec![None; pointers.len()];
     // Seen here, since what is passed over is not looked at so closely as what is taken.
@@ -160,8 +162,12 @@ struct Walk<'f, 'p, 'a> {
 impl<'p, 'a> Walk<'_, 'p, 'a> {
     /// The pointers that go on below `key`.
     fn below(&self, key: &str) -> Active<'p> {
+        self.going_on(|first| first == key)
+    }
+
+    fn going_on(&self, goes: impl Fn(&str) -> bool) -> Active<'p> {
         let next = |&(slot, steps): &(usize, &'p [String])| match steps.split_first() {
-            Some((first, rest)) if first == key => Some((slot, rest)),
+            Some((first, rest)) if goes(first) => Some((slot, rest)),
             _ => None,
         };
         self.active.iter().filter_map(next).collect()
@@ -208,8 +214,14 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
     fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
         let mut met = SmallVec::<[usize; 4]>::new();
         while let Some(key) = map.next_key::<&'a RawValue>()? {
-            let below = characters(key.get()).map_or_else(Active::new, |key| self.below(&key));
+            let key = characters(key.get());
+            let below = key.as_deref().map_or_else(Active::new, |key| self.below(key));
             self.forget(&below);
+            if let (true, Some(key)) = (self.strict, &key) {
+                let alike = self.going_on(|first| first != key && alike::keys(first, key));
+                self.forget(&alike);
+                met.extend(alike.iter().map(|(slot, _)| *slot));
+            }
             // Pointers that have one key in common have it twice in common, too.
             let twice = self.strict && below.iter().any(|(slot, _)| met.contains(slot));
             if below.is_empty() || twice {

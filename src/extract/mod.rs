@@ -3,6 +3,7 @@
 //! Provider files say where a value is (`header:X-Request-Id`, `json:/data/id`); this room fetches it.
 //! A value comes back as its text; a body is read once for any number of pointers, and never printed again.
 
+mod alike;
 mod cut;
 mod elements;
 mod form;

@@ -1,6 +1,7 @@
 //! Fields of a multipart/form-data body. Its delimiter is its first line: the Content-Type that also names it is
 //! signed by nobody.
 
+use super::alike;
 use crate::delivery::Headers;
 
 /// Parts that are looked at; one in which more stand has no fields beyond them.
@@ -72,8 +73,13 @@ fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
             let last = rest.starts_with(b"--");
             if last || rest == ending {
                 let part = body.get(start..at)?.strip_suffix(ending).unwrap_or_default();
-                let next = value(part, ending, name);
-                if strict && found.is_some() && next.is_some_and(|next| found != Some(next)) {
+                let field = value(part, ending);
+                let next = field.filter(|(own, _)| *own == name).map(|(_, value)| value);
+                if strict
+                    && field.is_some_and(|(own, value)| {
+                        alike::fields(name, own) && (own != name || found.unwrap_or(value) != value)
+                    })
+                {
                     return None;
                 }
                 found = found.or(next);
@@ -95,38 +101,36 @@ fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
     None
 }
 
-/// The content of a part, where it is the field `name`.
-fn value<'d>(part: &'d [u8], ending: &[u8], name: &str) -> Option<&'d [u8]> {
-    let (mut at, mut ours) = (0, false);
+/// Name and content of a part that is a field.
+fn value<'d>(part: &'d [u8], ending: &[u8]) -> Option<(&'d str, &'d [u8])> {
+    let (mut at, mut name) = (0, None);
     for line in part.split_inclusive(|byte| *byte == b'\n') {
         at += line.len();
         if line == ending {
-            return part.get(at..).filter(|_| ours);
+            return Some((name?, part.get(at..)?));
         }
         let line = std::str::from_utf8(line).ok()?;
         let (header, rest) = line.split_once(':')?;
         if header.trim().eq_ignore_ascii_case("content-disposition") {
-            ours = is_field(rest, name);
+            name = named(rest);
         }
     }
     None
 }
 
-/// Whether a Content-Disposition is that of the field `name`: `form-data; name="x"`, and no `filename`.
-fn is_field(disposition: &str, name: &str) -> bool {
-    let mut rest = disposition.trim();
-    let Some(parameters) = rest.strip_prefix("form-data") else { return false };
-    rest = parameters;
-    let mut ours = false;
+/// The name that a Content-Disposition gives a field: `form-data; name="x"`, and no `filename`.
+fn named(disposition: &str) -> Option<&str> {
+    let mut rest = disposition.trim().strip_prefix("form-data")?;
+    let mut name = None;
     while let Some((key, value, after)) = parameter(rest) {
         match key.to_ascii_lowercase().as_str() {
-            "name" => ours = value == name,
-            "filename" | "filename*" => return false,
+            "name" => name = Some(value),
+            "filename" | "filename*" => return None,
             _ => {}
         }
         rest = after;
     }
-    ours && rest.trim().is_empty()
+    name.filter(|_| rest.trim().is_empty())
 }
 
 /// The next `; key=value` or `; key="value"`, and what stands after it. A quotation mark in a name is written `%22`.

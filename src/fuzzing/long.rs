@@ -32,7 +32,7 @@ const READERS: [Reader; 13] = [
     ("form, where it lies", |delivery| {
         extract::form_field_span(&delivery.body, "none").map_or(0, |span| span.len())
     }),
-    ("form, sorted", |delivery| FormText::default().of(&delivery.body).map_or(0, |text| text.len())),
+    ("form, sorted", |delivery| FormText::default().of(delivery).map_or(0, |text| text.len())),
     ("query", |delivery| {
         let target = format!("/?{}", String::from_utf8_lossy(&delivery.body));
         picked("query:none", &Delivery { target, ..posted(b"") })

@@ -152,12 +152,11 @@ impl Check {
         self.any_signed(algorithm, &raw.signed);
         self.coverage(algorithm, &signed, timestamp.as_ref());
         let digest = body_digest.as_ref().and_then(Option::as_ref).map(|rule| &rule.from);
+        self.cuts(&signed, &matching, timestamp.as_ref(), digest);
         let places = ids.iter().chain(&types).map(|place| ("event", Some(&place.pick)));
         let named = [("key.id", key.id.as_ref()), ("body_digest.from", digest)];
         self.token_places(algorithm, &places.chain(named).collect::<Vec<_>>());
-        if algorithm.shows_secret() {
-            self.kept_secret(&definition.forward, signature.as_ref().map(|rule| &rule.from));
-        }
+        self.kept_secret(&definition.forward, signature.as_ref().filter(|_| algorithm.shows_secret()));
         Some(Scheme {
             provider: definition.name.as_str().into(),
             name: raw.name.clone(),
@@ -240,13 +239,13 @@ impl Check {
     }
 
     /// A token is the secret itself: where it stands goes to no journal and to no worker.
-    fn kept_secret(&mut self, forward: &ForwardDefinition, token: Option<&Pick>) {
-        let leaks = match token.map(Pick::root) {
-            Some(Pick::Header(name)) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
-            Some(Pick::Query(_)) => forward.query,
-            Some(_) | None => false,
+    fn kept_secret(&mut self, forward: &ForwardDefinition, token: Option<&SignatureRule>) {
+        let leaks = |place: &&Pick| match place.root() {
+            Pick::Header(name) => forward.headers.iter().any(|line| line.eq_ignore_ascii_case(name)),
+            Pick::Query(_) => forward.query,
+            _ => false,
         };
-        if let (true, Some(place)) = (leaks, token) {
+        if let Some(place) = token.iter().flat_map(|rule| rule.places()).find(leaks) {
             self.add("forward", &place.to_string(), "nothing that carries the secret itself");
         }
     }
@@ -266,8 +265,8 @@ impl Check {
     /// proves no freshness.
     fn coverage(&mut self, algorithm: Algorithm, signed: &[Template], timestamp: Option<&TimestampRule>) {
         match algorithm {
-            Algorithm::Plain(_) if !signed.iter().all(Template::holds_secret) => {
-                let allowed = "{secret} in every template: without it anybody can make the digest";
+            Algorithm::Plain(_) if !signed.iter().all(Template::always_holds_secret) => {
+                let allowed = "{secret} in every template, and not in an {if …}: without it anybody can make the digest";
                 self.add("signed", "a template without {secret}", allowed);
             }
             algorithm if algorithm.has_public_keys() && signed.iter().any(Template::holds_secret) => {
@@ -278,6 +277,11 @@ impl Check {
                 );
             }
             _ => {}
+        }
+        if let Some(template) = signed.iter().find(|template| !template.covers_something()) {
+            let found =
+                format!("\"{template}\", which has nothing of a delivery in it: its signature would fit any");
+            self.add("signed", &found, "a template with a piece such as {body} or {json:/id} in it");
         }
         let covered = |template: &Template| match timestamp.map(|rule| &rule.from) {
             None => true,
@@ -300,12 +304,20 @@ impl Check {
             Algorithm::Jwt(_) => claim,
             _ => !claim && signed.iter().all(covered),
         };
-        if timestamp.is_some() && !proved {
-            self.add(
-                "timestamp.from",
-                "a time that is not signed",
-                "a time that every template of `signed` covers",
-            );
+        if let (Some(rule), false) = (timestamp, proved) {
+            let together = signed.iter().any(Template::covers_form);
+            let of_form =
+                matches!(&rule.from, TimeSource::Place(pick) if matches!(pick.root(), Pick::Form(_)));
+            let allowed = match together && of_form {
+                true => {
+                    "a place that stands in `signed` by itself: the fields of a sorted form are proved only together"
+                }
+                false => {
+                    "a place that every template of `signed` covers; a part that is cut out counts where the place \
+                          that it is cut out of does"
+                }
+            };
+            self.add("timestamp.from", &format!("{}, which is not signed", rule.from), allowed);
         }
     }
 }

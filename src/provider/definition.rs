@@ -300,7 +300,10 @@ pub enum EmptyBody {
 /// How the fields of a form are written as one text, sorted by name. A name that stands twice makes the form none.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { separator = \"&\", assign = \"=\", except = [\"sign\"] }"
+)]
 pub struct FormSortedDefinition {
     /// What stands between two fields, such as `&`.
     pub separator: String,

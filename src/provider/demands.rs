@@ -80,7 +80,7 @@ fn is_whole(piece: &Piece, each: &Pick) -> bool {
     let place = piece.pick().is_some_and(|pick| {
         *pick.root() == Pick::Body || *pick == Pick::Json(Pointer::root()) || each.is_within(pick)
     });
-    body || place || matches!(piece, Piece::Raw(of) if each.is_below(of))
+    body || place || matches!(piece, Piece::Raw(of) if !matches!(of.root(), Pick::Item(_)))
 }
 
 impl Check {

@@ -5,7 +5,7 @@ use super::definition::{BodyDigestDefinition, Places, SchemeDefinition, Signatur
 use super::demands::Proof;
 use super::event::{EventPlace, NamePart, is_composite};
 use super::grammar::Grammar;
-use super::rules::{Algorithm, BodyDigestRule, DIGESTS, ENCODINGS, KeyForm};
+use super::rules::{Algorithm, BodyDigestRule, DIGESTS, ENCODINGS, KeyForm, MatchingRule, TimestampRule};
 use super::template::{Piece, Template};
 use crate::extract::{FormText, Pick};
 
@@ -86,10 +86,42 @@ impl Check {
             pick.is_claim() || signed.is_some_and(|all| all.iter().all(|template| template.covers(pick)))
         };
         if from.as_ref().is_some_and(|from| !covered(from)) {
-            let allowed = "a place that every template of `signed` covers";
+            let allowed = "a place that every template of `signed` covers; a part that is cut out counts where the place \
+                           that it is cut out of does";
             self.add("body_digest.from", &format!("{:?}, which is not signed", raw.from), allowed);
         }
         Some(BodyDigestRule { from: from?, digest: digest?, encoding: encoding?, optional: raw.optional })
+    }
+
+    /// What is cut out of a signed text is signed only where nobody can move more text to it from what stands beside it.
+    pub(super) fn cuts(
+        &mut self,
+        signed: &[Template],
+        matching: &[MatchingRule],
+        timestamp: Option<&TimestampRule>,
+        digest: Option<&Pick>,
+    ) {
+        let time = timestamp.map(|rule| rule.from.place());
+        let places = [("timestamp.from", time.as_ref()), ("body_digest.from", digest)];
+        for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place?))) {
+            let chain = || std::iter::successors(Some(place), |place| place.outer());
+            let Some(cut) = chain().find(|place| matches!(place, Pick::Match(..))) else { continue };
+            let stated = |template: &Template| {
+                key == "timestamp.from" && template.covers_time()
+                    || template.contains(place)
+                    || chain().any(|place| matches!(place, Pick::Match(..)) && template.states(place))
+            };
+            let fixed = chain().any(|place| matching.iter().any(|rule| rule.place == *place));
+            if let (false, false, false, Some(whole)) =
+                (place.is_claim(), fixed, signed.iter().all(stated), cut.outer())
+            {
+                let found = format!("{place}, cut out of a text whose end somebody else could move");
+                let allowed = format!(
+                    "a rule of `matching` that says all of {whole}, or {{{cut}}} in every template of `signed`"
+                );
+                self.add(key, &found, &allowed);
+            }
+        }
     }
 
     /// How the fields of a sorted form are written.
@@ -97,11 +129,29 @@ impl Check {
         let Some(form) = &raw.form_sorted else { return FormText::default() };
         let written = |text: &String| text.contains("{form_sorted}") || text.contains("{form_sorted:all}");
         if !raw.signed.iter().any(written) {
-            self.add("form_sorted", "a table of that name", "it with {form_sorted} in `signed`");
+            let allowed = "{form_sorted} in a template of `signed`, or no such table";
+            self.add("form_sorted", "a table, and no {form_sorted} that it could be for", allowed);
+        }
+        let assign = form.assign.clone().unwrap_or_default();
+        if form.assign.is_some() && (form.separator.is_empty() || form.separator == assign) {
+            let found = format!("separator {:?} with assign {assign:?}", form.separator);
+            self.add(
+                "form_sorted.separator",
+                &found,
+                "one that is not empty and tells fields from their values",
+            );
+        }
+        let odd = |name: &&String| name.is_empty() || Pick::parse(name).is_ok();
+        if let Some(odd) = form.except.iter().find(odd) {
+            self.add(
+                "form_sorted.except",
+                &format!("{odd:?}"),
+                "names of fields, such as \"sign\", and no places",
+            );
         }
         FormText {
             separator: form.separator.clone(),
-            assign: form.assign.clone().unwrap_or_default(),
+            assign,
             values_alone: form.assign.is_none(),
             except: form.except.clone(),
             valued_alone: !form.empty,

@@ -181,6 +181,16 @@ impl Scheme {
         Spelling::ALL.into_iter().filter(signed).collect()
     }
 
+    /// The JSON values that every template signs as they stand there, where the body as a whole is not signed.
+    pub fn raw_values(&self) -> Vec<&Pick> {
+        let Some((first, others)) = self.signed.split_first().filter(|_| !self.covers_body()) else {
+            return Vec::new();
+        };
+        let in_all =
+            |pick: &&Pick| others.iter().all(|template| template.raw_values().any(|known| known == *pick));
+        first.raw_values().filter(in_all).collect()
+    }
+
     /// Every form in which the body is signed.
     fn body_forms(&self) -> impl Iterator<Item = BodyForm> {
         self.signed.iter().flat_map(|template| &template.pieces).filter_map(|piece| match piece {
@@ -225,6 +235,22 @@ impl Scheme {
                  make two bodies of one digest"
                     .to_owned(),
             );
+        }
+        let open = |pick: &Pick| !self.matching.iter().any(|rule| rule.place == *pick);
+        let touching =
+            self.signed.iter().filter_map(Template::neighbours).find(|(one, next)| open(one) && open(next));
+        if let Some((one, next)) = touching {
+            warnings.push(format!(
+                "{one} and {next} are signed with nothing between them: whoever sees one delivery can move text from one to \
+                 the other; say by `matching` what each may be"
+            ));
+        }
+        if !self.form_text.assign.is_empty() {
+            warnings.push(format!(
+                "`form_sorted` proves the fields together: of a value that holds {:?} whoever sees one delivery can make \
+                 fields of their own",
+                self.form_text.separator
+            ));
         }
         if self.form_text.values_alone {
             warnings.push(

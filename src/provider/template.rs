@@ -21,6 +21,8 @@ pub enum Piece {
     BodyAs(BodyForm),
     /// The request's method in upper case.
     Method,
+    /// The same in lower case.
+    MethodLower,
     /// The request's path as received.
     Path,
     /// The request's path and query as received.
@@ -90,7 +92,7 @@ impl Template {
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('{') {
                 let (name, after) =
-                    after.split_once('}').ok_or_else(|| format!("`{text}` has a `{{` without its `}}`"))?;
+                    balanced(after).ok_or_else(|| format!("`{text}` has a `{{` without its `}}`"))?;
                 if !literal.is_empty() {
                     pieces.push(Piece::Literal(std::mem::take(&mut literal)));
                 }
@@ -132,6 +134,24 @@ impl Template {
     /// Whether the secret is among what is hashed.
     pub fn holds_secret(&self) -> bool {
         self.pieces.contains(&Piece::Secret)
+    }
+
+    /// The same whatever the delivery has or lacks.
+    pub(super) fn always_holds_secret(&self) -> bool {
+        self.always().any(|piece| *piece == Piece::Secret)
+    }
+
+    /// Whether the value at `pick` stands by itself among what is signed.
+    pub(super) fn states(&self, pick: &Pick) -> bool {
+        self.place_of(pick).is_some()
+    }
+
+    /// JSON values that are signed as they stand in the delivery.
+    pub(super) fn raw_values(&self) -> impl Iterator<Item = &Pick> {
+        self.always().filter_map(|piece| match piece {
+            Piece::Raw(pick) if pick.is_of_delivery() => Some(pick),
+            _ => None,
+        })
     }
 
     /// Whether anything can be added at the end without knowing the secret, under a digest whose state is its output.
@@ -211,6 +231,22 @@ impl Template {
         self.always().any(|piece| matches!(piece, Piece::SignedHeaders(_)))
     }
 
+    /// Whether anything of a delivery is signed.
+    pub(super) fn covers_something(&self) -> bool {
+        self.pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_) | Piece::Secret | Piece::End))
+    }
+
+    /// Two values with nothing between them, so that text can be moved from one to the other and the signed bytes stay
+    /// the same.
+    pub(super) fn neighbours(&self) -> Option<(&Pick, &Pick)> {
+        let value =
+            |piece: &'_ Piece| matches!(piece, Piece::Value(_) | Piece::Lower(_) | Piece::Optional { .. });
+        self.pieces.windows(2).find_map(|pair| match pair {
+            [one, next] if value(one) && value(next) => Some((one.pick()?, next.pick()?)),
+            _ => None,
+        })
+    }
+
     /// Whether the time's digits touch a value or the body, so that a digit could be moved between the two and the
     /// signed bytes stay the same.
     pub fn time_touches(&self) -> bool {
@@ -271,8 +307,16 @@ impl Template {
         if self.contains(pick) {
             return true;
         }
+        let whole = |(condition, piece): (Option<&Pick>, &Piece)| {
+            condition.is_none() && matches!(piece, Piece::Raw(whole) if pick.is_below(whole))
+        };
+        if let Some(at) = self.with_conditions().position(whole) {
+            return self.is_delimited(at);
+        }
         match (self.place_of(pick), pick.outer()) {
             (Some(at), _) => self.is_delimited(at),
+            // Text that was moved to the end of `outer` could be what is cut out.
+            (None, Some(_)) if matches!(pick, Pick::Match(..)) => false,
             (None, Some(outer)) => self.proves(outer),
             (None, None) if matches!(pick, Pick::Query(_)) => {
                 self.pieces.iter().position(is_target).is_some_and(|at| self.is_delimited(at))
@@ -284,18 +328,22 @@ impl Template {
     fn is_delimited(&self, at: usize) -> bool {
         let (before, after) = self.pieces.split_at(at);
         let Some((own, after)) = after.split_first() else { return false };
-        let fixed = |piece: &Piece| matches!(piece, Piece::Literal(_) | Piece::Timestamp | Piece::Method);
+        // Nobody else can say where the secret ends or begins.
+        let fixed = |piece: &Piece| {
+            let said = matches!(piece, Piece::Literal(_) | Piece::Timestamp | Piece::Secret);
+            said || matches!(piece, Piece::Method | Piece::MethodLower)
+        };
         let anchored = before.iter().all(fixed) || after.iter().all(fixed);
         let left = match before.last() {
             Some(Piece::Literal(text)) => !text.ends_with(is_plain),
-            None => true,
+            Some(Piece::Secret) | None => true,
             Some(_) => false,
         };
         let right = match after.first() {
             // A URL may have any sign in it but blanks.
             Some(Piece::Literal(text)) if is_target(own) => text.starts_with(char::is_whitespace),
             Some(Piece::Literal(text)) => !text.starts_with(is_plain),
-            None => true,
+            Some(Piece::Secret) | None => true,
             Some(_) => false,
         };
         let left = left || is_target(own) && matches!(own, Piece::Url(_) | Piece::UrlUnescaped);
@@ -313,6 +361,20 @@ fn is_target(piece: &Piece) -> bool {
     matches!(piece, Piece::Url(_) | Piece::UrlUnescaped | Piece::Target)
 }
 
+/// What stands before the `}` that ends a piece, and after it; an expression in it may have braces of its own.
+fn balanced(text: &str) -> Option<(&str, &str)> {
+    let mut open = 0_usize;
+    for (at, sign) in text.char_indices() {
+        match sign {
+            '{' => open += 1,
+            '}' if open == 0 => return Some((text.get(..at)?, text.get(at + 1..)?)),
+            '}' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Every condition ends, and none stands inside another.
 fn conditions(pieces: &[Piece], text: &str) -> Result<(), String> {
     let mut open = false;
@@ -328,11 +390,12 @@ fn conditions(pieces: &[Piece], text: &str) -> Result<(), String> {
     if open { Err(format!("`{text}` has an `{{if …}}` without its `{{end}}`")) } else { Ok(()) }
 }
 
-const PIECES: [(&str, Piece); 12] = [
+const PIECES: [(&str, Piece); 13] = [
     ("timestamp", Piece::Timestamp),
     ("body", Piece::Body),
     ("secret", Piece::Secret),
     ("method", Piece::Method),
+    ("lower method", Piece::MethodLower),
     ("path", Piece::Path),
     ("target", Piece::Target),
     ("url", Piece::Url(UrlPort::Configured)),
@@ -353,7 +416,7 @@ fn piece(name: &str) -> Result<Piece, String> {
     let place = |text: &str| {
         let of_a_path = |place: &str| ["json", "xml", "item", "jwt"].contains(&place);
         Pick::parse(text).map_err(|why| {
-            if text.split_once(':').is_some_and(|(place, _)| of_a_path(place)) {
+            if text.contains(" > ") || text.split_once(':').is_some_and(|(place, _)| of_a_path(place)) {
                 return why;
             }
             let names: Vec<String> = PIECES.iter().map(|(known, _)| format!("{{{known}}}")).collect();
@@ -435,7 +498,8 @@ mod tests {
             "{url}{url:no_port}{url:std_port}{form_sorted}{form:p > json:/a}",
             "{url:unescaped}{path}{target}{body:base64}{body:crc32}{body:ascii}{body:compact}{form_sorted:all}",
             "{body:sha256}{body:sha512:raw}{body:compact:sha256:base64}",
-            "{raw json:/a}{raw form:p > json:/b}{body:sorted}{body:base64url}",
+            "{raw json:/a}{raw form:p > json:/b}{body:sorted}{body:base64url}{lower method}",
+            "{header:x > match:a{2}(b{1,3})}{body}",
             "{signed_headers:header:x-list}{optional item:/a}{lower query:a.b}{optional lower body}{if xml:/a/@b}x{end}",
             "",
         ] {
@@ -457,6 +521,9 @@ mod tests {
             ("{signed_headers:query:a}", "signed_headers:header:NAME"),
             ("{lower }", "is no piece"),
             ("{raw header:a}", "{raw json:/pointer}"),
+            ("{header:a > match:(a)(b)}", "has 2 groups"),
+            ("{header:a > match:([0-9]{4}}", "is no regular expression"),
+            ("{header:a > match:([0-9]{4)}", "without its"),
         ] {
             assert!(Template::parse(text).unwrap_err().contains(part), "{text}");
         }
@@ -552,10 +619,19 @@ mod tests {
             ("{header:a}{body}", "json:/id", true),
             ("{method} {target}\n{body}", "query:id", true),
             ("{url}", "query:id", true),
-            ("{raw json:/data}", "json:/data/id", false),
+            ("{raw json:/data}", "json:/data/id", true),
+            ("{header:a}{raw json:/data}", "json:/data/id", false),
+            ("{raw json:/data}", "json:/id", false),
+            ("{header:a}|{header:id}{secret}", "header:id", true),
+            ("{secret}{header:id}.{body}", "header:id", true),
+            ("{header:a}{secret}{header:id}", "header:a", true),
+            ("{header:a}{header:id}{secret}", "header:id", false),
             ("{url}{body}", "query:id", false),
             ("{url}.{body}", "query:id", false),
             ("{header:id}\n{body}", "header:id > base64", true),
+            ("{header:id}\n{body}", "header:id > match:(.*)", false),
+            ("{header:id > match:(.*)}\n{body}", "header:id > match:(.*)", true),
+            ("{header:id}\n{body}", "json:/id > match:(.*)", true),
         ] {
             assert_eq!(proves(text, pick), proved, "{text} {pick}");
         }

@@ -89,6 +89,7 @@ impl<'c> Content<'c> {
             Piece::Literal(text) => take(text.as_bytes()),
             Piece::Body => take(&delivery.body),
             Piece::Method => take(delivery.method.as_bytes()),
+            Piece::MethodLower => take(delivery.method.to_ascii_lowercase().as_bytes()),
             Piece::Timestamp => take(self.time.ok_or(Reject::TimestampMissing)?.as_bytes()),
             Piece::FormSorted | Piece::FormSortedAll | Piece::BodyAs(_) => {
                 let made = self.made.iter().find(|(known, _)| known == piece);
@@ -196,12 +197,12 @@ fn is_made(piece: &Piece) -> bool {
 }
 
 fn make(piece: &Piece, scheme: &Scheme, scene: &Scene<'_>) -> Option<Vec<u8>> {
-    let body = &scene.delivery.body;
-    let form = |repeats| FormText { repeats, ..scheme.form_text.clone() }.of(body).map(String::into_bytes);
+    let form =
+        |repeats| FormText { repeats, ..scheme.form_text.clone() }.of(scene.delivery).map(String::into_bytes);
     match piece {
         Piece::FormSorted => form(false),
         Piece::FormSortedAll => form(true),
-        Piece::BodyAs(form) => written(*form, body),
+        Piece::BodyAs(form) => written(*form, &scene.delivery.body),
         _ => None,
     }
 }

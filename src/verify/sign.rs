@@ -20,7 +20,9 @@ pub enum SignError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The scheme puts its signature or time where a sample cannot.
-    #[error("the scheme reads {0}, where a sample cannot put it")]
+    #[error(
+        "the scheme reads {0}, where a sample cannot put it; `[sample] headers` of the provider file can have it"
+    )]
     Place(String),
     /// A signed value is missing.
     #[error("{0}")]
@@ -276,7 +278,15 @@ fn render(scheme: &Scheme, signature: &str, named: &[(&str, &str)]) -> Result<St
             format!("{}{signature}", prefix.or(choices.keys().next()).map_or("", String::as_str))
         }
         Grammar::Pattern { pattern } => {
-            let values: Vec<(&str, &str)> = named.iter().copied().chain([("signature", signature)]).collect();
+            let mut values: Vec<(&str, &str)> =
+                named.iter().copied().chain([("signature", signature)]).collect();
+            // What nobody reads must stand there all the same.
+            for group in scheme.signature.pattern.iter().flat_map(|pattern| pattern.capture_names().flatten())
+            {
+                if !values.iter().any(|(known, _)| *known == group) {
+                    values.push((group, "1"));
+                }
+            }
             let unfilled = || SignError::Place(format!("{} by a pattern", scheme.signature.from));
             let filled = skeleton::filled(pattern, &values).ok_or_else(unfilled)?;
             let groups = scheme.signature.pattern.as_ref().and_then(|pattern| pattern.captures(&filled));

@@ -164,6 +164,13 @@ signature = { from = "header:X-Token", encoding = "text" }
 "#;
 const SECRET: &str = "a secret of some length";
 
+/// A signed form.
+fn form(scheme: &Scheme) -> Delivery {
+    let mut form = Delivery { body: Bytes::from_static(b"b=2&a=1"), ..delivery(&[("host", "b.example")]) };
+    sign(scheme, SECRET.as_bytes(), &mut form, NOW).unwrap();
+    form
+}
+
 fn at(text: &str, public_url: &str) -> Arc<Scheme> {
     Arc::new(Scheme::clone(&scheme(text)).at(public_url))
 }
@@ -174,12 +181,12 @@ fn the_signed_url_is_the_configured_one_with_or_without_its_port() {
         let verifies = at(URL_AND_FORM, configured);
         for called in ["https://a.example", "https://a.example:443"] {
             let one = URL_AND_FORM.replace(":no_port", "").replace(", \"{url:std_port}{form_sorted}\"", "");
-            let good = signed(&at(&one, called), SECRET, &[("host", "b.example")]);
+            let good = form(&at(&one, called));
             assert!(verdict(&verifies, SECRET, good.clone()).is_ok(), "{called} for {configured}");
             let moved = Delivery { target: "/in/acme?q=2".into(), ..good };
             assert_eq!(verdict(&verifies, SECRET, moved).unwrap_err(), Reject::SignatureMismatch);
         }
-        let other = signed(&at(URL_AND_FORM, "https://b.example"), SECRET, &[]);
+        let other = form(&at(URL_AND_FORM, "https://b.example"));
         assert_eq!(verdict(&verifies, SECRET, other).unwrap_err(), Reject::SignatureMismatch);
     }
     let nowhere = scheme(URL_AND_FORM);
@@ -189,9 +196,11 @@ fn the_signed_url_is_the_configured_one_with_or_without_its_port() {
 #[test]
 fn a_form_that_is_none_could_not_have_been_signed() {
     let scheme = at(URL_AND_FORM, "https://a.example");
-    let good = signed(&scheme, SECRET, &[]);
-    let broken = Delivery { body: Bytes::from_static(b"a=%FF"), ..good };
-    assert_eq!(verdict(&scheme, SECRET, broken).unwrap_err(), Reject::FormMalformed);
+    let good = form(&scheme);
+    for body in ["a=%FF", "{\"a\":1}", "--b\r\n"] {
+        let broken = Delivery { body: Bytes::from_static(body.as_bytes()), ..good.clone() };
+        assert_eq!(verdict(&scheme, SECRET, broken).unwrap_err(), Reject::FormMalformed, "{body}");
+    }
 }
 
 #[test]

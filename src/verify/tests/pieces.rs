@@ -99,20 +99,71 @@ fn a_body_that_a_piece_cannot_be_made_of_is_refused() {
     }
 }
 
+/// The first problem of a scheme of those lines.
+fn problem(lines: &str) -> Option<String> {
+    let file = format!(
+        "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\n\
+         signature = {{ from = [\"header:x-sig\", \"header:x-sig2\"], encoding = \"hex\" }}\n{lines}"
+    );
+    let definition: Definition = toml::from_str(&file).unwrap();
+    let built = Scheme::build(&definition, None, &BTreeMap::new());
+    built.err().map(|problems| problems[0].to_string())
+}
+
 #[test]
-fn the_secret_is_signed_by_whoever_shares_it() {
-    let told = |algorithm: &str, template: &str| {
-        let file = format!(
-            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"default\"\nalgorithm = \"{algorithm}\"\n\
-             signed = [\"{template}\"]\nsignature = {{ from = \"header:x-sig\", encoding = \"hex\" }}\n"
-        );
-        let definition: Definition = toml::from_str(&file).unwrap();
-        let built = Scheme::build(&definition, None, &BTreeMap::new());
-        built.err().map(|problems| problems[0].to_string())
-    };
-    assert_eq!(told("hmac-sha512", "{secret}{body}"), None);
-    assert!(told("ed25519", "{secret}{body}").unwrap().contains("with a plain digest or an HMAC"));
-    assert!(told("sha256", "{body}").unwrap().contains("{secret} in every template"));
+fn what_would_prove_nothing_is_refused_at_load() {
+    let meta = "algorithm = 'hmac-sha256'\nsigned = ['{header:m}.{body}']\n";
+    let time = "timestamp = { from = 'header:m > match:.*t=([0-9]+)', unit = 'seconds' }\n";
+    let note = meta.replace("{body}", "{header:n}");
+    let digest = "body_digest = { from = 'header:m > match:.*d=([0-9a-f]+)', algorithm = 'sha256', encoding = 'hex' }\n";
+    let fixed = "matching = { 'header:m' = 'v=1;[td]=[0-9a-f]+' }\n";
+    let form = "algorithm = 'hmac-sha256'\nsigned = ['{form_sorted}']\nform_sorted = ";
+    for (lines, told) in [
+        ("algorithm = 'hmac-sha512'\nsigned = ['{secret}{body}']".to_owned(), None),
+        (
+            "algorithm = 'ed25519'\nsigned = ['{secret}{body}']".to_owned(),
+            Some("with a plain digest or an HMAC"),
+        ),
+        ("algorithm = 'sha256'\nsigned = ['{body}']".to_owned(), Some("{secret} in every template")),
+        (
+            "algorithm = 'sha256'\nsigned = ['{if header:a}{secret}{end}{body}']".to_owned(),
+            Some("not in an {if …}"),
+        ),
+        (
+            "algorithm = 'hmac-sha256'\nsigned = ['abc{secret}']".to_owned(),
+            Some("nothing of a delivery in it"),
+        ),
+        (
+            format!("{meta}{time}"),
+            Some("a rule of `matching` that says all of header:m, or {header:m > match"),
+        ),
+        (format!("{meta}{time}{fixed}"), None),
+        (format!("{}{time}", meta.replace("{header:m}", "{header:m > match:.*t=([0-9]+)}")), None),
+        (format!("{note}{digest}"), Some("somebody else could move")),
+        (format!("{note}{digest}{fixed}"), None),
+        (format!("{meta}timestamp = {{ from = 'json:/m > match:.*t=([0-9]+)', unit = 'seconds' }}"), None),
+        (format!("{form}{{ separator = '', assign = '=' }}"), Some("tells fields from their values")),
+        (format!("{form}{{ separator = '=', assign = '=' }}"), Some("tells fields from their values")),
+        (format!("{form}{{ separator = '&', except = ['form:sign'] }}"), Some("and no places")),
+        (form.replace("{form_sorted}", "{body}") + "{ separator = '&' }", Some("or no such table")),
+        (
+            format!("{form}{{ separator = '&' }}\ntimestamp = {{ from = 'form:t', unit = 'seconds' }}"),
+            Some("proved only together"),
+        ),
+        (
+            "algorithm = 'token'\n[forward]\nheaders = ['X-Sig2']".to_owned(),
+            Some("nothing that carries the secret itself"),
+        ),
+    ] {
+        let found = problem(&lines);
+        assert_eq!(found.is_some(), told.is_some(), "{lines}: {found:?}");
+        assert!(told.is_none_or(|told| found.as_ref().unwrap().contains(told)), "{lines}: {found:?}");
+    }
+    let file =
+        "name = \"a\"\ntitle = \"A\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"token\"\nform_sorted = \"&\"";
+    assert!(
+        toml::from_str::<Definition>(file).unwrap_err().to_string().contains("a table such as { separator")
+    );
 }
 
 #[test]
@@ -121,7 +172,15 @@ fn what_a_piece_leaves_unproved_is_warned_of() {
     assert!(warned("{body:md5}", "").contains("MD5 or SHA-1, which are broken"));
     assert!(warned("{form_sorted}", "form_sorted = { separator = \"|\" }").contains("signs no names"));
     assert_eq!(warned("{body:sorted:sha256}", ""), "");
-    assert_eq!(warned("{form_sorted}", "form_sorted = { separator = \"&\", assign = \"=\" }"), "");
+    assert!(
+        warned("{form_sorted}", "form_sorted = { separator = \"&\", assign = \"=\" }")
+            .contains("proves the fields together")
+    );
+    assert!(
+        warned("{header:a}{header:b}", "").contains("header:a and header:b are signed with nothing between")
+    );
+    assert_eq!(warned("{header:a}{header:b}", "matching = { \"header:b\" = \"[0-9]{4}\" }"), "");
+    assert_eq!(warned("{header:a}.{header:b}", ""), "");
 }
 
 #[test]

@@ -30,7 +30,16 @@ fn a_signed_value_that_stands_twice_is_none() {
     for (place, once, twice) in [
         ("form:a", ("", "", "a=real&b=2"), ("", "", "a=real&b=2&a=evil")),
         ("form:a", ("", "", "a=real&a=real"), ("", "", "%61=evil&a=real")),
+        ("form:a", ("", "", "a=real&ab=2"), ("", "", "a=real&a[]=evil")),
+        ("form:a_b", ("", "", "a_b=real"), ("", "", "a_b=real&A.b=")),
         ("query:a", ("/?a=real", "", ""), ("/?a=real&a=evil", "", "")),
+        ("query:a", ("/?a=real&b=2", "", ""), ("/?A=evil&a=real", "", "")),
+        ("json:/a", ("", "", "{\"a\":\"real\",\"ab\":1}"), ("", "", "{\"a\":\"real\",\"A\":\"evil\"}")),
+        (
+            "json:/o/a",
+            ("", "", "{\"o\":{\"a\":\"real\"},\"p\":{\"A\":1}}"),
+            ("", "", "{\"O\":{},\"o\":{\"a\":\"real\"}}"),
+        ),
         ("json:/a", ("", "", "{\"a\":\"real\"}"), ("", "", "{\"a\":\"evil\",\"a\":\"real\"}")),
         ("json:/a", ("", "", "{\"a\":\"real\"}"), ("", "", "{\"a\":1,\"\\u0061\":2,\"a\":\"real\"}")),
         (
