@@ -359,6 +359,11 @@ event = { id = "header:X-Id", type = "form:Status" }
             assert_eq!(one, keys(r#"{ "data":{"id":7}, "event":"failed", "id":8 }"#), "{ids}");
             assert_ne!(one, keys(r#"{"event":"paid","data":{"id":8}}"#), "{ids}");
         }
+        let beside = rules.replace("{raw", "{json:/event}.{raw");
+        let keys = |body| key(&beside, ("/in/x", "", body)).keys();
+        let (paid, refunded) =
+            (r#"{"event":"paid","data":{"id":7}}"#, r#"{"event":"refunded","data":{"id":7}}"#);
+        assert_ne!(keys(paid), keys(refunded), "what is signed beside it tells events apart");
         let named = format!("{rules}event = {{ id = \"json:/id\" }}\n");
         let keys = |body| key(&named, ("/in/x", "", body)).keys();
         let (one, other) = (keys(r#"{"id":1,"data":{"n":7}}"#), keys(r#"{"id":2,"data":{"n":7}}"#));

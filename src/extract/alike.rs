@@ -3,8 +3,10 @@
 
 use std::collections::HashSet;
 
-/// Whether a parser that workers use could give the field or parameter `other` as `name`, or in its place: PHP writes
-/// `.` and blanks as `_`, ends a name at NUL and makes what stands before a `[` an array, and ASP.NET looks names up in any case.
+/// Whether a parser that workers use could give the field or parameter `other` as `name`, or in its place. PHP writes
+/// `.`, blanks and a `[` that nothing closes as `_`, ends a name at NUL, and makes what stands before another `[` an array;
+/// Rack drops brackets around a name. In forms the case of letters tells names apart: senders put the names of a mail's
+/// headers beside their own.
 pub(super) fn fields(name: &str, other: &str) -> bool {
     if name == other {
         return true;
@@ -13,12 +15,8 @@ pub(super) fn fields(name: &str, other: &str) -> bool {
         return false;
     }
     // Of an array's elements only those are in each other's place of which one holds the other.
-    let (one, two): (String, String) = (folded(name.chars()).collect(), folded(other.chars()).collect());
-    match (one.find('['), two.find('[')) {
-        (Some(at), Some(other)) => {
-            let (one, two) = (one.get(at..).unwrap_or_default(), two.get(other..).unwrap_or_default());
-            one.starts_with(two) || two.starts_with(one)
-        }
+    match (element(name), element(other)) {
+        (Some(one), Some(two)) => one.starts_with(two) || two.starts_with(one),
         _ => true,
     }
 }
@@ -43,9 +41,22 @@ pub(super) fn keys(key: &str, other: &str) -> bool {
 
 /// The name of the variable that a field becomes.
 fn base(name: &str) -> impl Iterator<Item = char> + '_ {
-    let end = name.find(['[', '\0']).unwrap_or(name.len());
-    let plain = |sign| if matches!(sign, '.' | ' ') { '_' } else { sign };
-    folded(name.get(..end).unwrap_or(name).trim_start_matches(' ').chars().map(plain))
+    let end = opening(name).or_else(|| name.find('\0')).unwrap_or(name.len());
+    let own = name.get(..end).unwrap_or(name).trim_start_matches([' ', '[', ']']).trim_end_matches(']');
+    own.chars().map(|sign| if matches!(sign, '.' | ' ' | '[') { '_' } else { sign })
+}
+
+/// What stands from the first bracket on, where the field is an array's element.
+fn element(name: &str) -> Option<&str> {
+    name.get(opening(name)?..)
+}
+
+/// Where the first bracket opens that is closed later, behind a name.
+fn opening(name: &str) -> Option<usize> {
+    let own = name.find(|sign| !matches!(sign, ' ' | '[' | ']'))?;
+    let open = own + name.get(own..)?.find(['[', '\0'])?;
+    let rest = name.get(open..)?;
+    (rest.starts_with('[') && rest.contains(']')).then_some(open)
 }
 
 fn folded(signs: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
@@ -62,17 +73,21 @@ mod tests {
             ("out_sum", "out_sum", true),
             ("out_sum", "out.sum", true),
             ("out_sum", "out sum", true),
-            ("out_sum", "  Out.Sum[]", true),
+            ("out_sum", "  out.sum[]", true),
+            ("out_sum", "Out_sum", false),
+            ("out_sum", "out[sum", true),
+            ("out_sum", "[out_sum]", true),
+            ("out_sum", "out_sum]", true),
             ("out_sum", "out_sum[a][b]", true),
             ("out_sum", "outsum", false),
             ("out_sum", "out_sum2", false),
             ("data[id]", "data[id]", true),
-            ("data[id]", "Data[id]", true),
+            ("data[id]", "Data[id]", false),
             ("data[id]", "data[name]", false),
             ("data[id]", "data", true),
             ("data", "data[id]", true),
             ("data[id]", "data[id][]", true),
-            ("data[id]", "Data", true),
+            ("data.id", "data[id", true),
             ("id", "id\0x", true),
             ("data[id]", "dat[id]", false),
         ] {

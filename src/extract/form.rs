@@ -53,7 +53,29 @@ pub(super) fn parameter_in<'d>(text: &'d [u8], name: &str, strict: bool) -> Opti
     }
     let mut alike = all.filter(|(key, _)| alike::fields(name, key));
     let (key, first) = alike.next()?;
-    (key == name && alike.all(|(key, other)| key == name && other == first)).then_some(first)
+    let sole = key == name && alike.all(|(key, other)| key == name && other == first);
+    (sole && !stands_behind_semicolon(text, name)).then_some(first)
+}
+
+/// Whether anything stands in a form's field or a query's parameter `name`, or in one that some parser takes for it.
+pub(super) fn has_alike(text: &[u8], name: &str) -> bool {
+    form_urlencoded::parse(text).any(|(key, _)| alike::fields(name, &key))
+        || stands_behind_semicolon(text, name)
+}
+
+/// Whether a parser to which `;` parts fields, too, could find the field there.
+fn stands_behind_semicolon(text: &[u8], name: &str) -> bool {
+    let more = text.split(|byte| *byte == b'&').flat_map(|pair| pair.split(|byte| *byte == b';').skip(1));
+    more.filter_map(|field| form_urlencoded::parse(field).next()).any(|(key, _)| alike::fields(name, &key))
+}
+
+/// Whether a body has the field, or something that a reader could take for it.
+pub(super) fn is_there(delivery: &Delivery, name: &str) -> bool {
+    match &*delivery.body {
+        body @ [b'-', b'-', ..] => multipart::is_there(body, name),
+        body if is_other(body) => false,
+        body => has_alike(body, name),
+    }
 }
 
 /// Where the value of the first field `name` lies in a body, as it is written there.
@@ -120,7 +142,9 @@ impl FormText {
         // Nobody signed that field, and a worker could read it in the place of one that is signed.
         let names =
             alike::Names::new(written.iter().filter(|_| !out.is_empty()).map(|(name, _)| name.as_str()));
-        (!out.iter().any(|(name, _)| names.any(name))).then_some(written)
+        // To some parsers a `;` parts fields, too, and what stands behind one in a field that is left out nobody signed.
+        let hidden = !out.is_empty() && delivery.body.contains(&b';');
+        (!hidden && !out.iter().any(|(name, _)| names.any(name))).then_some(written)
     }
 
     /// What is written of a field.
@@ -176,11 +200,13 @@ fn by_units(one: &str, other: &str) -> Ordering {
     unit(one[at]).cmp(&unit(other[at]))
 }
 
-/// Whether a body is an urlencoded form to every reader, or empty.
+/// Whether a body is an urlencoded form to every reader, or empty: it begins as a name does, and neither with what JSON
+/// and XML begin with, nor with a comment or a blank that some readers pass over.
 fn is_form(delivery: &Delivery) -> bool {
     let announced = multipart::announced(&delivery.headers);
     let multipart = matches!(announced, Announced::Multipart(_)) || delivery.body.starts_with(b"--");
-    !multipart && !is_other(&delivery.body)
+    let begins = |first: &u8| first.is_ascii_alphanumeric() || b"_%&=+.$~*!".contains(first);
+    !multipart && delivery.body.first().is_none_or(begins)
 }
 
 /// Whether a body begins like JSON or XML, in UTF-8 or, which a NUL or a byte order mark gives away, in UTF-16.
@@ -271,7 +297,12 @@ mod tests {
             (&valued, "a=1&a=", None),
             (&plain, "sign=1&sign=2", None),
             (&valued, "total_amount=1&total.amount=", None),
-            (&valued, "a=1&A[]=", None),
+            (&valued, "a=1&a[]=", None),
+            (&valued, "a_b=1&a[b=", None),
+            (&plain, "a=1&sign=x;b=2", None),
+            (&valued, "/*&a=1&*/{}", None),
+            (&valued, "\u{b}{\"x\":\"&a=1&\"}", None),
+            (&valued, "\u{a0}{\"x\":\"&a=1&\"}", None),
         ] {
             assert_eq!(form.of(&posted(body.as_bytes())).as_deref(), want, "{body}");
         }

@@ -141,6 +141,99 @@ pub(super) fn find_in<'a>(body: &'a [u8], pointers: &[&Pointer], strict: bool) -
     found
 }
 
+/// Notes the pointers that a key was met for, each once however many keys there are.
+fn meet(met: &mut SmallVec<[usize; 4]>, active: &[(usize, &[String])]) {
+    for (slot, _) in active {
+        if !met.contains(slot) {
+            met.push(*slot);
+        }
+    }
+}
+
+/// Whether anything but null stands where the pointer leads, by keys in whatever case, once or more often; also where
+/// the text is no JSON, and so nobody can tell.
+pub(super) fn is_there(text: &[u8], pointer: &Pointer) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return true };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let seen = Seek { steps: &pointer.steps }.deserialize(&mut deserializer);
+    seen.and_then(|seen| deserializer.end().map(|()| seen)).unwrap_or(true)
+}
+
+/// Looks along the steps of a pointer for anything but null.
+struct Seek<'p> {
+    steps: &'p [String],
+}
+
+impl<'a> DeserializeSeed<'a> for Seek<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Seek<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<bool, M::Error> {
+        let Some((first, rest)) = self.steps.split_first() else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(true);
+        };
+        let mut seen = false;
+        while let Some(key) = map.next_key::<&'a RawValue>()? {
+            match characters(key.get()).is_some_and(|key| alike::keys(first, &key)) {
+                true => seen |= map.next_value_seed(Seek { steps: rest })?,
+                false => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(seen)
+    }
+
+    fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<bool, S::Error> {
+        let Some((first, rest)) = self.steps.split_first() else {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(true);
+        };
+        let sought: Option<usize> = first.parse().ok();
+        let (mut seen, mut index) = (false, 0);
+        loop {
+            let next = match sought == Some(index) {
+                true => seq.next_element_seed(Seek { steps: rest })?,
+                false => seq.next_element::<IgnoredAny>()?.map(|_| false),
+            };
+            match next {
+                Some(found) => seen |= found,
+                None => return Ok(seen),
+            }
+            index += 1;
+        }
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(self.steps.is_empty())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(self.steps.is_empty())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(self.steps.is_empty())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(self.steps.is_empty())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(self.steps.is_empty())
+    }
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+}
+
 /// The whole text without the blanks around it; whether it is JSON is seen by walking it.
 fn root(text: &str) -> Found<'_> {
     let blank = |c: char| b" \t\r\n".contains(&(c as u8)) && c.is_ascii();
@@ -220,7 +313,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
             if let (true, Some(key)) = (self.strict, &key) {
                 let alike = self.going_on(|first| first != key && alike::keys(first, key));
                 self.forget(&alike);
-                met.extend(alike.iter().map(|(slot, _)| *slot));
+                meet(&mut met, &alike);
             }
             // Pointers that have one key in common have it twice in common, too.
             let twice = self.strict && below.iter().any(|(slot, _)| met.contains(slot));
@@ -228,7 +321,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            met.extend(below.iter().map(|(slot, _)| *slot));
+            meet(&mut met, &below);
             let raw = map.next_value::<&'a RawValue>()?;
             self.take(below, raw);
         }

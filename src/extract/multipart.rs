@@ -58,7 +58,35 @@ pub(super) fn announced(headers: &Headers) -> Announced<'_> {
     Announced::Multipart("")
 }
 
+/// Whether a body has the part `name`, or what some reader could take for one.
+pub(super) fn is_there(body: &[u8], name: &str) -> bool {
+    let could_be = |part: &Part<'_>| match part {
+        Part::Field(own, _) | Part::File(own) => alike::fields(name, own),
+        Part::Unknown => true,
+    };
+    parts(body, true).is_none_or(|parts| parts.iter().any(could_be))
+}
+
 fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
+    let mut found = None;
+    for part in parts(body, strict)? {
+        match part {
+            Part::Field(own, value) if own == name => {
+                if strict && found.is_some_and(|first| first != value) {
+                    return None;
+                }
+                found = found.or(Some(value));
+            }
+            Part::Field(own, _) | Part::File(own) if strict && alike::fields(name, own) => return None,
+            Part::Unknown if strict => return None,
+            _ => {}
+        }
+    }
+    std::str::from_utf8(found?).ok()
+}
+
+/// All parts of a body that ends; where it is `strict`, with nothing in it in which another reader could see others.
+fn parts(body: &[u8], strict: bool) -> Option<Vec<Part<'_>>> {
     let mut lines = body.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?;
     let ending: &[u8] = if first.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
@@ -66,34 +94,24 @@ fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
     if !(3..=DELIMITER_MAX).contains(&delimiter.len()) {
         return None;
     }
-    let (mut found, mut parts) = (None, 0);
+    let mut parts = Vec::new();
     let (mut start, mut at) = (first.len(), first.len());
     for line in lines {
         if let Some(rest) = line.strip_prefix(delimiter) {
             let last = rest.starts_with(b"--");
             if last || rest == ending {
                 let part = body.get(start..at)?.strip_suffix(ending).unwrap_or_default();
-                let field = value(part, ending);
-                let next = field.filter(|(own, _)| *own == name).map(|(_, value)| value);
-                if strict
-                    && field.is_some_and(|(own, value)| {
-                        alike::fields(name, own) && (own != name || found.unwrap_or(value) != value)
-                    })
-                {
-                    return None;
-                }
-                found = found.or(next);
-                parts += 1;
+                parts.push(value(part, ending));
                 start = at + line.len();
             } else if strict {
                 return None;
             }
             if last {
                 let ends = body.get(at + delimiter.len() + 2..)?.trim_ascii().is_empty();
-                return std::str::from_utf8(found.filter(|_| ends || !strict)?).ok();
+                return (ends || !strict).then_some(parts);
             }
         }
-        if parts == PARTS_MAX {
+        if parts.len() == PARTS_MAX {
             return None;
         }
         at += line.len();
@@ -101,36 +119,55 @@ fn read<'d>(body: &'d [u8], name: &str, strict: bool) -> Option<&'d str> {
     None
 }
 
-/// Name and content of a part that is a field.
-fn value<'d>(part: &'d [u8], ending: &[u8]) -> Option<(&'d str, &'d [u8])> {
-    let (mut at, mut name) = (0, None);
+/// What a part is.
+enum Part<'d> {
+    /// A field, with its name and value.
+    Field(&'d str, &'d [u8]),
+    /// A file, with its field's name.
+    File(&'d str),
+    /// Nothing that can be told for certain.
+    Unknown,
+}
+
+/// What a part says that it is.
+fn value<'d>(part: &'d [u8], ending: &[u8]) -> Part<'d> {
+    let mut at = 0;
+    let mut named: Option<(&str, Option<&str>)> = None;
     for line in part.split_inclusive(|byte| *byte == b'\n') {
         at += line.len();
         if line == ending {
-            return Some((name?, part.get(at..)?));
+            let content = part.get(at..).unwrap_or_default();
+            return match named {
+                Some((name, None)) => Part::Field(name, content),
+                Some((name, Some(file))) if !file.is_empty() => Part::File(name),
+                _ => Part::Unknown,
+            };
         }
-        let line = std::str::from_utf8(line).ok()?;
-        let (header, rest) = line.split_once(':')?;
+        let Some((header, rest)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':'))
+        else {
+            return Part::Unknown;
+        };
         if header.trim().eq_ignore_ascii_case("content-disposition") {
-            name = named(rest);
+            named = disposition(rest);
         }
     }
-    None
+    Part::Unknown
 }
 
-/// The name that a Content-Disposition gives a field: `form-data; name="x"`, and no `filename`.
-fn named(disposition: &str) -> Option<&str> {
-    let mut rest = disposition.trim().strip_prefix("form-data")?;
-    let mut name = None;
+/// The name that a Content-Disposition gives a field, `form-data; name="x"`, and that of its file.
+fn disposition(text: &str) -> Option<(&str, Option<&str>)> {
+    let (kind, mut rest) = text.trim().split_at_checked("form-data".len())?;
+    let (mut name, mut file) = (None, None);
     while let Some((key, value, after)) = parameter(rest) {
         match key.to_ascii_lowercase().as_str() {
             "name" => name = Some(value),
-            "filename" | "filename*" => return None,
+            "filename" | "filename*" => file = Some(value),
             _ => {}
         }
         rest = after;
     }
-    name.filter(|_| rest.trim().is_empty())
+    let whole = rest.trim().is_empty() && kind.eq_ignore_ascii_case("form-data");
+    Some((name.filter(|_| whole)?, file))
 }
 
 /// The next `; key=value` or `; key="value"`, and what stands after it. A quotation mark in a name is written `%22`.

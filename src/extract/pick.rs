@@ -241,6 +241,28 @@ impl Pick {
         }
     }
 
+    /// Whether anything stands there, if not a text that a proof could be of: an object, one of two values, or one under
+    /// a name that some parser takes for this one. JSON's null is nothing.
+    pub fn is_there(&self, scene: &Scene<'_>) -> bool {
+        let delivery = scene.delivery;
+        match self {
+            Self::Header(name) => delivery.headers.first(name).is_some(),
+            Self::Json(pointer) => !delivery.body.is_empty() && json::is_there(&delivery.body, pointer),
+            Self::Item(pointer) => scene.item.is_some_and(|item| json::is_there(item.as_bytes(), pointer)),
+            Self::Form(name) => form::is_there(delivery, name),
+            Self::Query(name) => form::has_alike(delivery.query().as_bytes(), name),
+            Self::Xml(path) => xml::find(&delivery.body, &[path], false).pop().flatten().is_some(),
+            Self::Body => !delivery.body.is_empty(),
+            Self::Signature(name) => scene.named(name).is_some(),
+            Self::Jwt(_) | Self::JwtHeader(_) => false,
+            Self::Inside(outer, pointer) => match outer.read_in(scene) {
+                Some(text) => json::is_there(text.as_bytes(), pointer),
+                None => outer.is_there(scene),
+            },
+            Self::InsideXml(outer, _) | Self::Base64(outer) | Self::Match(outer, _) => outer.is_there(scene),
+        }
+    }
+
     /// Whether the value there is a JSON number.
     pub fn is_number(&self, scene: &Scene<'_>) -> bool {
         self.json(scene).is_some_and(|raw| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()))

@@ -105,19 +105,22 @@ impl Check {
         let places = [("timestamp.from", time.as_ref()), ("body_digest.from", digest)];
         for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place?))) {
             let chain = || std::iter::successors(Some(place), |place| place.outer());
-            let Some(cut) = chain().find(|place| matches!(place, Pick::Match(..))) else { continue };
+            let cuts = || chain().filter(|place| matches!(place, Pick::Match(..)));
+            let Some(cut) = cuts().last() else { continue };
+            let ruled = |place: &Pick| matching.iter().any(|rule| rule.place == *place);
             let stated = |template: &Template| {
                 key == "timestamp.from" && template.covers_time()
                     || template.contains(place)
-                    || chain().any(|place| matches!(place, Pick::Match(..)) && template.states(place))
+                    || template.states(place)
+                    || cuts().any(|cut| template.states(cut) && ruled(cut))
             };
-            let fixed = chain().any(|place| matching.iter().any(|rule| rule.place == *place));
+            let fixed = std::iter::successors(cut.outer(), |place| place.outer()).any(ruled);
             if let (false, false, false, Some(whole)) =
                 (place.is_claim(), fixed, signed.iter().all(stated), cut.outer())
             {
                 let found = format!("{place}, cut out of a text whose end somebody else could move");
                 let allowed = format!(
-                    "a rule of `matching` that says all of {whole}, or {{{cut}}} in every template of `signed`"
+                    "a rule of `matching` that says all of {whole}, or {{{place}}} in every template of `signed`"
                 );
                 self.add(key, &found, &allowed);
             }

@@ -181,11 +181,11 @@ impl Scheme {
         Spelling::ALL.into_iter().filter(signed).collect()
     }
 
-    /// The JSON values that every template signs as they stand there, where the body as a whole is not signed.
+    /// The JSON values that every template signs as they stand there, and of the delivery nothing else but its time and
+    /// URL.
     pub fn raw_values(&self) -> Vec<&Pick> {
-        let Some((first, others)) = self.signed.split_first().filter(|_| !self.covers_body()) else {
-            return Vec::new();
-        };
+        let alone = self.signed.iter().all(Template::has_raw_alone) && !self.covers_body();
+        let Some((first, others)) = self.signed.split_first().filter(|_| alone) else { return Vec::new() };
         let in_all =
             |pick: &&Pick| others.iter().all(|template| template.raw_values().any(|known| known == *pick));
         first.raw_values().filter(in_all).collect()

@@ -154,6 +154,15 @@ impl Template {
         })
     }
 
+    /// Whether it has no other value of a delivery in it than such, its time and its URL.
+    pub(super) fn has_raw_alone(&self) -> bool {
+        let beside = |piece: &Piece| {
+            let said = matches!(piece, Piece::Literal(_) | Piece::Secret | Piece::Timestamp);
+            said || matches!(piece, Piece::Method | Piece::MethodLower | Piece::Path) || is_target(piece)
+        };
+        self.pieces.iter().all(|piece| matches!(piece, Piece::Raw(_)) || beside(piece))
+    }
+
     /// Whether anything can be added at the end without knowing the secret, under a digest whose state is its output.
     pub fn ends_open(&self) -> bool {
         let last = self.pieces.iter().rev().find(|piece| !matches!(piece, Piece::Literal(_)));

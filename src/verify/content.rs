@@ -73,7 +73,7 @@ impl<'c> Content<'c> {
         let mut left_out = false;
         for piece in &template.pieces {
             match piece {
-                Piece::If(pick) => left_out = self.value(pick).is_none_or(str::is_empty),
+                Piece::If(pick) => left_out = self.optional(pick)?.is_empty(),
                 Piece::End => left_out = false,
                 _ if left_out => {}
                 Piece::Secret => take(secret),
@@ -110,10 +110,8 @@ impl<'c> Content<'c> {
             Piece::Value(pick) => take(self.needed(pick)?.as_bytes()),
             Piece::Raw(pick) => take(pick.json(&self.scene).ok_or_else(|| unfound(pick))?.as_bytes()),
             Piece::Lower(pick) => take(self.needed(pick)?.to_lowercase().as_bytes()),
-            Piece::Optional { pick, lower: false } => take(self.value(pick).unwrap_or_default().as_bytes()),
-            Piece::Optional { pick, lower: true } => {
-                take(self.value(pick).unwrap_or_default().to_lowercase().as_bytes());
-            }
+            Piece::Optional { pick, lower: false } => take(self.optional(pick)?.as_bytes()),
+            Piece::Optional { pick, lower: true } => take(self.optional(pick)?.to_lowercase().as_bytes()),
             Piece::If(_) | Piece::End | Piece::Secret => {}
         }
         Ok(())
@@ -123,6 +121,14 @@ impl<'c> Content<'c> {
     fn value(&self, pick: &Pick) -> Option<&str> {
         let at = self.scheme.values.iter().position(|known| known == pick)?;
         self.values.get(at)?.as_deref()
+    }
+
+    /// The same where there need be none: empty only where nothing is there that anybody could read.
+    fn optional(&self, pick: &Pick) -> Result<&str, Refused> {
+        match self.value(pick) {
+            None if pick.is_there(&self.scene) => Err(unfound(pick)),
+            value => Ok(value.unwrap_or_default()),
+        }
     }
 
     fn needed(&self, pick: &Pick) -> Result<&str, Refused> {
@@ -181,7 +187,7 @@ impl<'c> Content<'c> {
 }
 
 fn unfound(pick: &Pick) -> Refused {
-    Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing or stands twice"))
+    Reject::CompanionMissing.because(format!("{pick}, which is signed, is missing, no text, or stands twice"))
 }
 
 fn malformed() -> Refused {

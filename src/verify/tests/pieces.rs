@@ -139,6 +139,17 @@ fn what_would_prove_nothing_is_refused_at_load() {
         ),
         (format!("{meta}{time}{fixed}"), None),
         (format!("{}{time}", meta.replace("{header:m}", "{header:m > match:.*t=([0-9]+)}")), None),
+        (
+            format!("{meta}{time}matching = {{ 'header:m > match:.*t=([0-9]+)' = '[0-9]{{10}}' }}"),
+            Some("somebody else could move"),
+        ),
+        (
+            format!(
+                "{}timestamp = {{ from = 'header:m > match:v=(.*) > match:.*t=([0-9]+)', unit = 'seconds' }}",
+                meta.replace("{header:m}", "{header:m > match:v=(.*)}")
+            ),
+            Some("somebody else could move"),
+        ),
         (format!("{note}{digest}"), Some("somebody else could move")),
         (format!("{note}{digest}{fixed}"), None),
         (format!("{meta}timestamp = {{ from = 'json:/m > match:.*t=([0-9]+)', unit = 'seconds' }}"), None),
@@ -210,4 +221,38 @@ fn two_numbers_one_after_the_other_are_no_der() {
     assert!(verdict(&raw, &public, sent.clone()).is_ok());
     assert_eq!(verdict(&der, &public, sent).unwrap_err(), Reject::SignatureMismatch);
     assert_eq!(verdict(&raw, &public, signed(&der, &private, &[])).unwrap_err(), Reject::SignatureMismatch);
+}
+
+#[test]
+fn what_may_be_absent_is_absent_to_every_reader() {
+    let some = "{\"b\":1";
+    for (template, absent, there) in [
+        (
+            "{optional json:/a}{json:/b}",
+            format!("{some},\"a\":null}}"),
+            ["\"A\":1", "\"a\":[\"x\"]", "\"a\":1,\"a\":2", "\"a\":1,\"A\":2"],
+        ),
+        (
+            "{if json:/a/c}-{json:/a/c}{end}{json:/b}",
+            format!("{some},\"a\":{{}}}}"),
+            ["\"a\":{\"c\":{}}", "\"A\":{\"c\":1}", "\"a\":{\"C\":0}", "\"a\":{\"c\":1,\"c\":1}"],
+        ),
+    ] {
+        let scheme = of(template, "");
+        let judged = |body: &str| verdict(&scheme, SECRET, by_hand(b"1", body)).map(|_| ());
+        assert_eq!(judged(&absent), Ok(()), "{template}");
+        for member in there {
+            assert_eq!(
+                judged(&format!("{some},{member}}}")),
+                Err(Reject::CompanionMissing),
+                "{template} {member}"
+            );
+        }
+    }
+    let scheme = of("{optional form:a}{form:b}", "");
+    let judged = |body: &str| verdict(&scheme, SECRET, by_hand(b"1", body)).map(|_| ());
+    assert_eq!(judged("b=1&c=2"), Ok(()));
+    for body in ["b=1&a=1&a=2", "b=1&a[]=2", "b=1&c=2;a=1"] {
+        assert_eq!(judged(body), Err(Reject::CompanionMissing), "{body}");
+    }
 }

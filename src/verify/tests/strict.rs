@@ -31,9 +31,11 @@ fn a_signed_value_that_stands_twice_is_none() {
         ("form:a", ("", "", "a=real&b=2"), ("", "", "a=real&b=2&a=evil")),
         ("form:a", ("", "", "a=real&a=real"), ("", "", "%61=evil&a=real")),
         ("form:a", ("", "", "a=real&ab=2"), ("", "", "a=real&a[]=evil")),
-        ("form:a_b", ("", "", "a_b=real"), ("", "", "a_b=real&A.b=")),
+        ("form:a_b", ("", "", "a_b=real&A_b=1"), ("", "", "a_b=real&a.b=")),
+        ("form:a_b", ("", "", "a_b=real&c=1;d=2"), ("", "", "a_b=real&c=1;a_b=2")),
+        ("form:a_b", ("", "", "a_b=real"), ("", "", "a_b=real&a[b=2")),
         ("query:a", ("/?a=real", "", ""), ("/?a=real&a=evil", "", "")),
-        ("query:a", ("/?a=real&b=2", "", ""), ("/?A=evil&a=real", "", "")),
+        ("query:a", ("/?a=real&A=2", "", ""), ("/?a[]=evil&a=real", "", "")),
         ("json:/a", ("", "", "{\"a\":\"real\",\"ab\":1}"), ("", "", "{\"a\":\"real\",\"A\":\"evil\"}")),
         (
             "json:/o/a",
