@@ -205,7 +205,7 @@ fn by_units(one: &str, other: &str) -> Ordering {
 fn is_form(delivery: &Delivery) -> bool {
     let announced = multipart::announced(&delivery.headers);
     let multipart = matches!(announced, Announced::Multipart(_)) || delivery.body.starts_with(b"--");
-    let begins = |first: &u8| first.is_ascii_alphanumeric() || b"_%&=+.$~*!".contains(first);
+    let begins = |first: &u8| first.is_ascii_alphanumeric() || b"_%&=+.-$~*!".contains(first);
     !multipart && delivery.body.first().is_none_or(begins)
 }
 
@@ -354,7 +354,9 @@ mod tests {
         #[test]
         fn any_text_survives_writing_and_reading(name in "\\PC{1,8}", value in "\\PC{0,12}") {
             let body = format!("{}={}", encoded(&name), encoded(&value));
-            prop_assert_eq!(FormText::default().of(&posted(body.as_bytes())), Some(format!("{name}{value}")));
+            // A body that begins with two dashes is one of parts.
+            let whole = (!name.starts_with("--")).then(|| format!("{name}{value}"));
+            prop_assert_eq!(FormText::default().of(&posted(body.as_bytes())), whole);
             let found = parameter_in(body.as_bytes(), &name, true);
             prop_assert_eq!(found.as_deref(), Some(&*value));
         }
