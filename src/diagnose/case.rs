@@ -65,6 +65,7 @@ impl Case<'_> {
             Reject::TimestampMalformed => self.unreadable_time(),
             Reject::BodyEmpty => vec![self.empty()],
             Reject::TimestampMissing | Reject::CompanionMissing => self.companion(refused),
+            Reject::RequestDigestMismatch => self.by_url().into_iter().collect(),
             Reject::MethodNotAllowed => vec![Cause::Method.found(
                 format!("the method is {}", self.delivery.method),
                 format!("allowed: {}", self.endpoint.scheme.allowed_methods().join(", ")),
@@ -229,24 +230,27 @@ impl Case<'_> {
 
     /// What it most often is, where nothing that was tried verifies.
     fn likely(&self) -> Finding {
+        let of_body = if self.endpoint.scheme.covers_body() { self.likely_of_body() } else { None };
+        of_body.or_else(|| self.wrong_kind()).unwrap_or_else(|| self.unknown())
+    }
+
+    /// Signs that something happened to the body.
+    fn likely_of_body(&self) -> Option<Finding> {
         let body = &self.delivery.body;
         if let Some(found) = self.cut() {
-            return found;
+            return Some(found);
         }
-        if body.is_empty() && self.delivery.method != "GET" && self.endpoint.scheme.covers_body() {
-            return self.empty();
+        if body.is_empty() && self.delivery.method != "GET" {
+            return Some(self.empty());
         }
         let coding = header_text(&self.delivery.headers, "content-encoding").unwrap_or_default();
         if body.starts_with(GZIP) || coding.contains("gzip") {
-            return Cause::BodyCompressed.found(
+            return Some(Cause::BodyCompressed.found(
                 "the body is compressed (gzip), or says that it was: was it signed before or after?",
                 "let nothing on the way compress or expand it: the bytes that were signed must arrive",
-            );
+            ));
         }
-        if let Some(found) = self.reprinted() {
-            return found;
-        }
-        self.wrong_kind().unwrap_or_else(|| self.unknown())
+        self.reprinted()
     }
 
     /// Signs that the body was parsed and printed again, where what it was cannot be found out.
@@ -365,6 +369,7 @@ pub(super) fn header_text<'h>(headers: &'h Headers, name: &'h str) -> Option<&'h
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::KnownSecret;
     use super::*;
     use crate::verify::sign;
 
@@ -372,8 +377,12 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_772_366_400);
 
     fn scheme(lines: &str) -> Arc<Scheme> {
+        scheme_by("hmac-sha256", lines)
+    }
+
+    fn scheme_by(algorithm: &str, lines: &str) -> Arc<Scheme> {
         let text = format!(
-            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"hmac-sha256\"\n{lines}"
+            "name = \"acme\"\ntitle = \"Acme\"\n[[schemes]]\nname = \"s\"\nalgorithm = \"{algorithm}\"\n{lines}"
         );
         let definition: Definition = toml::from_str(&text).unwrap();
         Arc::new(Scheme::build(&definition, None, &Default::default()).unwrap())
@@ -386,12 +395,22 @@ mod tests {
         Delivery { method, target, headers: own, body: body.to_owned().into(), received_at: NOW }
     }
 
-    /// The first finding of a refused delivery, with what refused it.
+    /// The first finding of a refused delivery, with what refused it, where no secret is known.
     fn explained(scheme: &Arc<Scheme>, delivery: &Delivery) -> (Refused, Finding) {
-        let key = Key::new(scheme, "live", SECRET).unwrap();
+        explained_with(scheme, delivery, Vec::new())
+    }
+
+    /// The same where these are known.
+    fn explained_with(
+        scheme: &Arc<Scheme>,
+        delivery: &Delivery,
+        secrets: Vec<KnownSecret>,
+    ) -> (Refused, Finding) {
+        let text = secrets.first().map_or(SECRET, KnownSecret::text);
+        let key = Key::new(scheme, "live", text).unwrap();
         let verifier = Verifier::new(Arc::clone(scheme), vec![key]);
         let refused = verifier.verify(delivery.clone(), NOW).unwrap_err();
-        let endpoint = Endpoint { name: "acme".to_owned(), scheme: Arc::clone(scheme), secrets: Vec::new() };
+        let endpoint = Endpoint { name: "acme".to_owned(), scheme: Arc::clone(scheme), secrets };
         let (catalog, effort) = (Catalog::default(), Cell::new(1 << 20));
         let case = Case { delivery, endpoint: &endpoint, others: &[], catalog: &catalog, now: NOW, effort };
         let first = case.explain(&refused).into_iter().next().unwrap();
@@ -467,6 +486,98 @@ mod tests {
             let (_, found) = explained(scheme, &posted(&[("x-sig", &value)], "{}"));
             assert_eq!(found.cause, cause, "{value}: {found}");
             assert!(found.found.contains(told), "{value}: {found}");
+        }
+    }
+
+    /// A scheme that sends its secret, `before` which stands a prefix.
+    fn token(before: &str) -> Arc<Scheme> {
+        let grammar = format!("grammar = {{ kind = \"plain\", prefix = \"{before}\" }}");
+        let lines =
+            format!("signature = {{ from = \"header:authorization\", encoding = \"text\", {grammar} }}\n");
+        scheme_by("token", &lines)
+    }
+
+    #[test]
+    fn a_body_that_nobody_signed_is_not_what_a_wrong_token_is_told_by() {
+        let sorted = "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8}";
+        for body in ["", "{\"id\":", "[object Object]", "\u{1f}\u{8b}", "\u{fffd}", sorted] {
+            let secrets = vec![KnownSecret::of(SECRET)];
+            let sent = posted(&[("authorization", "Bearer guessed-by-somebody")], body);
+            let (_, found) = explained_with(&token("Bearer "), &sent, secrets);
+            assert_eq!(found.cause, Cause::Unknown, "{body:?}: {found}");
+        }
+        let signed =
+            scheme("signed = [\"{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n");
+        let (_, found) = explained(&signed, &posted(&[("x-sig", &"0".repeat(64))], sorted));
+        assert_eq!(found.cause, Cause::BodyReserialised);
+    }
+
+    #[test]
+    fn a_token_with_bearer_is_another_kind_of_secret_only_where_the_word_is_not_its_part() {
+        let held = b"Bearer 0123456789abcdef0123";
+        for (before, sent, cause) in [
+            ("", "Bearer guessed-by-somebody", Cause::Unknown),
+            ("Bearer ", "Bearer guessed-by-somebody", Cause::SecretKind),
+            ("Bearer ", "Bearer 0123456789abcdef0123", Cause::SecretPrefix),
+            ("", "0123456789abcdef0123", Cause::SecretPrefix),
+        ] {
+            let sent = posted(&[("authorization", sent)], "{}");
+            let (_, found) = explained_with(&token(before), &sent, vec![KnownSecret::of(held)]);
+            assert_eq!(found.cause, cause, "{before:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_key_cut_short_is_told_as_no_key_and_not_as_one_in_another_case() {
+        let scheme = scheme(
+            "secret = \"base64\"\nsigned = [\"{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n",
+        );
+        // The last bits, which must be zeros, are some in lower case alone.
+        let secrets = vec![KnownSecret::of(b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoB")];
+        let cut = vec![KnownSecret::of(b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVC")];
+        let delivery = posted(&[("x-sig", &"0".repeat(64))], "{}");
+        let endpoint = |secrets| Endpoint { name: "acme".to_owned(), scheme: Arc::clone(&scheme), secrets };
+        let unreadable = |endpoint: &Endpoint| {
+            let (catalog, effort) = (Catalog::default(), Cell::new(1 << 20));
+            let case =
+                Case { delivery: &delivery, endpoint, others: &[], catalog: &catalog, now: NOW, effort };
+            case.unreadable_secret().map(|found| found.cause)
+        };
+        assert_eq!(unreadable(&endpoint(secrets)), None);
+        assert_eq!(unreadable(&endpoint(cut)), Some(Cause::SecretKind));
+    }
+
+    #[test]
+    fn a_path_that_is_signed_without_its_host_is_found_under_what_a_proxy_did_to_it() {
+        let target = scheme(
+            "signed = [\"{method}.{target}.{body}\"]\nsignature = { from = \"header:x-sig\", encoding = \"hex\" }\n",
+        );
+        let digest = scheme_by(
+            "jwt-hs256",
+            "signature = { from = \"header:x-sig\" }\njwt = { expires = \"ignored\", request_digest = \"jwt:/qsh\" }\n",
+        );
+        for scheme in [target, digest] {
+            for (called, came, cause) in [
+                ("/in/acme?a=1", "/in/acme", None),
+                ("/in/acme", "/in/acme?a=1", Some(Cause::UrlQuery)),
+                ("/in/acme?a=1", "/in/acme?a=1&b=2", Some(Cause::UrlQuery)),
+                ("/edge/in/acme", "/in/acme", Some(Cause::UrlPath)),
+                ("/acme", "/in/acme", Some(Cause::UrlPath)),
+            ] {
+                let mut sent = posted(&[("x-forwarded-prefix", "/edge")], "{\"id\":1}");
+                called.clone_into(&mut sent.target);
+                sign(&scheme, SECRET, &mut sent, NOW).unwrap();
+                came.clone_into(&mut sent.target);
+                let (refused, found) = explained_with(&scheme, &sent, vec![KnownSecret::of(SECRET)]);
+                match cause {
+                    Some(cause) => assert_eq!(found.cause, cause, "{called}: {found}"),
+                    None => assert!(
+                        matches!(found.cause, Cause::Unknown | Cause::Plain),
+                        "{called}: {refused:?} {found}"
+                    ),
+                }
+                assert!(cause.is_none() || found.found.contains("signed the path"), "{found}");
+            }
         }
     }
 

@@ -29,6 +29,12 @@ impl From<&Secret> for KnownSecret {
 }
 
 impl KnownSecret {
+    #[cfg(test)]
+    pub(super) fn of(text: &[u8]) -> Self {
+        let text = Zeroizing::new(text.to_vec());
+        Self { label: "held".to_owned(), text, not_before: None, not_after: None }
+    }
+
     /// The name that it is shown under.
     pub fn label(&self) -> &str {
         &self.label

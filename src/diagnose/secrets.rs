@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::case::Case;
 use super::cause::{Cause, Finding};
 use crate::delivery::Delivery;
-use crate::provider::{KeyForm, Scheme};
+use crate::provider::{Algorithm, Grammar, KeyForm, Scheme};
 use crate::verify::Key;
 
 /// Ways to read a secret's text as a key, and what they are called.
@@ -121,17 +121,25 @@ impl Case<'_> {
             let (start, what) = KINDS.iter().find(|(start, _)| secret.text().starts_with(start))?;
             // A provider whose own description speaks of such keys means them.
             let meant = self.notes().contains(String::from_utf8_lossy(start).as_ref());
-            let fits = self.endpoint.scheme.has_public_keys() || meant;
+            let fits = self.endpoint.scheme.has_public_keys() || self.shows_whole_value() || meant;
             let found = format!("nothing verifies, and the secret {label:?} begins like {what}");
             let advice = "take the signing secret of this endpoint from the provider's page of webhooks";
             (!fits).then(|| Cause::SecretKind.found(found, advice))
         })
     }
 
+    /// Whether the secret is all of a header's value, whatever words that begins with.
+    fn shows_whole_value(&self) -> bool {
+        let Scheme { algorithm, signature, .. } = &*self.endpoint.scheme;
+        *algorithm == Algorithm::Token && signature.grammar == Grammar::default()
+    }
+
     fn unreadable(&self, label: &str, text: &[u8], error: &str) -> Finding {
         let meant = texts(text);
         let readable = |text: &[u8]| Key::new(&self.endpoint.scheme, label, text).is_ok();
-        match meant.iter().find(|one| readable(&one.text)) {
+        // Another case makes a text of base64 readable by chance, and never right.
+        let meant = meant.iter().filter(|one| one.cause != Cause::SecretCase);
+        match { meant }.find(|one| readable(&one.text)) {
             Some(one) => one.cause.found(
                 format!("the secret {label:?} cannot be read ({error}), and can {}", one.what),
                 COPY_AGAIN,
@@ -166,6 +174,9 @@ fn texts(secret: &[u8]) -> Vec<Meant> {
     let with = |before: &[u8], after: &[u8]| Some([before, secret, after].concat());
     let white = Cause::SecretWhitespace;
     add(white, "without the white space around it", owned(Some(secret.trim_ascii())));
+    let text = std::str::from_utf8(secret).ok();
+    let visible = text.map(|text| text.trim_matches(is_unseen).as_bytes());
+    add(white, "without the invisible characters around it", owned(visible));
     add(white, "with a newline at its end: whoever signed read it from a file", with(b"", b"\n"));
     add(white, "with CR LF at its end: whoever signed read it from a file", with(b"", b"\r\n"));
     let solid: Vec<u8> = secret.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -176,18 +187,24 @@ fn texts(secret: &[u8]) -> Vec<Meant> {
     add(quoted, "without the quotes around it", owned(quotes(b'"').or_else(|| quotes(b'\''))));
     add(quoted, "without the quotes and white space around it", owned(inner(b'"').or_else(|| inner(b'\''))));
     add(quoted, "with quotes around it: whoever signed read them as a part of it", with(b"\"", b"\""));
-    let text = std::str::from_utf8(secret).ok();
     let changed = |from: &str, to: &str| text.map(|text| text.replace(from, to).into_bytes());
     add(Cause::SecretEscaped, "with line ends for its `\\n`", changed("\\n", "\n"));
     add(Cause::SecretEscaped, "with `\\n` for its line ends", changed("\n", "\\n"));
     add(Cause::SecretEscaped, "without the `\\n` at its end", owned(secret.strip_suffix(b"\\n")));
     add(Cause::SecretPrefix, "without its prefix whsec_", owned(secret.strip_prefix(b"whsec_")));
     add(Cause::SecretPrefix, "with the prefix whsec_", with(b"whsec_", b""));
+    add(Cause::SecretPrefix, "without its prefix `Bearer `", owned(secret.strip_prefix(b"Bearer ")));
+    add(Cause::SecretPrefix, "with the prefix `Bearer `", with(b"Bearer ", b""));
     let named = owned(after_name(secret));
     add(Cause::SecretVariable, "without what stands before its `=`: it holds the variable's name", named);
     add(Cause::SecretCase, "in lower case", Some(secret.to_ascii_lowercase()));
     add(Cause::SecretCase, "in upper case", Some(secret.to_ascii_uppercase()));
     texts
+}
+
+/// White space of any script, byte order marks, and characters of no width: what copying from a page brings along.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
 }
 
 /// What follows `NAME=`.
@@ -207,11 +224,15 @@ mod tests {
         for (held, meant, cause) in [
             (" key ", "key", Cause::SecretWhitespace),
             ("key", "key\n", Cause::SecretWhitespace),
+            ("\u{feff}key", "key", Cause::SecretWhitespace),
+            ("key\u{200b}\u{a0}", "key", Cause::SecretWhitespace),
             ("\"key\"", "key", Cause::SecretQuotes),
             ("'key' ", "key", Cause::SecretQuotes),
             ("a\\nb", "a\nb", Cause::SecretEscaped),
             ("key\\n", "key", Cause::SecretEscaped),
             ("whsec_key", "key", Cause::SecretPrefix),
+            ("key", "Bearer key", Cause::SecretPrefix),
+            ("Bearer key", "key", Cause::SecretPrefix),
             ("SHOP_KEY=key", "key", Cause::SecretVariable),
             ("KEY", "key", Cause::SecretCase),
         ] {

@@ -28,17 +28,26 @@ const ESCAPED: [(&str, &str); 12] = [
 ];
 
 impl Case<'_> {
-    /// The URL as others may have called it.
+    /// The URL as others may have called it, or its path and query where no more is signed.
     pub(super) fn by_url(&self) -> Option<Finding> {
         let scheme = &self.endpoint.scheme;
-        let origin = scheme.origin.as_ref().filter(|_| scheme.signs_url())?;
-        let configured = origin.text(UrlPort::Configured);
+        let public = scheme.origin.as_ref().map(|origin| origin.text(UrlPort::Configured));
+        let (configured, bases) = match public {
+            Some(public) if scheme.signs_url() => (public, bases(public, &self.delivery.headers)),
+            _ if scheme.covers_target() || scheme.token.request_digest.is_some() => {
+                ("", prefixes(public, &self.delivery.headers))
+            }
+            _ => return None,
+        };
         let targets = targets(self.delivery);
         let held = |base: &str, target: &str| {
-            let delivery = Delivery { target: target.to_owned(), ..self.delivery.clone() };
-            self.any_holds(&Arc::new((**scheme).clone().at(base)), &delivery)
+            let called = |target: String| Delivery { target, ..self.delivery.clone() };
+            if scheme.signs_url() {
+                self.any_holds(&Arc::new((**scheme).clone().at(base)), &called(target.to_owned()))
+            } else {
+                self.any_holds(scheme, &called(format!("{base}{target}")))
+            }
         };
-        let bases = bases(configured, &self.delivery.headers);
         let mut urls = bases.iter().flat_map(|base| targets.iter().map(move |target| (base, target)));
         let (base, target) = urls.find(|(base, target)| held(base, target))?;
         let cause = difference((configured, &self.delivery.target), (base, target));
@@ -49,20 +58,28 @@ impl Case<'_> {
                 target.split_once('?').map_or(target.to_owned(), |(path, _)| format!("{path}?…"))
             )
         };
+        let (what, advice) = if scheme.signs_url() {
+            (
+                "URL",
+                "set ingress.public_url, or what the sender calls, so that both are the same; a proxy must not change the path",
+            )
+        } else {
+            ("path", "a proxy must hand on path and query as the sender called them")
+        };
         Some(cause.found(
             format!(
-                "the sender signed the URL {}, not {}",
+                "the sender signed the {what} {}, not {}",
                 shown(base, target),
                 shown(configured, &self.delivery.target)
             ),
-            "set ingress.public_url, or what the sender calls, so that both are the same; a proxy must not change the path",
+            advice,
         ))
     }
 }
 
 /// In what two URLs differ first.
 fn difference(own: (&str, &str), other: (&str, &str)) -> Cause {
-    let parts = |(base, target): (&str, &str)| {
+    let named = |(base, target): (&str, &str)| {
         let (protocol, rest) = base.split_once("://").unwrap_or(("", base));
         let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
@@ -73,7 +90,7 @@ fn difference(own: (&str, &str), other: (&str, &str)) -> Cause {
     let (
         [protocol, host, port, path, query],
         [other_protocol, other_host, other_port, other_path, other_query],
-    ) = (parts(own), parts(other));
+    ) = (named(own), named(other));
     let plain = |text: &str| {
         ESCAPED.iter().fold(text.to_ascii_uppercase(), |text, (from, to)| text.replace(from, to))
     };
@@ -85,15 +102,35 @@ fn difference(own: (&str, &str), other: (&str, &str)) -> Cause {
             Cause::UrlSlash
         }
         () if path != other_path && plain(&path) != plain(&other_path) => Cause::UrlPath,
-        () if query.is_empty() != other_query.is_empty() => Cause::UrlQuery,
+        () if parameters(&query) != parameters(&other_query) => Cause::UrlQuery,
         () => Cause::UrlEncoding,
     }
 }
 
+/// How many parameters a query has.
+fn parameters(query: &str) -> usize {
+    query.split('&').filter(|parameter| !parameter.is_empty()).count()
+}
+
+/// What a proxy may have cut off the path: what the public URL or the request says, or nothing.
+fn prefixes(public: Option<&str>, headers: &Headers) -> Vec<String> {
+    let own = public.map_or("", |public| parts(public).2);
+    let told = header_text(headers, "x-forwarded-prefix").unwrap_or_default();
+    let mut prefixes = vec![String::new(), own.to_owned(), told.to_owned()];
+    prefixes.dedup();
+    prefixes
+}
+
+/// Protocol, authority and path of a public URL.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let (protocol, rest) = url.split_once("://").unwrap_or(("https", url));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    (protocol, authority, path)
+}
+
 /// Public URLs that the sender may have been given: the other protocol, the hosts that the request names, ports.
 fn bases(configured: &str, headers: &Headers) -> Vec<String> {
-    let (protocol, rest) = configured.split_once("://").unwrap_or(("https", configured));
-    let (own, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (protocol, own, path) = parts(configured);
     let bare = own.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(own, |(host, _)| host);
     let mut hosts = vec![own.to_owned(), bare.to_owned()];
     if let Some(port) = header_text(headers, "x-forwarded-port") {
@@ -118,8 +155,8 @@ fn bases(configured: &str, headers: &Headers) -> Vec<String> {
     bases
 }
 
-/// Paths that the sender may have called: with and without a slash at the end, the query, a first segment; in
-/// another percent-encoding; and as a proxy tells them.
+/// Paths that the sender may have called: with and without a slash at the end, the query, its last parameter, a first
+/// segment; in another percent-encoding; and as a proxy tells them.
 fn targets(delivery: &Delivery) -> Vec<String> {
     let target = delivery.target.as_str();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
@@ -130,7 +167,8 @@ fn targets(delivery: &Delivery) -> Vec<String> {
     let paths =
         [Some(path.to_owned()), Some(format!("{bare}/")), Some(bare.to_owned()), shorter.map(str::to_owned)];
     for path in paths.into_iter().flatten() {
-        targets.extend(query.map(|query| format!("{path}?{query}")));
+        let shorter = query.and_then(|query| query.rsplit_once('&')).map(|(first, _)| first);
+        targets.extend([query, shorter].into_iter().flatten().map(|query| format!("{path}?{query}")));
         targets.push(path);
     }
     targets.extend(told.map(str::to_owned));
@@ -169,6 +207,7 @@ mod tests {
             ("https://a.example", "/in/x/?b=1", Cause::UrlSlash),
             ("https://a.example/base", "/in/x?b=1", Cause::UrlPath),
             ("https://a.example", "/in/x", Cause::UrlQuery),
+            ("https://a.example", "/in/x?b=1&c=2", Cause::UrlQuery),
             ("https://a.example", "/in/x?b=%31", Cause::UrlEncoding),
         ] {
             assert_eq!(difference(own, (base, target)), cause, "{base}{target}");

@@ -218,8 +218,9 @@ impl SecretRef {
         if bytes.len() < bytes_min {
             return Err(SecretError::Short { place, len: bytes.len() });
         }
-        let warning =
-            trimmed.then(|| format!("{place} ends with a newline, which is not part of the secret"));
+        // A key in PEM ends with one wherever it comes from.
+        let odd = trimmed && !bytes.starts_with(b"-----BEGIN");
+        let warning = odd.then(|| format!("{place} ends with a newline, which is not part of the secret"));
         let secret = Secret {
             bytes,
             label: self.label_at(position),
@@ -408,6 +409,9 @@ mod tests {
         let found = resolve("{ env = \"KEY\" }", &[("KEY_FILE", path)]).unwrap();
         assert_eq!(found.secret.expose(), format!("{KEY}\n").as_bytes());
         assert!(found.warning.unwrap().contains("ends with a newline"));
+        let pem = file(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
+        let found = resolve(&format!("{{ file = {:?} }}", pem.path()), &[]).unwrap();
+        assert_eq!(found.warning, None);
         let dos = file(format!("{KEY}\r\n").as_bytes());
         let found = resolve(&format!("{{ file = {:?} }}", dos.path()), &[]).unwrap();
         assert_eq!(found.secret.expose(), KEY.as_bytes());
