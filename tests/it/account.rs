@@ -27,6 +27,8 @@ const SOURCES: [(&str, &str, &str); 5] = [
 ];
 /// Different requests, one after the other.
 const CASES: usize = 12;
+/// Between scrapes: with others' calls fewer than the listener takes.
+const PAUSE: Duration = Duration::from_millis(12);
 /// No phase and no rest takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -119,7 +121,7 @@ struct Seen {
     most_unroutable: f64,
 }
 
-/// Scrapes without a pause; every single one closes.
+/// Scrapes as often as the listener takes it of one address; every single one closes.
 fn scraper(admin: SocketAddr) -> Beside<Seen> {
     let seen = Arc::new(std::sync::Mutex::new(Seen::default()));
     let kept = Arc::clone(&seen);
@@ -127,6 +129,7 @@ fn scraper(admin: SocketAddr) -> Beside<Seen> {
         let Some(answer) = Client::call(admin, "GET", "/metrics", &[], b"") else {
             return sleep(Duration::from_millis(5));
         };
+        assert_eq!(answer.status, 200, "{}", answer.text());
         let scrape = Scrape::read(&answer.text());
         scrape.closes();
         let mut seen = seen.lock().unwrap();
@@ -134,6 +137,8 @@ fn scraper(admin: SocketAddr) -> Beside<Seen> {
         seen.counted.extend(scrape.counted().map(str::to_owned));
         seen.most_in_progress = seen.most_in_progress.max(scrape.term("requests_in_progress"));
         seen.most_unroutable = seen.most_unroutable.max(scrape.term("relay_unroutable"));
+        drop(seen);
+        sleep(PAUSE);
     };
     Beside::start(step, move || std::mem::take(&mut *kept.lock().unwrap()))
 }
